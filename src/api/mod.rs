@@ -1,0 +1,1 @@
+//! HTTP/JSON on the Unix socket; the only importer of axum.

@@ -1,0 +1,1 @@
+//! What the operator set, and where each value came from.

@@ -1,0 +1,1 @@
+//! One session: controller, committer, workers.

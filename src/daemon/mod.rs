@@ -1,0 +1,1 @@
+//! The process: startup order, supervisor, recovery, janitor, shutdown.

@@ -1,0 +1,1 @@
+//! What a page holds: links, text, title, fields.

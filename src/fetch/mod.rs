@@ -1,0 +1,1 @@
+//! Plain HTTP: pages, robots.txt, sitemaps; address rules at connection time.

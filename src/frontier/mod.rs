@@ -1,0 +1,1 @@
+//! Which host may be asked next: slots ordered by due time.

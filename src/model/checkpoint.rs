@@ -1,0 +1,195 @@
+//! The checkpoint document: an atomic summary of committed progress.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::counters::Counters;
+use crate::model::host::{Breaker, HostState};
+use crate::model::ids::{CommitSeq, Epoch, SessionId, TaskId, UrlNo};
+use crate::model::outcome::{FailureClass, OutcomeKind, ParkReason, SkipReason};
+use crate::model::session::{SessionStatus, StopReason};
+use crate::model::task::FetchMode;
+use crate::model::time::Timestamp;
+
+/// `checkpoint_{session_id}.json`. The file adds `format`, `writer`, `generation`, `boot_id`,
+/// `commit_seq` and `checksum` around these fields; see `state::envelope`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Checkpoint {
+    /// The session.
+    pub session_id: SessionId,
+    /// Its task.
+    pub task_id: TaskId,
+    /// When this checkpoint was written.
+    pub checkpoint_time: Timestamp,
+    /// Where the crawl stands.
+    pub progress_snapshot: ProgressSnapshot,
+    /// What the crawler has learned and uses.
+    pub crawler_state: CrawlerState,
+    /// Breakers that are not closed, by host key; the browser's under `browser`.
+    pub circuit_breaker_state: BTreeMap<String, BreakerSnapshot>,
+    /// Politeness memory by host key.
+    pub adaptive_delays_state: BTreeMap<String, HostState>,
+    /// URLs in flight.
+    pub active_urls: Excerpt<UrlEntry>,
+    /// The newest ended URLs that were fetched or skipped.
+    pub completed_urls: Excerpt<UrlEntry>,
+    /// The newest failed URLs.
+    pub failed_urls: Excerpt<UrlEntry>,
+    /// The newest results.
+    pub extraction_results: Excerpt<ResultEntry>,
+    /// The browser in use.
+    pub browser_session_info: Option<BrowserInfo>,
+    /// What recovery can use.
+    pub recovery_metadata: RecoveryMetadata,
+}
+
+/// A bounded list, newest first, with what was left out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Excerpt<T> {
+    /// How many there are in all.
+    pub total: u64,
+    /// Whether `items` is only the newest part.
+    pub truncated: bool,
+    /// The newest, newest first.
+    pub items: Vec<T>,
+}
+
+impl<T> Default for Excerpt<T> {
+    fn default() -> Self {
+        Excerpt { total: 0, truncated: false, items: Vec::new() }
+    }
+}
+
+/// Where the crawl stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ProgressSnapshot {
+    /// Status as its owner sees it.
+    pub status: SessionStatus,
+    /// Why the last lifetime stopped; set at a stop.
+    pub stop_reason: Option<StopReason>,
+    /// Committed totals.
+    pub counters: Counters,
+    /// Pages per second over the last minute.
+    pub pages_per_second: f64,
+    /// Active time over all epochs.
+    pub active_seconds: f64,
+    /// Ended / discovered, 0..1.
+    pub estimated_progress: f64,
+    /// When the session was created.
+    pub session_start: Timestamp,
+    /// URLs failed, by class.
+    pub failures_by_class: BTreeMap<FailureClass, u64>,
+    /// URLs skipped, by reason.
+    pub skips_by_reason: BTreeMap<SkipReason, u64>,
+    /// URLs parked, by reason.
+    pub parked_by_reason: BTreeMap<ParkReason, u64>,
+}
+
+/// What the crawler has learned and uses.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CrawlerState {
+    /// Process lifetime.
+    pub epoch: Epoch,
+    /// Fetch mode by host key where it differs from the task's; empty while modes are fixed.
+    pub fetch_modes: BTreeMap<String, FetchMode>,
+    /// The task's fetch mode.
+    pub fetch_mode: FetchMode,
+    /// Limits and how much of each is used: name → (used, limit).
+    pub limits_used: BTreeMap<String, (u64, Option<u64>)>,
+    /// Hosts whose robots.txt is known.
+    pub robots_known: u64,
+    /// Sitemaps discovered / ended.
+    pub sitemaps: (u64, u64),
+    /// Where the session's cookies are kept, when they are.
+    pub cookie_jar: Option<String>,
+    /// Version of the URL canonicalisation rules.
+    pub canonical_version: u32,
+}
+
+/// A breaker as a person wants to see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct BreakerSnapshot {
+    /// Its memory.
+    #[serde(flatten)]
+    pub breaker: Breaker,
+    /// Remaining open time when the checkpoint was written.
+    pub remaining_open_ms: u64,
+}
+
+/// A URL in a checkpoint's list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct UrlEntry {
+    /// Its number.
+    pub n: UrlNo,
+    /// The canonical URL.
+    pub url: String,
+    /// Current or last attempt.
+    pub attempt: u32,
+    /// Final outcome, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<OutcomeKind>,
+    /// Failure class or skip reason, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// One extraction result, small.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ResultEntry {
+    /// The URL's number.
+    pub n: UrlNo,
+    /// The canonical URL.
+    pub url: String,
+    /// HTTP status.
+    pub http_status: Option<u16>,
+    /// Title.
+    pub title: Option<String>,
+    /// Links found.
+    pub links_found: u64,
+}
+
+/// A browser that belongs to the daemon.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct BrowserInfo {
+    /// Path of the executable.
+    pub executable: String,
+    /// What it says of its version.
+    pub version: String,
+    /// Process ids with start times in clock ticks since boot.
+    pub processes: Vec<(u32, u64)>,
+    /// Open tabs.
+    pub tabs: u32,
+    /// Restarts in this lifetime.
+    pub restarts: u32,
+}
+
+/// One output file as committed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OutputFile {
+    /// File name under `out/`, without a compression suffix.
+    pub name: String,
+    /// Committed length in bytes (uncompressed).
+    pub committed_length: u64,
+    /// Where the last committed group starts.
+    pub last_group_start: u64,
+    /// xxh3-128 of the bytes from `last_group_start` to `committed_length`, hex.
+    pub last_group_hash: String,
+    /// Finished: no more records will be appended.
+    pub sealed: bool,
+}
+
+/// What recovery can use.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct RecoveryMetadata {
+    /// The commit this checkpoint describes.
+    pub commit_seq: CommitSeq,
+    /// Output files with their committed lengths.
+    pub output_files: Vec<OutputFile>,
+    /// Suspect URLs.
+    pub suspects: Vec<UrlNo>,
+    /// Sentences for the operator.
+    pub hints: Vec<String>,
+}

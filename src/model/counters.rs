@@ -1,0 +1,49 @@
+//! The counters of a session, and the equation they must satisfy at every commit.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Committed totals of a session. All count URLs unless the name says otherwise.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Counters {
+    /// Every URL ever accepted into the session.
+    pub discovered: u64,
+    /// Waiting, retries included.
+    pub queued: u64,
+    /// Leased to a worker.
+    pub in_flight: u64,
+    /// Set aside by a trap budget.
+    pub parked: u64,
+    /// Ended: answered and recorded.
+    pub fetched: u64,
+    /// Ended: every attempt failed.
+    pub failed: u64,
+    /// Ended: decided not to fetch.
+    pub skipped: u64,
+    /// Links seen that are outside the scope; not part of the balance.
+    pub out_of_scope: u64,
+    /// Links seen in all, known ones included; not part of the balance.
+    pub links_seen: u64,
+    /// Visits made, retries included; not part of the balance.
+    pub visits: u64,
+    /// Body bytes received, after decompression; not part of the balance.
+    pub bytes: u64,
+}
+
+impl Counters {
+    /// URLs with a final outcome.
+    pub const fn ended(&self) -> u64 {
+        self.fetched + self.failed + self.skipped
+    }
+
+    /// URLs still to be dealt with by the crawl itself (parked ones wait for the operator).
+    pub const fn remaining(&self) -> u64 {
+        self.queued + self.in_flight
+    }
+
+    /// Whether discovered = queued + in flight + parked + fetched + failed + skipped.
+    pub const fn balanced(&self) -> bool {
+        self.discovered == self.queued + self.in_flight + self.parked + self.ended()
+    }
+}

@@ -1,0 +1,15 @@
+//! Words: the plain data every other layer speaks in. No I/O, no async, no clock.
+
+pub mod checkpoint;
+pub mod counters;
+pub mod duration;
+pub mod heartbeat;
+pub mod host;
+pub mod ids;
+pub mod lease;
+pub mod outcome;
+pub mod record;
+pub mod session;
+pub mod task;
+pub mod time;
+pub mod url;

@@ -1,0 +1,97 @@
+//! The two record types of a session's outputs.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::ids::{CommitSeq, Epoch, UrlNo};
+use crate::model::lease::UrlKind;
+use crate::model::outcome::{FailureClass, OutcomeKind, ParkReason, SkipReason};
+use crate::model::time::Timestamp;
+
+/// One ended URL: a line of `out/pages-*.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PageRecord {
+    /// Format of this record; see `crawld schema page`.
+    pub format: u32,
+    /// The URL's number in the session, the `n` of its URL record.
+    pub n: UrlNo,
+    /// The canonical URL that was asked for.
+    pub url: String,
+    /// Where the answer came from after redirects; equal to `url` without one.
+    pub final_url: Option<String>,
+    /// Fetched, failed or skipped.
+    pub outcome: OutcomeKind,
+    /// Why it failed; present exactly when `outcome` is failed.
+    pub failure_class: Option<FailureClass>,
+    /// Why it was skipped; present exactly when `outcome` is skipped.
+    pub skip_reason: Option<SkipReason>,
+    /// Page or sitemap.
+    pub kind: UrlKind,
+    /// The HTTP status of the final answer.
+    pub http_status: Option<u16>,
+    /// Media type of the final answer, without parameters.
+    pub content_type: Option<String>,
+    /// The document's title, at most 1,024 characters.
+    pub title: Option<String>,
+    /// Visible text, bounded by the task's `text_max_bytes`; `None` where the task does not ask for it.
+    pub text: Option<String>,
+    /// Links followed from the nearest seed.
+    pub depth: u32,
+    /// Number of the URL it was found on; `None` for a seed.
+    pub via: Option<UrlNo>,
+    /// The visit that ended it: 1 for the first try.
+    pub attempt: u32,
+    /// The process lifetime that ended it.
+    pub epoch: Epoch,
+    /// When the visit that ended it started.
+    pub fetched_at: Timestamp,
+    /// How long that visit took.
+    pub duration_ms: u64,
+    /// Request sent to first byte of the answer.
+    pub ttfb_ms: Option<u64>,
+    /// Body bytes after decompression.
+    pub bytes: Option<u64>,
+    /// Links found on the page, known and out-of-scope ones included.
+    pub links_found: u64,
+    /// URL records that this record's commit and its earlier partial commits wrote with `via` = `n`.
+    pub links_added: u64,
+    /// `sha256:` and the hex digest of the body (http) or of the rendered HTML (browser).
+    pub digest: Option<String>,
+    /// Fields by the task's CSS selectors: every match's text or attribute, in document order.
+    pub fields: BTreeMap<String, Vec<String>>,
+    /// What went wrong, in words; control characters escaped.
+    pub error: Option<String>,
+    /// The page was cut at a limit (text, links or body).
+    pub truncated: bool,
+    /// `commit_seq` of the earlier record of the same URL that this one replaces.
+    pub supersedes: Option<CommitSeq>,
+    /// The commit that this record belongs to.
+    pub commit_seq: CommitSeq,
+}
+
+/// The newest page-record format.
+pub const PAGE_FORMAT: u32 = 1;
+
+/// One discovered URL: a line of `out/urls-*.jsonl`, the crawl's journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UrlRecord {
+    /// The URL's number in the session, from 1 without gaps.
+    pub n: UrlNo,
+    /// The canonical URL.
+    pub url: String,
+    /// Number of the URL it was found on; absent for a seed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<UrlNo>,
+    /// Links followed from the nearest seed.
+    pub depth: u32,
+    /// Present for a sitemap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<UrlKind>,
+    /// Present when it was set aside instead of queued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parked: Option<ParkReason>,
+    /// The commit that this record belongs to.
+    pub commit_seq: CommitSeq,
+}

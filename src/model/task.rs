@@ -1,0 +1,307 @@
+//! What to crawl: the task, as submitted in a TOML file, on a command line or by the API.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::duration::Span;
+use crate::model::ids::TaskId;
+use crate::model::outcome::closed_list;
+
+closed_list! {
+    /// How far links are followed from the seeds.
+    ScopePreset {
+        /// The seeds themselves only.
+        Page = "page",
+        /// URLs under the directory of a seed, on its host.
+        Prefix = "prefix",
+        /// The seed's host and port, http and https alike.
+        Host = "host",
+        /// The seed's registrable domain and everything below it.
+        Domain = "domain",
+        /// Everything.
+        Any = "any",
+        /// Only what an include pattern matches.
+        Custom = "custom",
+    }
+}
+
+closed_list! {
+    /// How pages are fetched.
+    FetchMode {
+        /// Rendered by Chromium.
+        Browser = "browser",
+        /// Plain HTTP, parsed as it streams.
+        Http = "http",
+    }
+}
+
+closed_list! {
+    /// Whether robots.txt is obeyed.
+    RobotsPolicy {
+        /// RFC 9309.
+        Obey = "obey",
+        /// Not even asked for.
+        Ignore = "ignore",
+    }
+}
+
+/// A crawl task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TaskSpec {
+    /// Name of the task; by default the file's name, or the first seed's host and a short hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<TaskId>,
+    /// Where the crawl starts: http and https URLs.
+    pub seeds: Vec<String>,
+    /// Sitemaps to read besides those that robots.txt names.
+    #[serde(default)]
+    pub sitemaps: Vec<String>,
+    /// Which links belong to the crawl.
+    #[serde(default)]
+    pub scope: ScopeSpec,
+    /// When to stop.
+    #[serde(default)]
+    pub limits: LimitSpec,
+    /// How gently hosts are treated.
+    #[serde(default)]
+    pub politeness: PolitenessSpec,
+    /// How pages are fetched.
+    #[serde(default)]
+    pub fetch: FetchSpec,
+    /// What is kept of a page.
+    #[serde(default)]
+    pub extract: ExtractSpec,
+    /// Private networks that this task may reach, as CIDR or addresses.
+    #[serde(default)]
+    pub allow_private_networks: Vec<String>,
+    /// A task file runs once per task hash; with `rerun = true` it starts anew after each end.
+    #[serde(default)]
+    pub rerun: bool,
+    /// Continue with changed scope when the task file was edited, instead of starting over.
+    #[serde(default)]
+    pub resume_with_new_scope: bool,
+}
+
+/// Which links belong to the crawl.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScopeSpec {
+    /// How far links are followed from the seeds.
+    pub preset: ScopePreset,
+    /// Regexes; when given, a URL must match one (with `custom` they alone decide).
+    pub include: Vec<String>,
+    /// Regexes; a URL that matches one is outside.
+    pub exclude: Vec<String>,
+    /// Links followed from a seed at most; none: no limit.
+    pub max_depth: Option<u32>,
+    /// Links followed beyond the scope's edge.
+    pub extra_hops: u32,
+    /// Read the sitemaps that robots.txt of a seed's host names.
+    pub use_sitemaps: bool,
+    /// Ended and queued URLs per host at most before new ones are parked.
+    pub host_budget: u64,
+    /// URLs per path template at most before new ones are parked.
+    pub pattern_budget: u64,
+    /// Distinct parameter sets per path template at most before new ones are parked.
+    pub query_budget: u64,
+}
+
+impl Default for ScopeSpec {
+    fn default() -> Self {
+        ScopeSpec {
+            preset: ScopePreset::Host,
+            include: Vec::new(),
+            exclude: Vec::new(),
+            max_depth: None,
+            extra_hops: 0,
+            use_sitemaps: true,
+            host_budget: 10_000_000,
+            pattern_budget: 1_000_000,
+            query_budget: 10_000,
+        }
+    }
+}
+
+/// When to stop. `None` is unlimited.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitSpec {
+    /// Pages fetched.
+    pub max_pages: Option<u64>,
+    /// Body bytes received.
+    pub max_bytes: Option<u64>,
+    /// URLs failed.
+    pub max_failures: Option<u64>,
+    /// Active time over all epochs; by default the daemon's `max_session_duration`.
+    pub max_session_duration: Option<Span>,
+}
+
+/// How gently hosts are treated.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PolitenessSpec {
+    /// Smallest pause between request starts on one host; `0ms` switches the adaptive part off too.
+    pub delay: Span,
+    /// Largest pause that the adaptive part may choose.
+    pub max_delay: Span,
+    /// Requests in flight on one host at most.
+    pub per_host: u32,
+    /// robots.txt: obey or ignore.
+    pub robots: RobotsPolicy,
+    /// `Crawl-delay` and `Retry-After` are capped here.
+    pub max_retry_after: Span,
+    /// After this long behind an open breaker a host's URLs end as failed(host_unreachable).
+    pub host_give_up_after: Span,
+}
+
+impl Default for PolitenessSpec {
+    fn default() -> Self {
+        PolitenessSpec {
+            delay: Span::millis(250),
+            max_delay: Span::secs(30),
+            per_host: 2,
+            robots: RobotsPolicy::Obey,
+            max_retry_after: Span::secs(3600),
+            host_give_up_after: Span::secs(3600),
+        }
+    }
+}
+
+/// How pages are fetched.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct FetchSpec {
+    /// By Chromium or by plain HTTP.
+    pub mode: FetchMode,
+    /// Visits at once at most; none: by cores and memory.
+    pub tabs: Option<u32>,
+    /// The user agent; none: Chromium's own with crawld's token appended.
+    pub user_agent: Option<String>,
+    /// Deadline of a whole visit.
+    pub page_timeout: Span,
+    /// Attempts per URL.
+    pub attempts: u32,
+    /// Redirects followed at most.
+    pub max_redirects: u32,
+    /// Body bytes after decompression at most.
+    pub max_body_bytes: u64,
+    /// Sent as Accept-Language; none: the browser's own.
+    pub accept_language: Option<String>,
+    /// Ignore certificate errors.
+    pub ignore_https_errors: bool,
+}
+
+impl Default for FetchSpec {
+    fn default() -> Self {
+        FetchSpec {
+            mode: FetchMode::Browser,
+            tabs: None,
+            user_agent: None,
+            page_timeout: Span::secs(90),
+            attempts: 3,
+            max_redirects: 20,
+            max_body_bytes: 64 << 20,
+            accept_language: None,
+            ignore_https_errors: false,
+        }
+    }
+}
+
+/// What is kept of a page.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExtractSpec {
+    /// Keep the visible text.
+    pub text: bool,
+    /// Bytes of text kept per page at most.
+    pub text_max_bytes: u64,
+    /// Links taken from a page at most.
+    pub max_links: u32,
+    /// Fields by name.
+    pub fields: BTreeMap<String, FieldSpec>,
+}
+
+impl Default for ExtractSpec {
+    fn default() -> Self {
+        ExtractSpec { text: true, text_max_bytes: 1 << 20, max_links: 5000, fields: BTreeMap::new() }
+    }
+}
+
+/// One field: a CSS selector, and what to take of each match.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum FieldSpec {
+    /// The text of every match.
+    Selector(String),
+    /// An attribute of every match.
+    Attribute {
+        /// CSS selector.
+        selector: String,
+        /// Attribute name.
+        attribute: String,
+    },
+}
+
+impl FieldSpec {
+    /// Selector and, when not the text, the attribute.
+    pub fn parts(&self) -> (&str, Option<&str>) {
+        match self {
+            FieldSpec::Selector(selector) => (selector, None),
+            FieldSpec::Attribute { selector, attribute } => (selector, Some(attribute)),
+        }
+    }
+}
+
+closed_list! {
+    /// Who submitted a task; decides what a change of it means.
+    TaskOrigin {
+        /// A file in the tasks directory.
+        File = "file",
+        /// A command line.
+        Command = "command",
+        /// The API.
+        Api = "api",
+        /// An imported session.
+        Import = "import",
+    }
+}
+
+/// `task.json`: the task as accepted, written once at the start of a session.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StoredTask {
+    /// Format of this file.
+    pub format: u32,
+    /// The session it belongs to.
+    pub session_id: crate::model::ids::SessionId,
+    /// The resolved id.
+    pub task_id: TaskId,
+    /// Hash over the normalised content, `sha256:` and hex.
+    pub task_hash: String,
+    /// Who submitted it.
+    pub origin: TaskOrigin,
+    /// The task file it came from, when it came from one: absolute path.
+    pub file: Option<String>,
+    /// When the session was created.
+    pub created_at: crate::model::time::Timestamp,
+    /// Private `host:port` pairs that the operator named as seeds, with the addresses they had then.
+    pub named_private: Vec<NamedAddress>,
+    /// The task.
+    pub spec: TaskSpec,
+}
+
+/// A seed's private address, allowed because the operator named exactly it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NamedAddress {
+    /// Host as in the seed.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// The addresses that the host had when it was named.
+    pub addresses: Vec<std::net::IpAddr>,
+}
+
+/// The newest `task.json` format.
+pub const TASK_FORMAT: u32 = 1;

@@ -1,0 +1,1 @@
+//! Decisions: pure, synchronous, total. `now` and randomness are arguments.

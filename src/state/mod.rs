@@ -1,0 +1,1 @@
+//! Small files: paths, atomic replacement, locks, checkpoint and heartbeat.

@@ -1,0 +1,1 @@
+//! SQLite: the truth about a session's URLs, and the registry of sessions.
