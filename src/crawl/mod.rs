@@ -1,1 +1,5 @@
 //! One session: controller, committer, workers.
+
+pub mod committer;
+pub mod rebuild;
+pub mod verify;

@@ -1,1 +1,9 @@
 //! The process: startup order, supervisor, recovery, janitor, shutdown.
+
+pub mod archive;
+pub mod command;
+pub mod evidence;
+pub mod governor;
+pub mod janitor;
+pub mod recover;
+pub mod resources;

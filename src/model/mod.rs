@@ -13,3 +13,4 @@ pub mod session;
 pub mod task;
 pub mod time;
 pub mod url;
+pub mod visit;

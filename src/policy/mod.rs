@@ -1,1 +1,15 @@
 //! Decisions: pure, synchronous, total. `now` and randomness are arguments.
+
+pub mod address;
+pub mod alerts;
+pub mod breaker;
+pub mod delay;
+pub mod health;
+pub mod limits;
+pub mod pressure;
+pub mod recovery;
+pub mod retention;
+pub mod retry;
+pub mod robots;
+pub mod scope;
+pub mod traps;

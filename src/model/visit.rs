@@ -1,0 +1,127 @@
+//! What a fetcher is asked and what it answers, the same for Chromium and plain HTTP.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::ids::SessionId;
+use crate::model::outcome::{FailureClass, SkipReason};
+use crate::model::task::{ExtractSpec, FetchSpec};
+use crate::model::url::CanonicalUrl;
+
+/// What a fetcher needs to know about one visit.
+#[derive(Clone)]
+pub struct VisitRequest {
+    /// The session it is for: its browser context, its cookies.
+    pub session: SessionId,
+    /// What to fetch.
+    pub url: CanonicalUrl,
+    /// Alone in a browser of its own (a suspect).
+    pub solo: bool,
+    /// The task's fetch settings: user agent, deadline, caps.
+    pub fetch: Arc<FetchSpec>,
+    /// What to take from the page.
+    pub extract: Arc<ExtractSpec>,
+    /// Asked before every redirect hop is followed (the first URL has been asked about already).
+    pub gate: Arc<dyn HopGate>,
+}
+
+impl fmt::Debug for VisitRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VisitRequest").field("url", &self.url).field("solo", &self.solo).finish_non_exhaustive()
+    }
+}
+
+/// Decides whether a redirect hop may be followed: scope, robots.txt, addresses.
+pub trait HopGate: Send + Sync {
+    /// Judges one hop. The caller puts its own deadline around the answer.
+    fn check<'a>(&'a self, url: &'a CanonicalUrl) -> BoxFuture<'a, Result<(), Refusal>>;
+}
+
+/// A boxed future, as trait objects need it.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Why a hop is not followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// For a reason that ends the URL.
+    Skip(SkipReason),
+    /// For a reason that may pass (robots.txt or the name cannot be had now).
+    Fail(FailureClass, String),
+}
+
+/// How a visit ended, before policy has its say.
+#[derive(Debug, Clone, PartialEq)]
+pub enum VisitResult {
+    /// An answer with a body that was read (any status that is not a failure class of its own).
+    Answer(Box<PageAnswer>),
+    /// A redirect hop was refused; `hops` ends with the refused URL.
+    Refused {
+        /// Every URL after the first, in order.
+        hops: Vec<CanonicalUrl>,
+        /// Why.
+        reason: SkipReason,
+    },
+    /// The answer is a download or a type without text; headers only.
+    Download(Box<PageAnswer>),
+    /// The visit failed.
+    Failed(VisitFailure),
+}
+
+/// A failed visit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VisitFailure {
+    /// What kind of failure.
+    pub class: FailureClass,
+    /// In words, for the record's `error`.
+    pub message: String,
+    /// The HTTP status, where there was one.
+    pub http_status: Option<u16>,
+    /// What the server asked for.
+    pub retry_after: Option<Duration>,
+    /// Request sent to first byte, where there was one.
+    pub ttfb: Option<Duration>,
+    /// Every URL after the first, in order.
+    pub hops: Vec<CanonicalUrl>,
+}
+
+/// An answer as extracted: bounded by the task's limits.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct PageAnswer {
+    /// Every URL after the first, in order; empty without a redirect. Client-side ones included.
+    pub hops: Vec<CanonicalUrl>,
+    /// HTTP status of the final answer.
+    pub http_status: u16,
+    /// Media type without parameters, lower case.
+    pub content_type: Option<String>,
+    /// The title, at most 1,024 characters.
+    pub title: Option<String>,
+    /// Visible text.
+    pub text: Option<String>,
+    /// Links as found: absolute or relative, in document order, resolved against `base`.
+    pub links: Vec<RawLink>,
+    /// The document's base URL.
+    pub base: Option<String>,
+    /// The page says `nofollow` (meta robots or X-Robots-Tag): its links are not followed.
+    pub nofollow: bool,
+    /// Fields by the task's selectors.
+    pub fields: BTreeMap<String, Vec<String>>,
+    /// Request sent to first byte.
+    pub ttfb: Option<Duration>,
+    /// Body bytes after decompression.
+    pub bytes: u64,
+    /// `sha256:` and hex, see `PageRecord::digest`.
+    pub digest: Option<String>,
+    /// Something was cut at a limit.
+    pub truncated: bool,
+}
+
+/// One link of a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawLink {
+    /// The URL, resolved to an absolute one.
+    pub href: String,
+}
