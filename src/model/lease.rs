@@ -30,6 +30,8 @@ pub struct Lease {
     pub kind: UrlKind,
     /// Links followed from the nearest seed.
     pub depth: u32,
+    /// Links followed beyond the scope's edge; 0 inside.
+    pub hops: u32,
     /// The number of the URL on which it was found; `None` for a seed.
     pub via: Option<UrlNo>,
     /// 1-based; a crash does not raise it.
@@ -53,6 +55,8 @@ pub struct NewUrl {
     pub kind: UrlKind,
     /// Links followed from the nearest seed.
     pub depth: u32,
+    /// Links followed beyond the scope's edge; 0 inside.
+    pub hops: u32,
     /// Set when the URL alone already shows a trap (length, repeated segments).
     pub park: Option<ParkReason>,
     /// Hash of the path template that budgets are counted by; `None` when the URL has no template

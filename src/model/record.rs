@@ -86,6 +86,9 @@ pub struct UrlRecord {
     pub via: Option<UrlNo>,
     /// Links followed from the nearest seed.
     pub depth: u32,
+    /// Links followed beyond the scope's edge; absent inside.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub hops: u32,
     /// Present for a sitemap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<UrlKind>,
@@ -94,4 +97,8 @@ pub struct UrlRecord {
     pub parked: Option<ParkReason>,
     /// The commit that this record belongs to.
     pub commit_seq: CommitSeq,
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }

@@ -109,6 +109,8 @@ pub struct PageAnswer {
     pub nofollow: bool,
     /// Fields by the task's selectors.
     pub fields: BTreeMap<String, Vec<String>>,
+    /// What the server asked for, with any status; the caller classifies statuses.
+    pub retry_after: Option<Duration>,
     /// Request sent to first byte.
     pub ttfb: Option<Duration>,
     /// Body bytes after decompression.

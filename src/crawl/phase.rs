@@ -1,0 +1,145 @@
+//! Where a session's lifetime stands: running, held, stopping. Pure transitions.
+
+use std::collections::BTreeMap;
+
+use crate::model::outcome::closed_list;
+use crate::model::session::{SessionStatus, StopReason};
+
+closed_list! {
+    /// A condition that keeps a session from leasing; each ends by itself except the operator's.
+    Hold {
+        /// `crawld pause`; survives restarts.
+        Operator = "operator",
+        /// Free disk space is below the reserve, or a write found none.
+        Disk = "disk",
+        /// Memory is below the reserve.
+        Memory = "memory",
+        /// The browser's breaker is open.
+        Browser = "browser",
+    }
+}
+
+/// How a session is being brought to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopping {
+    /// Why.
+    pub reason: StopReason,
+    /// Visits in flight are abandoned instead of waited for.
+    pub abandon: bool,
+}
+
+/// The phase of a lifetime.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Phase {
+    holds: BTreeMap<Hold, String>,
+    stopping: Option<Stopping>,
+}
+
+impl Phase {
+    /// Whether new leases may be asked for.
+    pub fn may_lease(&self) -> bool {
+        self.holds.is_empty() && self.stopping.is_none()
+    }
+
+    /// Sets or lifts a hold; tells whether that changed anything.
+    pub fn hold(&mut self, hold: Hold, why: Option<String>) -> bool {
+        match why {
+            Some(why) => {
+                let new = !self.holds.contains_key(&hold);
+                self.holds.insert(hold, why);
+                new
+            }
+            None => self.holds.remove(&hold).is_some(),
+        }
+    }
+
+    /// Whether this hold is set.
+    pub fn held_by(&self, hold: Hold) -> bool {
+        self.holds.contains_key(&hold)
+    }
+
+    /// Asks for a stop. The first reason stays; abandoning can be added later, never taken back.
+    pub fn stop(&mut self, reason: StopReason, abandon: bool) {
+        match &mut self.stopping {
+            Some(stopping) => stopping.abandon |= abandon,
+            None => self.stopping = Some(Stopping { reason, abandon }),
+        }
+    }
+
+    /// The stop asked for.
+    pub fn stopping(&self) -> Option<Stopping> {
+        self.stopping
+    }
+
+    /// Status of a lifetime that has not ended, with the reason for a pause.
+    pub fn status(&self) -> (SessionStatus, Option<String>) {
+        match self.holds.iter().next() {
+            Some((hold, why)) => (SessionStatus::Paused, Some(format!("{hold}: {why}"))),
+            None => (SessionStatus::Active, self.stopping.map(|s| format!("stopping: {}", s.reason))),
+        }
+    }
+}
+
+/// Status of a session whose lifetime ended for `reason`; a shutdown leaves it to be resumed.
+pub fn final_status(reason: StopReason, paused_by_operator: bool) -> SessionStatus {
+    match reason {
+        StopReason::Finished => SessionStatus::Completed,
+        StopReason::Cancelled => SessionStatus::Cancelled,
+        StopReason::PageLimit | StopReason::ByteLimit | StopReason::TimeLimit | StopReason::FailureLimit => {
+            SessionStatus::Expired
+        }
+        StopReason::IoError => SessionStatus::Failed,
+        StopReason::Exported => SessionStatus::Migrated,
+        StopReason::Shutdown | StopReason::Abandoned | StopReason::Panic if paused_by_operator => SessionStatus::Paused,
+        StopReason::Shutdown | StopReason::Abandoned | StopReason::Panic => SessionStatus::Active,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holds_add_up_and_each_is_lifted_by_itself() {
+        let mut phase = Phase::default();
+        assert!(phase.may_lease());
+        assert!(phase.hold(Hold::Disk, Some("full".into())));
+        assert!(!phase.hold(Hold::Disk, Some("full".into())));
+        assert!(phase.hold(Hold::Operator, Some("asked".into())));
+        assert!(phase.hold(Hold::Disk, None));
+        assert!(!phase.may_lease());
+        assert_eq!(phase.status().0, SessionStatus::Paused);
+        assert!(phase.hold(Hold::Operator, None));
+        assert!(phase.may_lease());
+    }
+
+    #[test]
+    fn a_stop_keeps_its_first_reason_and_can_only_get_harsher() {
+        let mut phase = Phase::default();
+        phase.stop(StopReason::PageLimit, false);
+        phase.stop(StopReason::Shutdown, true);
+        phase.stop(StopReason::Shutdown, false);
+        assert_eq!(phase.stopping(), Some(Stopping { reason: StopReason::PageLimit, abandon: true }));
+        assert!(!phase.may_lease());
+    }
+
+    #[test]
+    fn every_stop_reason_has_a_final_status() {
+        for (reason, status) in [
+            (StopReason::Finished, SessionStatus::Completed),
+            (StopReason::Shutdown, SessionStatus::Active),
+            (StopReason::Abandoned, SessionStatus::Active),
+            (StopReason::Cancelled, SessionStatus::Cancelled),
+            (StopReason::PageLimit, SessionStatus::Expired),
+            (StopReason::ByteLimit, SessionStatus::Expired),
+            (StopReason::TimeLimit, SessionStatus::Expired),
+            (StopReason::FailureLimit, SessionStatus::Expired),
+            (StopReason::IoError, SessionStatus::Failed),
+            (StopReason::Panic, SessionStatus::Active),
+            (StopReason::Exported, SessionStatus::Migrated),
+        ] {
+            assert_eq!(final_status(reason, false), status, "{reason}");
+        }
+        assert_eq!(final_status(StopReason::Shutdown, true), SessionStatus::Paused);
+    }
+}
