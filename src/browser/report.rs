@@ -1,0 +1,98 @@
+//! What the pool tells its callers.
+
+use std::path::PathBuf;
+
+use crate::model::visit::VisitResult;
+
+/// How a visit by a browser ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BrowserVisit {
+    /// The result, with redirects and links.
+    pub result: VisitResult,
+    /// What crashed while the visit was in flight. `Renderer` points at the page; `Browser` points
+    /// at it only if it was alone in its browser.
+    pub crash: Option<CrashScope>,
+}
+
+/// What crashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CrashScope {
+    /// The process of this page.
+    Renderer,
+    /// The whole browser.
+    Browser,
+}
+
+/// The pool at one instant.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct PoolStatus {
+    /// Visits in a tab now.
+    pub tabs_active: u32,
+    /// Visits at once at most.
+    pub tabs_limit: u32,
+    /// Browsers that were lost and relaunched in this lifetime of the daemon.
+    pub restarts: u32,
+    /// Milliseconds since boot of the newest losses, newest last; for the health factor.
+    pub lost_at_boot_ms: Vec<u64>,
+    /// Process ids of the browsers' main processes.
+    pub pids: Vec<u32>,
+    /// Whether browsers can be started.
+    pub breaker: BreakerView,
+    /// Protocol messages that chromiumoxide could not parse.
+    pub unparsed_messages: u64,
+}
+
+/// Whether browsers can be started.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum BreakerView {
+    /// The last launch worked, or none was tried.
+    #[default]
+    Closed,
+    /// Launches failed; the next try comes at this time in milliseconds since boot.
+    Waiting {
+        /// Failed launches in a row.
+        failures: u32,
+        /// When the next launch is tried.
+        retry_at_boot_ms: u64,
+    },
+    /// Ten launches in a row failed: visits fail with `BrowserLost`, not charged, until the probe at
+    /// this time in milliseconds since boot works.
+    Open {
+        /// Failed launches in a row.
+        failures: u32,
+        /// When the next launch is tried.
+        retry_at_boot_ms: u64,
+        /// The last error.
+        last: String,
+    },
+}
+
+/// A browser left over from an earlier life of the daemon, and what was done about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reaped {
+    /// Its process id, when it was still alive and was ended.
+    pub killed_pid: Option<u32>,
+    /// Its profile directory, removed.
+    pub profile: PathBuf,
+}
+
+/// What the self-test found, for `doctor`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SelfTest {
+    /// The executable.
+    pub executable: PathBuf,
+    /// What the browser says of its version.
+    pub version: String,
+    /// From spawn to the first answer.
+    pub launch_ms: u64,
+    /// A built-in page was loaded and its script ran.
+    pub script_ran: bool,
+    /// The renderer runs under seccomp filters (mode 2).
+    pub renderer_seccomp: bool,
+    /// The renderer has a user namespace of its own.
+    pub renderer_namespace: bool,
+    /// Protocol messages that could not be parsed.
+    pub unparsed_messages: u64,
+    /// What is wrong, in sentences that say what to do; empty: all well.
+    pub problems: Vec<String>,
+}
