@@ -1,9 +1,11 @@
 //! The process: startup order, supervisor, recovery, janitor, shutdown.
 
+pub mod answers;
 pub mod archive;
 pub mod command;
 pub mod evidence;
 pub mod governor;
 pub mod janitor;
+pub mod mode;
 pub mod recover;
 pub mod resources;

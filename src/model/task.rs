@@ -292,6 +292,23 @@ pub struct StoredTask {
     pub spec: TaskSpec,
 }
 
+/// A checked task on its way to a new session (or to the one it joins): `task.json` without the session.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PreparedTask {
+    /// The resolved id.
+    pub task_id: TaskId,
+    /// Hash over the normalised content as written, before the daemon's defaults: `sha256:` and hex.
+    pub task_hash: String,
+    /// Who submitted it.
+    pub origin: TaskOrigin,
+    /// The task file it came from, when it came from one: absolute path.
+    pub file: Option<String>,
+    /// Private `host:port` pairs that the operator named as seeds, with the addresses they have now.
+    pub named_private: Vec<NamedAddress>,
+    /// The task, normalised, the daemon's defaults filled in.
+    pub spec: TaskSpec,
+}
+
 /// A seed's private address, allowed because the operator named exactly it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NamedAddress {
