@@ -12,11 +12,11 @@ use crate::model::outcome::closed_list;
 closed_list! {
     /// How far links are followed from the seeds.
     ScopePreset {
-        /// The seeds themselves only.
+        /// The seeds themselves only, http and https alike.
         Page = "page",
         /// URLs under the directory of a seed, on its host.
         Prefix = "prefix",
-        /// The seed's host and port, http and https alike.
+        /// The seed's host and port, http and https alike, with and without `www.`.
         Host = "host",
         /// The seed's registrable domain and everything below it.
         Domain = "domain",
