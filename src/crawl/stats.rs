@@ -95,8 +95,7 @@ impl Stats {
 
     fn rate(&self, window_s: i64, now: Timestamp) -> f64 {
         let second = now.millis().div_euclid(1000);
-        let ended: u64 =
-            self.per_second.iter().filter(|(at, _)| second - at < window_s).map(|(_, count)| count).sum();
+        let ended: u64 = self.per_second.iter().filter(|(at, _)| second - at < window_s).map(|(_, count)| count).sum();
         let lived = now.since(self.since).as_secs_f64().clamp(1.0, window_s as f64);
         ended as f64 / lived
     }
