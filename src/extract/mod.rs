@@ -1,1 +1,227 @@
 //! What a page holds: links, text, title, fields.
+
+mod charset;
+mod cost;
+mod entities;
+mod feed;
+mod fields;
+mod html;
+mod links;
+mod text;
+
+use std::collections::BTreeMap;
+
+use url::Url;
+
+pub use fields::{FieldError, FieldSelectors};
+pub use html::says_nofollow;
+
+use crate::model::task::ExtractSpec;
+use crate::model::url::CanonicalUrl;
+use crate::model::visit::RawLink;
+
+/// Characters of a title that are kept.
+pub const MAX_TITLE_CHARS: usize = 1024;
+
+/// Decoded bytes that are kept where a whole document is needed: fields and feeds.
+const WHOLE_BYTES: usize = 4 << 20;
+
+/// How a body is read, by its media type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyKind {
+    /// Parsed for links, title, text, fields.
+    Html,
+    /// Kept as text.
+    Text,
+    /// RSS, Atom, other XML: links only.
+    Feed,
+    /// Read and counted, nothing taken: JSON, scripts, style sheets.
+    Opaque,
+    /// Not read at all: images, archives, documents, everything unknown.
+    Download,
+}
+
+impl BodyKind {
+    /// Judges a media type (lower case, without parameters).
+    pub fn of(media_type: &str) -> Self {
+        match media_type {
+            "text/html" | "application/xhtml+xml" => BodyKind::Html,
+            "text/plain" | "text/markdown" => BodyKind::Text,
+            "text/xml" | "application/xml" | "application/rss+xml" | "application/atom+xml" | "application/rdf+xml" => {
+                BodyKind::Feed
+            }
+            "application/json"
+            | "application/javascript"
+            | "application/ecmascript"
+            | "application/x-javascript"
+            | "application/x-ndjson" => BodyKind::Opaque,
+            "image/svg+xml" => BodyKind::Download,
+            other if other.starts_with("text/") || other.ends_with("+json") || other.ends_with("+xml") => {
+                BodyKind::Opaque
+            }
+            _ => BodyKind::Download,
+        }
+    }
+
+    /// Judges the first bytes of a body that came without a type.
+    pub fn sniff(start: &[u8]) -> Self {
+        let unmarked = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start).trim_ascii_start();
+        if unmarked.starts_with(b"<?xml") {
+            BodyKind::Feed
+        } else if unmarked.starts_with(b"<") {
+            BodyKind::Html
+        } else if start.contains(&0) {
+            BodyKind::Opaque
+        } else {
+            BodyKind::Text
+        }
+    }
+}
+
+/// What was taken from a body.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Extracted {
+    /// At most [`MAX_TITLE_CHARS`] characters, whitespace folded; `None` when empty or absent.
+    pub title: Option<String>,
+    /// Visible text, when the task keeps text.
+    pub text: Option<String>,
+    /// Absolute http and https links in document order, each once.
+    pub links: Vec<RawLink>,
+    /// What the links were resolved against.
+    pub base: Option<String>,
+    /// A robots meta element says that links are not to be followed.
+    pub nofollow: bool,
+    /// Fields by the task's selectors.
+    pub fields: BTreeMap<String, Vec<String>>,
+    /// A limit cut something.
+    pub truncated: bool,
+}
+
+/// Takes a body apart as it streams in; memory is bounded whatever the body holds.
+pub struct Extractor {
+    address: Url,
+    decoder: charset::Utf8Stream,
+    decoded: String,
+    pass: Pass,
+    spec: ExtractSpec,
+    /// The decoded document, kept for fields and feeds.
+    whole: Option<String>,
+    truncated: bool,
+}
+
+enum Pass {
+    Html(Box<html::HtmlPass>),
+    Text(String),
+    Feed,
+    Nothing,
+}
+
+impl Extractor {
+    /// For a body of `kind` from `address` whose `Content-Type` value (with parameters) was `content_type`.
+    pub fn new(spec: &ExtractSpec, address: &CanonicalUrl, kind: BodyKind, content_type: Option<&str>) -> Self {
+        let text_limit = spec.text.then(|| usize::try_from(spec.text_max_bytes).unwrap_or(usize::MAX));
+        let pass = match kind {
+            BodyKind::Html => Pass::Html(Box::new(html::HtmlPass::new(text_limit, spec.max_links as usize))),
+            BodyKind::Text if spec.text => Pass::Text(String::new()),
+            BodyKind::Feed => Pass::Feed,
+            _ => Pass::Nothing,
+        };
+        let whole = match pass {
+            Pass::Html(_) if !spec.fields.is_empty() => Some(String::new()),
+            Pass::Feed => Some(String::new()),
+            _ => None,
+        };
+        Extractor {
+            address: Url::parse(address.as_str()).expect("a canonical URL parses"),
+            decoder: charset::Utf8Stream::new(content_type),
+            decoded: String::new(),
+            pass,
+            spec: spec.clone(),
+            whole,
+            truncated: false,
+        }
+    }
+
+    /// Finishing takes longer than a task should hold its thread: do it on a blocking one.
+    pub fn finishes_slowly(&self) -> bool {
+        self.whole.as_ref().is_some_and(|whole| whole.len() > 16 << 10 || !self.spec.fields.is_empty())
+    }
+
+    /// Takes the next piece of the body.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        if matches!(self.pass, Pass::Nothing) {
+            return;
+        }
+        // A body may come in one piece: what is decoded at once stays small.
+        for piece in bytes.chunks(64 << 10) {
+            self.decoder.feed(piece, &mut self.decoded);
+            self.consume();
+        }
+    }
+
+    fn consume(&mut self) {
+        let limit = usize::try_from(self.spec.text_max_bytes).unwrap_or(usize::MAX);
+        if let Some(whole) = &mut self.whole {
+            self.truncated |= !append(whole, &self.decoded, WHOLE_BYTES);
+        }
+        match &mut self.pass {
+            Pass::Html(pass) => self.truncated |= !pass.feed(&self.decoded),
+            Pass::Text(text) => self.truncated |= !append(text, &self.decoded, limit),
+            Pass::Feed | Pass::Nothing => {}
+        }
+        self.decoded.clear();
+    }
+
+    /// The body is complete (or was cut: then what came counts).
+    pub fn finish(mut self) -> Extracted {
+        self.decoder.finish(&mut self.decoded);
+        self.consume();
+        let mut extracted = Extracted { truncated: self.truncated, ..Extracted::default() };
+        match self.pass {
+            Pass::Nothing => {}
+            Pass::Text(text) => extracted.text = Some(text),
+            Pass::Feed => {
+                let mut links = links::RawLinks::new(self.spec.max_links as usize);
+                feed::feed_links(self.whole.as_deref().unwrap_or_default(), &mut links);
+                extracted.truncated |= links.is_cut();
+                extracted.links = links.resolve(&self.address);
+                extracted.base = Some(self.address.into());
+            }
+            Pass::Html(pass) => {
+                pass.finish(|page| take_page(page, &self.address, &mut extracted));
+                if let Some(whole) = self.whole {
+                    // The task's selectors were compiled when it was accepted.
+                    let selected = FieldSelectors::compile(&self.spec).map(|fields| fields.select(&whole));
+                    let (fields, cut) = selected.unwrap_or_default();
+                    extracted.fields = fields;
+                    extracted.truncated |= cut;
+                }
+            }
+        }
+        extracted
+    }
+}
+
+fn take_page(page: &mut html::Page, address: &Url, extracted: &mut Extracted) {
+    let title = std::mem::replace(&mut page.title, text::Folded::new(0)).into_string();
+    let end = title.char_indices().nth(MAX_TITLE_CHARS).map_or(title.len(), |(i, _)| i);
+    extracted.title = (!title.is_empty()).then(|| title[..end].to_owned());
+    if let Some(text) = page.text.take() {
+        extracted.truncated |= text.is_cut();
+        extracted.text = Some(text.into_string());
+    }
+    let base = links::document_base(address, page.base.as_deref());
+    let links = std::mem::replace(&mut page.links, links::RawLinks::new(0));
+    extracted.truncated |= links.is_cut();
+    extracted.links = links.resolve(&base);
+    extracted.base = Some(base.into());
+    extracted.nofollow = page.nofollow;
+}
+
+/// Appends as much as fits into `limit` bytes. `false`: it was cut.
+fn append(to: &mut String, more: &str, limit: usize) -> bool {
+    let room = limit.saturating_sub(to.len());
+    let end = more.floor_char_boundary(room);
+    to.push_str(&more[..end]);
+    end == more.len()
+}

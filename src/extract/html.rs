@@ -1,0 +1,342 @@
+//! One streaming pass over HTML: links, title, visible text, robots directives.
+
+use std::borrow::Cow;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+
+use lol_html::html_content::TextType;
+use lol_html::send::{DocumentContentHandlers, ElementContentHandlers, HtmlRewriter, Settings};
+use lol_html::{MemorySettings, Selector};
+
+use super::entities::{Entities, MAX_REFERENCE_BYTES, Place};
+use super::links::RawLinks;
+use super::text::Folded;
+
+/// What the parser may hold of one document: open elements and one unfinished token.
+const PARSER_MEMORY: usize = 4 << 20;
+
+/// Bytes of a title looked at; the record keeps 1,024 characters.
+const TITLE_BYTES: usize = 4096;
+
+static EVERYTHING: LazyLock<Selector> = LazyLock::new(|| "*".parse().expect("`*` is a selector"));
+
+type Element<'a, 'b> = lol_html::html_content::Element<'a, 'b, lol_html::send::SendHandlerTypes>;
+
+/// What the pass has found so far.
+pub(super) struct Page {
+    pub(super) title: Folded,
+    pub(super) text: Option<Folded>,
+    pub(super) links: RawLinks,
+    pub(super) base: Option<String>,
+    pub(super) nofollow: bool,
+    titled: Titled,
+    hidden: u32,
+    /// A reference that the end of a chunk may have cut.
+    carry: String,
+    entities: Entities,
+}
+
+/// Where the first `<title>` is.
+#[derive(PartialEq)]
+enum Titled {
+    NotYet,
+    Inside,
+    Done,
+}
+
+/// The streaming parser; fed UTF-8.
+pub(super) struct HtmlPass {
+    page: Arc<Mutex<Page>>,
+    rewriter: Option<HtmlRewriter<'static, fn(&[u8])>>,
+}
+
+impl HtmlPass {
+    /// `text_limit`: `None` when the task keeps no text.
+    pub(super) fn new(text_limit: Option<usize>, max_links: usize) -> Self {
+        let page = Arc::new(Mutex::new(Page {
+            title: Folded::new(TITLE_BYTES),
+            text: text_limit.map(Folded::new),
+            links: RawLinks::new(max_links),
+            base: None,
+            nofollow: false,
+            titled: Titled::NotYet,
+            hidden: 0,
+            carry: String::new(),
+            entities: Entities::default(),
+        }));
+        let (on_element, on_text) = (Arc::clone(&page), Arc::clone(&page));
+        let elements = ElementContentHandlers::default().element(move |element: &mut Element<'_, '_>| {
+            let hides = lock(&on_element).element(element);
+            if hides && element.can_have_content() {
+                lock(&on_element).hidden += 1;
+                let shown = Arc::clone(&on_element);
+                element.on_end_tag(Box::new(move |_| {
+                    let mut page = lock(&shown);
+                    page.hidden = page.hidden.saturating_sub(1);
+                    Ok(())
+                }))?;
+            } else if lock(&on_element).text.is_some() && element.can_have_content() && !is_inline(&element.tag_name())
+            {
+                let ended = Arc::clone(&on_element);
+                element.on_end_tag(Box::new(move |_| {
+                    lock(&ended).boundary();
+                    Ok(())
+                }))?;
+            }
+            Ok(())
+        });
+        let document =
+            DocumentContentHandlers::default().text(move |chunk: &mut lol_html::html_content::TextChunk<'_>| {
+                lock(&on_text).text(chunk.text_type(), chunk.as_str(), chunk.last_in_text_node());
+                Ok(())
+            });
+        let memory =
+            MemorySettings::new().with_preallocated_parsing_buffer_size(0).with_max_allowed_memory_usage(PARSER_MEMORY);
+        let settings = Settings::new_send()
+            .append_element_content_handler((Cow::Borrowed(&*EVERYTHING), elements))
+            .append_document_content_handler(document)
+            .with_memory_settings(memory)
+            .with_strict(false);
+        HtmlPass { page, rewriter: Some(HtmlRewriter::new(settings, (|_| ()) as fn(&[u8]))) }
+    }
+
+    /// Parses one more piece. `false`: the document needs more memory than it gets, the rest is ignored.
+    pub(super) fn feed(&mut self, utf8: &str) -> bool {
+        let Some(rewriter) = &mut self.rewriter else { return false };
+        if rewriter.write(utf8.as_bytes()).is_err() {
+            // A rewriter that failed must not be used again.
+            self.rewriter = None;
+        }
+        self.rewriter.is_some()
+    }
+
+    /// The end of the document; hands `take` what was found.
+    pub(super) fn finish<T>(mut self, take: impl FnOnce(&mut Page) -> T) -> T {
+        if let Some(rewriter) = self.rewriter.take() {
+            // Only the memory limit can fail here, and then what was found still counts.
+            let _ = rewriter.end();
+        }
+        take(&mut lock(&self.page))
+    }
+}
+
+fn lock(page: &Mutex<Page>) -> MutexGuard<'_, Page> {
+    page.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Page {
+    /// Takes what a start tag says. `true`: what is inside is not shown.
+    fn element(&mut self, element: &Element<'_, '_>) -> bool {
+        let name = element.tag_name();
+        let foreign = !element.namespace_uri().ends_with("xhtml");
+        if self.hidden > 0 {
+            return name == "template";
+        }
+        if !is_inline(&name) {
+            self.boundary();
+        }
+        match name.as_str() {
+            "a" | "area" => self.link(element.get_attribute("href")),
+            "iframe" | "frame" => self.link(element.get_attribute("src")),
+            "link" if element.get_attribute("rel").is_some_and(|rel| leads_somewhere(&rel)) => {
+                self.link(element.get_attribute("href"));
+            }
+            "base" if self.base.is_none() => {
+                self.base = element.get_attribute("href").map(|href| self.attribute(&href));
+            }
+            "meta" => self.meta(element),
+            "title" if !foreign => {
+                self.titled = if self.titled == Titled::NotYet { Titled::Inside } else { Titled::Done };
+            }
+            "textarea" if self.titled == Titled::Inside => self.titled = Titled::Done,
+            "template" => return true,
+            "style" | "script" | "title" | "desc" | "metadata" if foreign => return true,
+            _ => {}
+        }
+        false
+    }
+
+    fn meta(&mut self, element: &Element<'_, '_>) {
+        let Some(content) = element.get_attribute("content") else { return };
+        let is = |attribute: &str, value: &str| {
+            element.get_attribute(attribute).is_some_and(|a| a.trim().eq_ignore_ascii_case(value))
+        };
+        if is("name", "robots") || is("name", "crawld") {
+            self.nofollow |= says_nofollow(&content);
+        } else if is("http-equiv", "refresh")
+            && let Some(target) = refresh_target(&content)
+        {
+            self.link(Some(target.to_owned()));
+        }
+    }
+
+    fn link(&mut self, href: Option<String>) {
+        if let Some(href) = href {
+            let href = self.attribute(&href);
+            self.links.push(&href);
+        }
+    }
+
+    fn attribute(&mut self, value: &str) -> String {
+        self.entities.decode(value, Place::Attribute).into_owned()
+    }
+
+    fn boundary(&mut self) {
+        if let Some(text) = &mut self.text {
+            text.boundary();
+        }
+    }
+
+    fn text(&mut self, kind: TextType, chunk: &str, last: bool) {
+        let wanted = match kind {
+            TextType::RCData => self.titled == Titled::Inside,
+            TextType::Data | TextType::PlainText => {
+                self.hidden == 0 && self.text.as_ref().is_some_and(|text| !text.is_cut())
+            }
+            _ => false,
+        };
+        if wanted {
+            self.take_text(kind, chunk, last);
+        }
+        if last {
+            self.carry.clear();
+            if kind == TextType::RCData && self.titled == Titled::Inside {
+                self.titled = Titled::Done;
+            }
+        }
+    }
+
+    fn take_text(&mut self, kind: TextType, chunk: &str, last: bool) {
+        let joined;
+        let mut whole = chunk;
+        if !self.carry.is_empty() {
+            joined = std::mem::take(&mut self.carry) + chunk;
+            whole = &joined;
+        }
+        if !last && kind != TextType::PlainText {
+            let (now, later) = whole.split_at(cut_reference(whole));
+            self.carry.push_str(later);
+            whole = now;
+        }
+        let decoded = if kind == TextType::PlainText { whole.into() } else { self.entities.decode(whole, Place::Text) };
+        match (kind, &mut self.text) {
+            (TextType::RCData, _) => self.title.push(&decoded),
+            (_, Some(text)) => text.push(&decoded),
+            (_, None) => {}
+        }
+    }
+}
+
+/// Where a reference begins that the next chunk may complete; the length without one.
+fn cut_reference(text: &str) -> usize {
+    let tail = text.len().saturating_sub(MAX_REFERENCE_BYTES);
+    match memchr::memrchr(b'&', &text.as_bytes()[tail..]) {
+        Some(at) if !text.as_bytes()[tail + at..].contains(&b';') => tail + at,
+        _ => text.len(),
+    }
+}
+
+/// Link relations worth following: other addresses of pages, not resources of this one.
+fn leads_somewhere(rel: &str) -> bool {
+    let has = |word: &str| rel.split_ascii_whitespace().any(|w| w.eq_ignore_ascii_case(word));
+    (has("alternate") && !has("stylesheet")) || has("canonical") || has("next") || has("prev")
+}
+
+/// Whether a robots directive list forbids following links.
+pub fn says_nofollow(directives: &str) -> bool {
+    directives.split(',').any(|d| {
+        let d = d.trim();
+        d.eq_ignore_ascii_case("nofollow") || d.eq_ignore_ascii_case("none")
+    })
+}
+
+/// The URL of `<meta http-equiv=refresh content="5; url='…'">`.
+fn refresh_target(content: &str) -> Option<&str> {
+    let rest = content.trim_start().trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let rest = rest.trim_start().trim_start_matches([';', ',']).trim_start();
+    let key = rest.get(..3).filter(|key| key.eq_ignore_ascii_case("url"));
+    let rest = match key.and_then(|_| rest[3..].trim_start().strip_prefix('=')) {
+        Some(after) => after.trim_start(),
+        None => rest,
+    };
+    let target = match rest.chars().next()? {
+        quote @ ('"' | '\'') => rest[1..].split(quote).next()?,
+        _ => rest,
+    };
+    (!target.trim().is_empty()).then_some(target)
+}
+
+/// Elements that do not separate words.
+fn is_inline(name: &str) -> bool {
+    matches!(
+        name,
+        "a" | "abbr"
+            | "acronym"
+            | "b"
+            | "bdi"
+            | "bdo"
+            | "big"
+            | "cite"
+            | "code"
+            | "data"
+            | "del"
+            | "dfn"
+            | "em"
+            | "font"
+            | "i"
+            | "img"
+            | "ins"
+            | "kbd"
+            | "label"
+            | "mark"
+            | "nobr"
+            | "q"
+            | "rb"
+            | "rp"
+            | "rt"
+            | "ruby"
+            | "s"
+            | "samp"
+            | "script"
+            | "small"
+            | "span"
+            | "strike"
+            | "strong"
+            | "style"
+            | "sub"
+            | "sup"
+            | "template"
+            | "time"
+            | "tt"
+            | "u"
+            | "var"
+            | "wbr"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_refresh_targets() {
+        #[track_caller]
+        fn check(content: &str, expected: Option<&str>) {
+            assert_eq!(refresh_target(content), expected, "{content}");
+        }
+        check("5; url=/a", Some("/a"));
+        check("0;URL='/a b'", Some("/a b"));
+        check("1.5 , url = \"/a\" junk", Some("/a"));
+        check("0; /a", Some("/a"));
+        check("5", None);
+        check("", None);
+        check("0;url=", None);
+        check("0;ü", Some("ü"));
+    }
+
+    #[test]
+    fn reads_robots_directives() {
+        assert!(says_nofollow("noindex, NoFollow"));
+        assert!(says_nofollow("none"));
+        assert!(!says_nofollow("index,follow,max-snippet:-1"));
+    }
+}

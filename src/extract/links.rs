@@ -1,0 +1,135 @@
+//! Links as they stand in a document, bounded, and what they resolve to.
+
+use std::collections::HashSet;
+
+use url::Url;
+
+use crate::model::visit::RawLink;
+
+/// A longer reference than this is no link that anybody could follow.
+const MAX_HREF_BYTES: usize = 16 << 10;
+
+/// Bytes of references kept per page.
+const MAX_TOTAL_BYTES: usize = 4 << 20;
+
+/// References in document order, each once.
+#[derive(Debug)]
+pub struct RawLinks {
+    hrefs: Vec<String>,
+    known: HashSet<u64>,
+    bytes: usize,
+    limit: usize,
+    cut: bool,
+}
+
+impl RawLinks {
+    /// Takes at most `limit` references.
+    pub fn new(limit: usize) -> Self {
+        RawLinks { hrefs: Vec::new(), known: HashSet::new(), bytes: 0, limit, cut: false }
+    }
+
+    /// Takes one reference, unless it is known, cannot lead to a page, or a limit is reached.
+    pub fn push(&mut self, href: &str) {
+        let href = href.trim_matches(|c: char| c <= ' ');
+        if href.is_empty() || href.starts_with('#') || has_foreign_scheme(href) {
+            return;
+        }
+        let full = self.hrefs.len() >= self.limit || self.bytes + href.len() > MAX_TOTAL_BYTES;
+        if href.len() > MAX_HREF_BYTES || full {
+            self.cut = true;
+            return;
+        }
+        if self.known.insert(xxhash_rust::xxh3::xxh3_64(href.as_bytes())) {
+            self.bytes += href.len();
+            self.hrefs.push(href.to_owned());
+        }
+    }
+
+    /// Something was left out because of a limit.
+    pub fn is_cut(&self) -> bool {
+        self.cut
+    }
+
+    /// Absolute http and https URLs without fragments, each once, in document order.
+    pub fn resolve(self, base: &Url) -> Vec<RawLink> {
+        let mut known = HashSet::with_capacity(self.hrefs.len());
+        let mut links = Vec::with_capacity(self.hrefs.len());
+        for href in &self.hrefs {
+            let Ok(mut url) = base.join(href) else { continue };
+            if !matches!(url.scheme(), "http" | "https") {
+                continue;
+            }
+            url.set_fragment(None);
+            let href = String::from(url);
+            if known.insert(xxhash_rust::xxh3::xxh3_64(href.as_bytes())) {
+                links.push(RawLink { href });
+            }
+        }
+        links
+    }
+}
+
+/// `mailto:`, `javascript:`, `data:` and so on, recognised early so that they use up no limit.
+fn has_foreign_scheme(href: &str) -> bool {
+    let Some((scheme, _)) = href.split_once(':') else { return false };
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+    is_scheme && !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https")
+}
+
+/// The base that references are resolved against: the document's own declaration, if it is usable.
+pub fn document_base(address: &Url, declared: Option<&str>) -> Url {
+    declared
+        .and_then(|href| address.join(href.trim()).ok())
+        .filter(|base| matches!(base.scheme(), "http" | "https"))
+        .unwrap_or_else(|| address.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolved(limit: usize, hrefs: &[&str]) -> (Vec<String>, bool) {
+        let mut links = RawLinks::new(limit);
+        hrefs.iter().for_each(|href| links.push(href));
+        let cut = links.is_cut();
+        let base = Url::parse("http://h/d/p.html").unwrap();
+        (links.resolve(&base).into_iter().map(|l| l.href).collect(), cut)
+    }
+
+    #[track_caller]
+    fn check(hrefs: &[&str], expected: &[&str]) {
+        let expected: Vec<String> = expected.iter().map(|s| (*s).to_owned()).collect();
+        assert_eq!(resolved(100, hrefs), (expected, false));
+    }
+
+    #[test]
+    fn resolves_and_filters() {
+        check(
+            &["a", "/b", "//o/c", "?q", "https://s/x"],
+            &["http://h/d/a", "http://h/b", "http://o/c", "http://h/d/p.html?q", "https://s/x"],
+        );
+        check(
+            &["#top", "", "  ", "mailto:a@b", "JavaScript:x()", "data:,x", "tel:1", "ftp://f/", "file:///etc/passwd"],
+            &[],
+        );
+        check(&["a", "a", "a#x", " a\n", "./a"], &["http://h/d/a"]);
+        check(&["HTTP://H/up", "a:b/c", "1:2", "http://[bad"], &["http://h/up", "http://h/d/1:2"]);
+    }
+
+    #[test]
+    fn bounds_number_and_size() {
+        let (links, cut) = resolved(2, &["a", "b", "a", "c"]);
+        assert_eq!((links.len(), cut), (2, true));
+        let long = "x".repeat(MAX_HREF_BYTES + 1);
+        assert_eq!(resolved(9, &[&long, "b"]), (vec!["http://h/d/b".to_owned()], true));
+    }
+
+    #[test]
+    fn base_must_be_a_web_address() {
+        let at = Url::parse("http://h/d/p").unwrap();
+        assert_eq!(document_base(&at, Some("/e/")).as_str(), "http://h/e/");
+        assert_eq!(document_base(&at, Some("data:,x")).as_str(), "http://h/d/p");
+        assert_eq!(document_base(&at, None).as_str(), "http://h/d/p");
+    }
+}
