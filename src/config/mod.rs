@@ -1,1 +1,20 @@
 //! What the operator set, and where each value came from.
+//!
+//! Layers, each over the one before: built-in default, `config/crawld.toml` (or `--config`), the
+//! environment (`CRAWLD_…`), flags.
+
+mod check;
+mod layers;
+mod nearest;
+mod settings;
+pub mod task;
+mod template;
+mod value;
+
+pub use crate::daemon::command::Problem;
+pub use layers::{ConfigError, DEFAULT_FILE, Flag, Loaded, Origin, Sources, load};
+pub use settings::{Config, KEYS, Key};
+pub use template::template;
+pub use value::LogFormat;
+
+pub(crate) use nearest::nearest;

@@ -11,6 +11,7 @@ pub mod outcome;
 pub mod record;
 pub mod session;
 pub mod task;
+pub mod text;
 pub mod time;
 pub mod url;
 pub mod visit;
