@@ -1,1 +1,8 @@
 //! Behaviour through public faces.
+
+mod support;
+
+#[path = "../../examples/site/mod.rs"]
+mod site;
+
+mod random_kills;

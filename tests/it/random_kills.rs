@@ -1,0 +1,90 @@
+//! kill -9 at random instants: whatever happens, the crawl ends with every page exactly once.
+//!
+//! `CRAWLD_KILLS` sets the number of kills of each test (default: 80; `make soak` sets more),
+//! `CRAWLD_SEED` repeats a run whose seed a failure printed.
+
+use std::time::{Duration, Instant};
+
+use crate::site::Config;
+use crate::support::world::{Fetch, TABS};
+use crate::support::{Crawld, Ended, World, oracle, poll};
+
+/// Kills that one crawl has to live through.
+const KILLS_PER_CRAWL: u32 = 20;
+
+#[test]
+fn of_the_daemon_over_http_first_half() {
+    survive(Fetch::Http, 1);
+}
+
+#[test]
+fn of_the_daemon_over_http_second_half() {
+    survive(Fetch::Http, 2);
+}
+
+#[test]
+fn of_the_daemon_with_a_scripted_browser_first_half() {
+    survive(Fetch::Scripted, 3);
+}
+
+#[test]
+fn of_the_daemon_with_a_scripted_browser_second_half() {
+    survive(Fetch::Scripted, 4);
+}
+
+/// Crawls and kills until the number of kills is reached; each crawl is then finished and judged.
+fn survive(fetch: Fetch, salt: u64) {
+    let wanted = from_environment("CRAWLD_KILLS").unwrap_or(80);
+    let seed = from_environment("CRAWLD_SEED").unwrap_or_else(|| fastrand::u64(..) >> 16) ^ salt;
+    println!("repeat with CRAWLD_SEED={}", seed ^ salt);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut kills = 0;
+    while kills < wanted {
+        kills += u64::from(one_crawl(fetch, &mut random));
+    }
+}
+
+/// One crawl, killed up to [`KILLS_PER_CRAWL`] times; returns how often it was.
+fn one_crawl(fetch: Fetch, random: &mut fastrand::Rng) -> u32 {
+    let latency = Duration::from_millis(random.u64(0..25));
+    let world = World::new(Config { latency, ..Config::plain(random.u32(60..240)) }, fetch);
+    let mut longest = 30;
+    let mut kills = 0;
+    while kills < KILLS_PER_CRAWL {
+        let command =
+            if kills > 0 && random.bool() && !world.sessions().is_empty() { world.recover() } else { world.crawl() };
+        let mut child = command.spawn();
+        let end = Instant::now() + Duration::from_micros(random.u64(0..longest * 1000));
+        let ended = poll::until(end.saturating_duration_since(Instant::now()), || child.has_ended().then_some(()));
+        if ended.is_some() {
+            break;
+        }
+        child.kill();
+        kills += 1;
+        // A machine may be slow to start a process: look further on, so that every part is hit.
+        longest = (longest + 40).min(700);
+    }
+    finish(&world, kills);
+    kills
+}
+
+/// The command that continues the crawl. The command that began it does so too, but would begin a
+/// new one if the kill came after the end.
+fn continuation(world: &World, recover: bool) -> Crawld {
+    if world.sessions().is_empty() || (!recover && world.unfinished()) { world.crawl() } else { world.recover() }
+}
+
+#[track_caller]
+fn finish(world: &World, kills: u32) {
+    let last: Ended = continuation(world, false).run();
+    assert!(matches!(last.code, Some(0 | 5)), "the last start must finish, or find nothing left; {}", last.said());
+    let crawl = world.check_complete(&last);
+    assert!(crawl.pages.iter().all(|page| page["skip_reason"] != "poison"), "an innocent page was quarantined");
+    let again = oracle::refetches(&world.site);
+    let bound = u64::from(kills * TABS);
+    assert!(again <= bound, "{again} pages were fetched again after {kills} kills of at most {TABS} visits in flight");
+}
+
+fn from_environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+}

@@ -1,0 +1,14 @@
+//! What the tests share: a world to crawl in, the real binary as a child, and the oracle.
+
+// Modules use the parts they need.
+#![allow(dead_code)]
+
+pub mod child;
+pub mod oracle;
+pub mod poll;
+pub mod proc;
+pub mod skip;
+pub mod world;
+
+pub use child::{Crawld, Ended};
+pub use world::World;

@@ -1,0 +1,164 @@
+//! A world for one test: a site, a state directory, and the ways to crawl the one into the other.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::oracle::Crawl;
+use super::{Crawld, Ended};
+use crate::site::{Config, Site};
+
+/// Visits at once in the tests' crawls.
+pub const TABS: u32 = 4;
+
+/// How the test's crawls fetch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fetch {
+    /// Plain HTTP.
+    Http,
+    /// The scripted browser: starts in no time, dies on command.
+    Scripted,
+    /// A real Chromium.
+    Chromium,
+}
+
+/// A site, and a state directory to crawl it into.
+pub struct World {
+    /// The site.
+    pub site: Site,
+    /// The state directory; not there until crawld makes it.
+    pub state: PathBuf,
+    /// How crawls fetch.
+    pub fetch: Fetch,
+    dir: TempDir,
+}
+
+impl World {
+    /// Serves a site, and prepares an empty place.
+    pub fn new(config: Config, fetch: Fetch) -> Self {
+        let dir = tempfile::Builder::new().prefix("crawld-it-").tempdir().expect("temporary directory");
+        let site = Site::start(config).expect("a free port on loopback");
+        World { site, state: dir.path().join("state"), fetch, dir }
+    }
+
+    /// A directory that lives as long as this world.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Any crawld command on this world's state directory.
+    pub fn crawld(&self, args: &[&str]) -> Crawld {
+        let command = Crawld::new(&self.dir.path().join("logs"), &self.state, args)
+            // No file of the machine or the working directory may take part.
+            .tweak(|command| {
+                command.current_dir(self.dir.path());
+            });
+        match self.fetch {
+            Fetch::Http => command,
+            Fetch::Scripted => command.env("CRAWLD_CHROME", scripted_browser()).env("CRAWLD_NO_SANDBOX", "1"),
+            Fetch::Chromium if super::skip::root() => command.env("CRAWLD_NO_SANDBOX", "1"),
+            Fetch::Chromium => command,
+        }
+    }
+
+    /// The crawl of the whole site, as fast as it goes; the same again continues it.
+    pub fn crawl(&self) -> Crawld {
+        let tabs = TABS.to_string();
+        let mode = if self.fetch == Fetch::Http { "http" } else { "browser" };
+        let seed = self.site.at("/");
+        self.crawld(&["crawl", &seed, "--fetch", mode, "--delay", "0ms", "--per-host", &tabs, "--tabs", &tabs])
+            .args(&["--json", "--quiet"])
+    }
+
+    /// `crawld recover --json`: applies the decisions and continues what is to be continued.
+    pub fn recover(&self) -> Crawld {
+        self.crawld(&["recover", "--json"])
+    }
+
+    /// `crawld verify` must find nothing.
+    #[track_caller]
+    pub fn verify(&self) {
+        self.crawld(&["verify"]).run().expect_code(0);
+    }
+
+    /// The one session of this world.
+    #[track_caller]
+    pub fn session(&self) -> String {
+        let mut all = self.sessions();
+        assert_eq!(all.len(), 1, "one session expected in {}: {all:?}", self.state.display());
+        all.remove(0)
+    }
+
+    /// Every session directory, by name.
+    pub fn sessions(&self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.state.join("sessions")) else { return Vec::new() };
+        let mut all: Vec<String> = entries
+            .map(|entry| entry.expect("directory entry"))
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect();
+        all.sort();
+        all
+    }
+
+    /// The directory of the one session.
+    #[track_caller]
+    pub fn session_dir(&self) -> PathBuf {
+        self.state.join("sessions").join(self.session())
+    }
+
+    /// Whether the outputs, torn tails or not, show fewer ended URLs than discovered ones.
+    pub fn unfinished(&self) -> bool {
+        let lines = |prefix: &str| -> usize {
+            let Ok(entries) = fs::read_dir(self.session_dir().join("out")) else { return 0 };
+            let files = entries.filter_map(Result::ok).filter(|e| e.file_name().to_string_lossy().starts_with(prefix));
+            files.map(|file| fs::read(file.path()).map_or(0, |body| memchr::memchr_iter(b'\n', &body).count())).sum()
+        };
+        let discovered = lines("urls-");
+        discovered == 0 || lines("pages-") < discovered
+    }
+
+    /// The session's last checkpoint.
+    #[track_caller]
+    pub fn checkpoint(&self) -> Value {
+        let path = self.state.join(format!("sessions/checkpoint_{}.json", self.session()));
+        let text = fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        serde_json::from_slice(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    }
+
+    /// The outputs as they stand.
+    #[track_caller]
+    pub fn outputs(&self) -> Crawl {
+        Crawl::read(&self.session_dir().join("out"), &self.site.url)
+    }
+
+    /// Everything that must hold when the crawl has ended: the outputs against the site, the counters
+    /// in every place that shows them, and crawld's own `verify`.
+    #[track_caller]
+    pub fn check_complete(&self, last: &Ended) -> Crawl {
+        let crawl = self.outputs();
+        crawl.check_consistent();
+        crawl.check_against(&self.site, self.fetch != Fetch::Http);
+        crawl.check_counters("the checkpoint", &self.checkpoint()["progress_snapshot"]["counters"]);
+        // `recover` with nothing left to do (exit 5) has no counters to show.
+        if last.code == Some(0) {
+            let said = last.json();
+            let said = said["sessions"].get(0).map_or(&said, |session| &session["result"]);
+            if said["counters"].is_object() {
+                crawl.check_counters("the command", &said["counters"]);
+            }
+        }
+        self.verify();
+        crawl
+    }
+}
+
+/// The scripted browser's executable, built beside the tests.
+fn scripted_browser() -> PathBuf {
+    let here = std::env::current_exe().expect("path of the test binary");
+    let path = here.ancestors().nth(2).expect("target/PROFILE/deps/it").join("examples/scripted_browser");
+    assert!(path.exists(), "{} is missing: `cargo build --examples` makes it", path.display());
+    path
+}
