@@ -13,6 +13,7 @@ use crate::exit_code::ExitCode;
 use crate::model::duration::Span;
 use crate::model::ids::SessionId;
 use crate::model::outcome::closed_list;
+pub use crate::model::session::Strategy;
 use crate::model::task::PreparedTask;
 
 /// Commands that may wait for a busy daemon; more is a client in a loop.
@@ -23,20 +24,6 @@ pub const ASK_DEADLINE: Duration = Duration::from_secs(10);
 pub const ORDER_DEADLINE: Duration = Duration::from_secs(60);
 /// Recovery, cleanup and archives read and move files.
 pub const WORK_DEADLINE: Duration = Duration::from_secs(600);
-
-closed_list! {
-    /// What `recover --strategy` prefers.
-    Strategy {
-        /// What the recovery table says.
-        Auto = "auto",
-        /// Continue, also what the table would leave alone for age or a crash loop.
-        Resume = "resume",
-        /// Start over.
-        Restart = "restart",
-        /// Leave alone.
-        Skip = "skip",
-    }
-}
 
 closed_list! {
     /// How the owner is told to stop.

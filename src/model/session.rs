@@ -155,6 +155,20 @@ closed_list! {
     }
 }
 
+closed_list! {
+    /// What `recover --strategy` prefers.
+    Strategy {
+        /// What the recovery table says.
+        Auto = "auto",
+        /// Continue, also what the table would leave alone for age or a crash loop.
+        Resume = "resume",
+        /// Start over.
+        Restart = "restart",
+        /// Leave alone.
+        Skip = "skip",
+    }
+}
+
 /// What the analyzer found out about one session.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionRecoveryInfo {
