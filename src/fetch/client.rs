@@ -1,0 +1,193 @@
+//! The HTTP client of one session: its address rules, its user agent, a deadline on every phase.
+
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use http::header::{ACCEPT, ACCEPT_LANGUAGE, HeaderMap, HeaderValue};
+use tokio::time::Instant;
+
+use super::fault::Fault;
+use super::resolve::{AddressRules, CheckedResolver, Lookup, ResolveError, SystemLookup, with_port};
+use crate::clock::Clock;
+use crate::model::outcome::FailureClass;
+use crate::model::task::FetchSpec;
+use crate::model::time::Timestamp;
+use crate::model::url::CanonicalUrl;
+
+/// The product token that robots.txt groups are matched with.
+pub const ROBOTS_TOKEN: &str = "crawld";
+
+/// Idle connections kept per host; hosts are asked by few workers at once.
+const IDLE_PER_HOST: usize = 2;
+
+/// How long an idle connection is kept; servers close theirs soon after.
+const IDLE_FOR: Duration = Duration::from_secs(15);
+
+/// What pages are asked for as.
+pub(super) const ACCEPT_PAGE: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+
+/// The user agent of plain HTTP requests when the task names none.
+pub fn default_user_agent() -> String {
+    format!("crawld/{} (+https://crawld.invalid/)", env!("CARGO_PKG_VERSION"))
+}
+
+/// Deadlines of the phases of a request; the page's own deadline lies over all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadlines {
+    /// Name, TCP and TLS.
+    pub connect: Duration,
+    /// From the request until the answer's headers are complete, connecting not counted.
+    pub first_byte: Duration,
+    /// In every such span of a body …
+    pub rate_window: Duration,
+    /// … at least so many bytes must come.
+    pub rate_bytes: u64,
+    /// For the answer of a redirect gate, which may have to fetch a robots.txt.
+    pub gate: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Deadlines {
+            connect: Duration::from_secs(10),
+            first_byte: Duration::from_secs(30),
+            rate_window: Duration::from_secs(30),
+            rate_bytes: 1024,
+            gate: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Why a session's client cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// A setting that cannot be sent as a header.
+    #[error("fetch.{key}: `{value}` cannot be sent as an HTTP header: use printable ASCII")]
+    Header {
+        /// The key in the task.
+        key: &'static str,
+        /// What it holds.
+        value: String,
+    },
+    /// reqwest cannot be set up.
+    #[error("the HTTP client cannot be set up: {0}")]
+    Setup(#[source] reqwest::Error),
+}
+
+/// The HTTP client of one session.
+pub struct HttpClient {
+    client: reqwest::Client,
+    resolver: CheckedResolver,
+    deadlines: Deadlines,
+    clock: Clock,
+}
+
+impl HttpClient {
+    /// A client that reaches only what `rules` permits.
+    ///
+    /// # Errors
+    /// The task's user agent or language is no header value, or TLS cannot be set up.
+    pub fn new(rules: Arc<dyn AddressRules>, fetch: &FetchSpec, clock: Clock) -> Result<Self, ClientError> {
+        Self::with(rules, Arc::new(SystemLookup), fetch, clock, Deadlines::default())
+    }
+
+    /// As [`HttpClient::new`], with another resolver and other deadlines.
+    ///
+    /// # Errors
+    /// See [`HttpClient::new`].
+    pub fn with(
+        rules: Arc<dyn AddressRules>,
+        lookup: Arc<dyn Lookup>,
+        fetch: &FetchSpec,
+        clock: Clock,
+        deadlines: Deadlines,
+    ) -> Result<Self, ClientError> {
+        install_tls_provider();
+        let resolver = CheckedResolver::new(rules, lookup);
+        let user_agent = fetch.user_agent.clone().unwrap_or_else(default_user_agent);
+        let user_agent = header("user_agent", &user_agent)?;
+        let mut headers = HeaderMap::new();
+        if let Some(language) = &fetch.accept_language {
+            headers.insert(ACCEPT_LANGUAGE, header("accept_language", language)?);
+        }
+        let builder = || {
+            reqwest::Client::builder()
+                .no_proxy()
+                .redirect(reqwest::redirect::Policy::none())
+                .referer(false)
+                .user_agent(user_agent.clone())
+                .default_headers(headers.clone())
+                .dns_resolver(resolver.clone())
+                .connect_timeout(deadlines.connect)
+                .pool_max_idle_per_host(IDLE_PER_HOST)
+                .pool_idle_timeout(IDLE_FOR)
+                .tls_danger_accept_invalid_certs(fetch.ignore_https_errors)
+        };
+        // A machine without CA certificates can still crawl http; https then fails with class tls.
+        let client = builder().build().or_else(|error| {
+            tracing::warn!(%error, "no CA certificates: https pages will fail");
+            builder().tls_certs_only(std::iter::empty()).build().map_err(ClientError::Setup)
+        })?;
+        Ok(HttpClient { client, resolver, deadlines, clock })
+    }
+
+    /// Checks a URL's addresses by the rules of this client.
+    ///
+    /// # Errors
+    /// See [`CheckedResolver::check`].
+    pub async fn check_address(&self, url: &CanonicalUrl) -> Result<Vec<std::net::IpAddr>, ResolveError> {
+        self.resolver.check(url).await
+    }
+
+    pub(super) fn deadlines(&self) -> Deadlines {
+        self.deadlines
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Sends one GET and waits for the answer's headers; redirects are answers like others.
+    pub(super) async fn get(&self, url: &CanonicalUrl, accept: &'static str, by: Instant) -> Result<Exchange, Fault> {
+        let port = match self.resolver.check_literal(url) {
+            Ok(port) => port,
+            Err(ResolveError::Forbidden { .. }) => return Err(Fault::Forbidden),
+            Err(error) => return Err(Fault::Failed(FailureClass::Protocol, error.to_string())),
+        };
+        let request = self.client.get(url.as_str()).header(ACCEPT, HeaderValue::from_static(accept)).send();
+        let sent = Instant::now();
+        let phase = sent + self.deadlines.connect + self.deadlines.first_byte;
+        match tokio::time::timeout_at(phase.min(by), with_port(port, request)).await {
+            Ok(Ok(response)) => Ok(Exchange { response, ttfb: sent.elapsed() }),
+            Ok(Err(error)) => Err(Fault::of(&error)),
+            Err(_) if by <= phase => Err(Fault::timeout("the page's deadline passed before an answer came")),
+            Err(_) => Err(Fault::timeout("no answer within the first-byte deadline")),
+        }
+    }
+}
+
+/// An answer whose body has not been read.
+pub(super) struct Exchange {
+    pub(super) response: reqwest::Response,
+    pub(super) ttfb: Duration,
+}
+
+impl Exchange {
+    /// A header's value as text; one that is not readable ASCII counts as absent.
+    pub(super) fn header(&self, name: http::header::HeaderName) -> Option<&str> {
+        self.response.headers().get(name)?.to_str().ok()
+    }
+}
+
+/// Installs ring as the process's TLS provider, once; harmless when another one is there.
+pub fn install_tls_provider() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // `Err` means that somebody installed one before: that one serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+}
+
+fn header(key: &'static str, value: &str) -> Result<HeaderValue, ClientError> {
+    HeaderValue::from_str(value).map_err(|_| ClientError::Header { key, value: value.escape_debug().to_string() })
+}

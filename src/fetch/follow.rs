@@ -1,0 +1,105 @@
+//! The redirect loop: every hop is judged before it is followed.
+
+use tokio::time::Instant;
+
+use super::client::{Exchange, HttpClient};
+use super::fault::Fault;
+use super::headers::redirect_target;
+use crate::model::outcome::{FailureClass, SkipReason};
+use crate::model::url::CanonicalUrl;
+use crate::model::visit::{BoxFuture, HopGate, Refusal, VisitFailure, VisitResult};
+
+/// An answer that is not a redirect.
+pub(super) struct Landed {
+    pub(super) exchange: Exchange,
+    /// Every URL after the first, in order.
+    pub(super) hops: Vec<CanonicalUrl>,
+}
+
+/// Why no such answer was reached.
+pub(super) struct Stopped {
+    /// Every URL after the first; the last one may not have been asked.
+    pub(super) hops: Vec<CanonicalUrl>,
+    pub(super) why: Refusal,
+}
+
+impl Stopped {
+    pub(super) fn into_result(self) -> VisitResult {
+        match self.why {
+            Refusal::Skip(reason) => VisitResult::Refused { hops: self.hops, reason },
+            Refusal::Fail(class, message) => VisitResult::Failed(VisitFailure {
+                class,
+                message,
+                http_status: None,
+                retry_after: None,
+                ttfb: None,
+                hops: self.hops,
+            }),
+        }
+    }
+}
+
+/// A gate that lets every hop pass: addresses are still checked by the client.
+pub(super) struct OpenGate;
+
+impl HopGate for OpenGate {
+    fn check<'a>(&'a self, _url: &'a CanonicalUrl) -> BoxFuture<'a, Result<(), Refusal>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// What a redirect loop needs to know.
+pub(super) struct Journey<'a> {
+    pub(super) client: &'a HttpClient,
+    pub(super) gate: &'a dyn HopGate,
+    pub(super) max_redirects: u32,
+    pub(super) accept: &'static str,
+    pub(super) by: Instant,
+}
+
+impl Journey<'_> {
+    /// Asks for `first` and follows redirects.
+    pub(super) async fn follow(&self, first: &CanonicalUrl) -> Result<Landed, Stopped> {
+        let mut hops: Vec<CanonicalUrl> = Vec::new();
+        loop {
+            let at = hops.last().unwrap_or(first);
+            let exchange = match self.client.get(at, self.accept, self.by).await {
+                Ok(exchange) => exchange,
+                Err(fault) => return Err(Stopped { hops, why: fault.into() }),
+            };
+            let location = exchange.response.headers().get(http::header::LOCATION).map(|value| value.as_bytes());
+            let next = match redirect_target(at, exchange.response.status().as_u16(), location) {
+                None => return Ok(Landed { exchange, hops }),
+                Some(Ok(next)) => next,
+                // Nothing but http and https is fetched: such a place is outside of every scope.
+                Some(Err(_)) => return Err(Stopped { hops, why: Refusal::Skip(SkipReason::OutOfScope) }),
+            };
+            // Without cookies the same request gets the same redirect: a loop never ends by itself.
+            let again = next == *first || hops.contains(&next);
+            hops.push(next);
+            if again || hops.len() > self.max_redirects as usize {
+                let message = if again { "redirects in a loop" } else { "too many redirects" };
+                let message = format!("{message} ({} hops)", hops.len());
+                return Err(Stopped { hops, why: Refusal::Fail(FailureClass::TooManyRedirects, message) });
+            }
+            if let Err(why) = self.ask_gate(&hops[hops.len() - 1]).await {
+                return Err(Stopped { hops, why });
+            }
+        }
+    }
+
+    async fn ask_gate(&self, url: &CanonicalUrl) -> Result<(), Refusal> {
+        let by = self.by.min(Instant::now() + self.client.deadlines().gate);
+        let late = || Refusal::Fail(FailureClass::Timeout, "a redirect could not be judged in time".to_owned());
+        tokio::time::timeout_at(by, self.gate.check(url)).await.unwrap_or_else(|_| Err(late()))
+    }
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Refusal {
+        match fault {
+            Fault::Forbidden => Refusal::Skip(SkipReason::AddressForbidden),
+            Fault::Failed(class, message) => Refusal::Fail(class, message),
+        }
+    }
+}
