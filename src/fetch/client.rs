@@ -131,14 +131,6 @@ impl HttpClient {
         Ok(HttpClient { client, resolver, deadlines, clock })
     }
 
-    /// Checks a URL's addresses by the rules of this client.
-    ///
-    /// # Errors
-    /// See [`CheckedResolver::check`].
-    pub async fn check_address(&self, url: &CanonicalUrl) -> Result<Vec<std::net::IpAddr>, ResolveError> {
-        self.resolver.check(url).await
-    }
-
     pub(super) fn deadlines(&self) -> Deadlines {
         self.deadlines
     }

@@ -6,12 +6,14 @@ mod fault;
 mod follow;
 mod headers;
 mod page;
-mod resolve;
+pub mod resolve;
+pub mod robots;
 
 pub use client::{ClientError, Deadlines, HttpClient, ROBOTS_TOKEN, default_user_agent, install_tls_provider};
 pub use fault::Fault;
 pub use page::HttpFetcher;
 pub use resolve::{AddressRules, CheckedResolver, Lookup, ResolveError, SystemLookup, check_address};
+pub use robots::{RobotsAnswer, RobotsCache, StoredRobots};
 
 use std::sync::Arc;
 

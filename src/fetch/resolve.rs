@@ -29,6 +29,12 @@ pub trait AddressRules: Send + Sync {
     fn permits(&self, host: &str, port: u16, address: IpAddr) -> bool;
 }
 
+impl<R: AddressRules + ?Sized> AddressRules for Arc<R> {
+    fn permits(&self, host: &str, port: u16, address: IpAddr) -> bool {
+        R::permits(self, host, port, address)
+    }
+}
+
 /// Where names are looked up.
 pub trait Lookup: Send + Sync {
     /// Every address of the name.
@@ -91,45 +97,58 @@ impl CheckedResolver {
         CheckedResolver { rules, lookup }
     }
 
-    /// The addresses of a URL's host, every one of them permitted.
-    ///
-    /// # Errors
-    /// The name is unknown, or at least one address of the set is forbidden: a set that mixes allowed
-    /// and forbidden addresses is how rebinding looks.
-    pub async fn check(&self, url: &CanonicalUrl) -> Result<Vec<IpAddr>, ResolveError> {
-        let (host, port) = target(url)?;
-        match literal(&host) {
-            Some(address) => self.judge(&host_name(&host), port, vec![address]),
-            None => self.by_name(host_name(&host), port).await,
-        }
-    }
-
     /// Checks a literal address without looking anything up; reqwest connects to those by itself.
     pub(super) fn check_literal(&self, url: &CanonicalUrl) -> Result<u16, ResolveError> {
         let (host, port) = target(url)?;
         if let Some(address) = literal(&host) {
-            self.judge(&host_name(&host), port, vec![address])?;
+            judge(&*self.rules, &host_name(&host), port, vec![address])?;
         }
         Ok(port)
     }
+}
 
-    async fn by_name(&self, host: String, port: u16) -> Result<Vec<IpAddr>, ResolveError> {
-        let unknown = |reason: String| ResolveError::Unknown { host: host.escape_debug().to_string(), reason };
-        let answer = tokio::time::timeout(LOOKUP_DEADLINE, self.lookup.lookup(host.clone())).await;
-        let addresses = match answer {
-            Ok(Ok(addresses)) if addresses.is_empty() => return Err(unknown("no address".to_owned())),
-            Ok(Ok(addresses)) => addresses,
-            Ok(Err(error)) => return Err(unknown(error.to_string())),
-            Err(_) => return Err(unknown(format!("no answer within {} s", LOOKUP_DEADLINE.as_secs()))),
-        };
-        self.judge(&host, port, addresses)
+/// Resolves and checks a URL's host by the given rules and the system's resolver.
+///
+/// # Errors
+/// `Skip(AddressForbidden)` when at least one address is forbidden (a set that mixes allowed and
+/// forbidden addresses is how rebinding looks), `Fail(Dns)` for a name that does not resolve.
+pub async fn check_address<R: AddressRules + ?Sized>(rules: &R, url: &CanonicalUrl) -> Result<Vec<IpAddr>, Refusal> {
+    check_with(rules, &SystemLookup, url).await.map_err(Refusal::from)
+}
+
+async fn check_with<R>(rules: &R, lookup: &dyn Lookup, url: &CanonicalUrl) -> Result<Vec<IpAddr>, ResolveError>
+where
+    R: AddressRules + ?Sized,
+{
+    let (host, port) = target(url)?;
+    match literal(&host) {
+        Some(address) => judge(rules, &host_name(&host), port, vec![address]),
+        None => by_name(rules, lookup, host_name(&host), port).await,
     }
+}
 
-    fn judge(&self, host: &str, port: u16, addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, ResolveError> {
-        match addresses.iter().find(|address| !self.rules.permits(host, port, **address)) {
-            Some(address) => Err(ResolveError::Forbidden { host: host.escape_debug().to_string(), address: *address }),
-            None => Ok(addresses),
-        }
+async fn by_name<R>(rules: &R, lookup: &dyn Lookup, host: String, port: u16) -> Result<Vec<IpAddr>, ResolveError>
+where
+    R: AddressRules + ?Sized,
+{
+    let unknown = |reason: String| ResolveError::Unknown { host: host.escape_debug().to_string(), reason };
+    let answer = tokio::time::timeout(LOOKUP_DEADLINE, lookup.lookup(host.clone())).await;
+    let addresses = match answer {
+        Ok(Ok(addresses)) if addresses.is_empty() => return Err(unknown("no address".to_owned())),
+        Ok(Ok(addresses)) => addresses,
+        Ok(Err(error)) => return Err(unknown(error.to_string())),
+        Err(_) => return Err(unknown(format!("no answer within {} s", LOOKUP_DEADLINE.as_secs()))),
+    };
+    judge(rules, &host, port, addresses)
+}
+
+fn judge<R>(rules: &R, host: &str, port: u16, addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, ResolveError>
+where
+    R: AddressRules + ?Sized,
+{
+    match addresses.iter().find(|address| !rules.permits(host, port, **address)) {
+        Some(address) => Err(ResolveError::Forbidden { host: host.escape_debug().to_string(), address: *address }),
+        None => Ok(addresses),
     }
 }
 
@@ -140,7 +159,7 @@ impl Resolve for CheckedResolver {
         let port = PORT.try_with(|port| *port).unwrap_or(0);
         let this = self.clone();
         Box::pin(async move {
-            let addresses = this.by_name(name.as_str().to_owned(), port).await?;
+            let addresses = by_name(&*this.rules, &*this.lookup, name.as_str().to_owned(), port).await?;
             let addresses: Addrs = Box::new(addresses.into_iter().map(|ip| SocketAddr::new(ip, 0)));
             Ok(addresses)
         })
@@ -150,15 +169,6 @@ impl Resolve for CheckedResolver {
 /// Runs a request so that the resolver knows the port that it is for.
 pub(super) async fn with_port<F: Future>(port: u16, request: F) -> F::Output {
     PORT.scope(port, request).await
-}
-
-/// Resolves and checks a URL's host by the given rules and the system's resolver.
-///
-/// # Errors
-/// `Skip(AddressForbidden)` for a forbidden address, `Fail(Dns)` for a name that does not resolve.
-pub async fn check_address(rules: &Arc<dyn AddressRules>, url: &CanonicalUrl) -> Result<Vec<IpAddr>, Refusal> {
-    let resolver = CheckedResolver::new(Arc::clone(rules), Arc::new(SystemLookup));
-    resolver.check(url).await.map_err(Refusal::from)
 }
 
 fn target(url: &CanonicalUrl) -> Result<(Host<String>, u16), ResolveError> {

@@ -56,3 +56,19 @@ pub struct HostState {
     /// The host's circuit breaker.
     pub breaker: Breaker,
 }
+
+/// A robots.txt as the session's store keeps it, so that a restart asks nobody again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredRobots {
+    /// When it was last asked for.
+    pub asked_at: Timestamp,
+    /// Since when it has been out of reach.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing_since: Option<Timestamp>,
+    /// HTTP status of the answer in force; `None` when there never was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The body of a successful answer as it came (any encoding), at most 500 KiB and a byte.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<Vec<u8>>,
+}
