@@ -29,6 +29,12 @@ pub struct Holder {
     pub started_at: Timestamp,
     /// What it was doing: `run`, `crawl`, `recover`, …
     pub command: String,
+    /// Milliseconds since boot when it took the lock: a clock that nobody can set.
+    #[serde(default)]
+    pub boottime_ms: u64,
+    /// The kernel's count of out-of-memory kills then.
+    #[serde(default)]
+    pub oom_kills: Option<u64>,
 }
 
 impl Holder {
@@ -40,6 +46,8 @@ impl Holder {
             boot_id: process::boot_id(),
             started_at: now,
             command: command.to_owned(),
+            boottime_ms: crate::clock::boottime_ms(),
+            oom_kills: process::oom_kills(),
         }
     }
 }
@@ -184,7 +192,7 @@ mod tests {
     use super::*;
 
     fn me() -> Holder {
-        Holder::me("run", Timestamp::from_millis(0))
+        Holder { boottime_ms: 7, oom_kills: Some(1), ..Holder::me("run", Timestamp::from_millis(0)) }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod atomic_file;
 pub mod checkpoint_file;
+pub mod end_note;
 pub mod envelope;
 pub mod heartbeat_file;
 pub mod inflight;
@@ -9,6 +10,7 @@ pub mod last_words;
 pub mod lock;
 pub mod paths;
 pub mod process;
+pub mod recovery_file;
 pub mod task_file;
 
 pub use atomic_file::{Durability, FileError};

@@ -124,6 +124,11 @@ impl StateDir {
         self.root.join("trash")
     }
 
+    /// Where browser profiles live while their browsers do.
+    pub fn browsers(&self) -> PathBuf {
+        self.root.join("browsers")
+    }
+
     /// Intents of restarts that have been decided but not finished.
     pub fn intents(&self) -> PathBuf {
         self.root.join("intents")
@@ -307,9 +312,9 @@ impl SessionPaths {
         self.dir().join("recovery.json")
     }
 
-    /// Present when the session was exported with its state to another machine.
-    pub fn migrated(&self) -> PathBuf {
-        self.dir().join("migrated.json")
+    /// How it ended; outlives its store, and is written when it moves to another machine.
+    pub fn ended(&self) -> PathBuf {
+        self.dir().join("ended.json")
     }
 
     /// Where this session's damaged parts (cut tails, unreadable stores) are kept.

@@ -27,6 +27,12 @@ pub fn is_alive(boot: &str, pid: u32, ticks: u64) -> bool {
     !boot.is_empty() && boot == boot_id() && start_ticks(pid) == Some(ticks)
 }
 
+/// Out-of-memory kills on this machine since boot; `None` where the kernel does not say.
+pub fn oom_kills() -> Option<u64> {
+    let text = fs::read_to_string("/proc/vmstat").ok()?;
+    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
