@@ -1,1 +1,79 @@
-//! HTTP/JSON on the Unix socket; the only importer of axum.
+//! HTTP/JSON `/api/v1` on the Unix socket of a state directory; the only importer of axum.
+//!
+//! Served by whoever owns the directory, spoken by every command. Only the owner's user (and root)
+//! gets through: the directory is 0700, the socket 0600, and the peer's user id is checked.
+
+pub mod client;
+mod handlers;
+mod listener;
+pub mod problem;
+mod server;
+
+pub use listener::{SOCKET_NAME, bind};
+pub use server::serve;
+
+use serde::{Deserialize, Serialize};
+
+use crate::daemon::command::StopLevel;
+use crate::model::ids::SessionId;
+use crate::model::task::TaskOrigin;
+
+/// Body of `POST /sessions`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubmitBody {
+    /// The task as written; `crawld schema task` prints its shape.
+    pub task: serde_json::Value,
+    /// Who submits; `api` unless said otherwise.
+    #[serde(default = "api_origin")]
+    pub origin: TaskOrigin,
+    /// The file in the tasks directory that it was read from: absolute path.
+    #[serde(default)]
+    pub file: Option<String>,
+    /// Start another session although one of the same task is unfinished.
+    #[serde(default)]
+    pub new: bool,
+}
+
+fn api_origin() -> TaskOrigin {
+    TaskOrigin::Api
+}
+
+/// Body of `POST /sessions/{id}/{order}`; every key may be left out.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OrderBody {
+    /// `resume`: also past a reached limit.
+    pub extend: bool,
+    /// `retry-failed`: poisoned ones as well.
+    pub quarantined: bool,
+}
+
+/// Body of `POST /export`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExportBody {
+    /// The session.
+    pub session: SessionId,
+    /// Absolute path of the file to write.
+    pub file: std::path::PathBuf,
+    /// Leave the session as it is at home.
+    #[serde(default)]
+    pub copy: bool,
+}
+
+/// Body of `POST /import`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportBody {
+    /// Absolute path of the file to read.
+    pub file: std::path::PathBuf,
+}
+
+/// Body of `POST /shutdown`.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShutdownBody {
+    /// How.
+    pub level: StopLevel,
+}

@@ -1,0 +1,113 @@
+//! One function a route: read the request, ask the operator, write the answer.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::de::DeserializeOwned;
+
+use crate::api::problem::ProblemBody;
+use crate::api::server::Shared;
+use crate::api::{ExportBody, ImportBody, OrderBody, ShutdownBody, SubmitBody};
+use crate::config::Problem;
+use crate::config::task::{Draft, name_private, prepare};
+use crate::daemon::answers::{
+    CleanupReport, Done, OwnerHealth, RecoveryReport, SessionDetail, SessionSummary, StatsReport, Submitted,
+};
+use crate::daemon::command::{OperatorError, SessionOrder};
+use crate::model::heartbeat::Heartbeat;
+use crate::model::ids::SessionId;
+use crate::model::task::TaskOrigin;
+use crate::model::text::escape_control;
+
+type Answer<T> = Result<Json<T>, ProblemBody>;
+
+/// Reads a JSON body; an empty one is `{}`.
+fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, ProblemBody> {
+    let body: &[u8] = if body.is_empty() { b"{}" } else { body };
+    serde_json::from_slice(body)
+        .map_err(|error| ProblemBody::request(StatusCode::BAD_REQUEST, format!("the body is wrong: {error}")))
+}
+
+fn id(text: &str) -> Result<SessionId, OperatorError> {
+    text.parse().map_err(|_| OperatorError::UnknownSession(escape_control(text).into_owned()))
+}
+
+pub(super) async fn health(State(shared): State<Shared>) -> Answer<OwnerHealth> {
+    Ok(Json(shared.operator.health().await?))
+}
+
+pub(super) async fn sessions(State(shared): State<Shared>) -> Answer<Vec<SessionSummary>> {
+    Ok(Json(shared.operator.sessions().await?))
+}
+
+pub(super) async fn session(State(shared): State<Shared>, Path(session): Path<String>) -> Answer<SessionDetail> {
+    Ok(Json(shared.operator.status(id(&session)?).await?))
+}
+
+pub(super) async fn heartbeat(State(shared): State<Shared>, Path(session): Path<String>) -> Answer<Heartbeat> {
+    let detail = shared.operator.status(id(&session)?).await?;
+    let missing = || OperatorError::NotNow(format!("session `{}` has no heartbeat yet", detail.summary.session_id));
+    Ok(Json(detail.heartbeat.ok_or_else(missing)?))
+}
+
+pub(super) async fn submit(State(shared): State<Shared>, body: Bytes) -> Answer<Submitted> {
+    let SubmitBody { task, origin, file, new } = read(&body)?;
+    let refuse = |message: &str| OperatorError::Invalid(vec![Problem::new("request: origin", message)]);
+    match (origin, &file) {
+        (TaskOrigin::Import, _) => return Err(refuse("a session is imported with POST /import").into()),
+        (TaskOrigin::File, None) => return Err(refuse("`file` must be given with it").into()),
+        _ => {}
+    }
+    let draft = Draft::from_json(task).map_err(OperatorError::Invalid)?;
+    let mut task = prepare(&draft, &shared.config, origin).map_err(OperatorError::Invalid)?;
+    task.file = file;
+    name_private(&mut task).await;
+    Ok(Json(shared.operator.submit(task, new).await?))
+}
+
+pub(super) async fn order(
+    State(shared): State<Shared>,
+    Path((session, order)): Path<(String, String)>,
+    body: Bytes,
+) -> Answer<Done> {
+    let OrderBody { extend, quarantined } = read(&body)?;
+    let order = match order.as_str() {
+        "checkpoint" => SessionOrder::Checkpoint,
+        "pause" => SessionOrder::Pause,
+        "resume" => SessionOrder::Resume { extend },
+        "cancel" => SessionOrder::Cancel,
+        "retry-failed" => SessionOrder::RetryFailed { quarantined },
+        "release-parked" => SessionOrder::ReleaseParked,
+        _ => return Err(ProblemBody::request(StatusCode::NOT_FOUND, "no such order")),
+    };
+    Ok(Json(shared.operator.order(id(&session)?, order).await?))
+}
+
+pub(super) async fn recover(State(shared): State<Shared>, body: Bytes) -> Answer<RecoveryReport> {
+    Ok(Json(shared.operator.recover(read(&body)?).await?))
+}
+
+pub(super) async fn cleanup(State(shared): State<Shared>, body: Bytes) -> Answer<CleanupReport> {
+    Ok(Json(shared.operator.cleanup(read(&body)?).await?))
+}
+
+pub(super) async fn export(State(shared): State<Shared>, body: Bytes) -> Answer<Done> {
+    let ExportBody { session, file, copy } = read(&body)?;
+    Ok(Json(shared.operator.export(session, file, copy).await?))
+}
+
+pub(super) async fn import(State(shared): State<Shared>, body: Bytes) -> Answer<Submitted> {
+    let ImportBody { file } = read(&body)?;
+    Ok(Json(shared.operator.import(file).await?))
+}
+
+pub(super) async fn stats(State(shared): State<Shared>) -> Answer<StatsReport> {
+    Ok(Json(shared.operator.stats().await?))
+}
+
+pub(super) async fn shutdown(State(shared): State<Shared>, body: Bytes) -> Answer<serde_json::Value> {
+    let ShutdownBody { level } = read(&body)?;
+    shared.operator.shutdown(level).await?;
+    Ok(Json(serde_json::json!({ "stopping": true })))
+}

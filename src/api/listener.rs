@@ -1,0 +1,183 @@
+//! The socket: who may connect, how many at once, and how long a silent client is borne.
+
+use std::fs;
+use std::future::Future;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep};
+
+/// The socket's name under the state directory.
+pub const SOCKET_NAME: &str = "crawld.sock";
+/// Commands are few and short; more at once is a client that leaks connections.
+const CONNECTIONS: usize = 64;
+/// A connection on which nothing moves and nothing is being worked on is closed after this.
+const IDLE: Duration = Duration::from_secs(10);
+/// After a failed accept (no descriptors left, say) the next try waits this long.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// `sockaddr_un` holds 108 bytes with the final zero.
+const PATH_MAX: usize = 107;
+
+/// Binds the socket of a state directory, 0600. A socket left by an earlier owner is removed: call
+/// this only while holding the directory's lock.
+///
+/// # Errors
+/// The path is taken by something that is no socket, or the directory cannot be written.
+pub fn bind(state_dir: &Path) -> io::Result<UnixListener> {
+    let path = state_dir.join(SOCKET_NAME);
+    match fs::symlink_metadata(&path) {
+        Ok(meta) if meta.file_type().is_socket() => fs::remove_file(&path)?,
+        Ok(_) => {
+            let message = format!("`{}` is no socket: move it away", path.display());
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let listener = with_short_path(state_dir, |short| UnixListener::bind(short))?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Calls with a path to the socket that fits a socket address, also for a deep directory.
+pub(super) fn with_short_path<T>(state_dir: &Path, call: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+    let path = state_dir.join(SOCKET_NAME);
+    if path.as_os_str().len() <= PATH_MAX {
+        return call(&path);
+    }
+    let directory = fs::File::open(state_dir)?;
+    call(&PathBuf::from(format!("/proc/self/fd/{}/{SOCKET_NAME}", directory.as_raw_fd())))
+}
+
+/// Accepts our own user and root only, and a bounded number at once.
+pub(super) struct Door {
+    listener: UnixListener,
+    places: Arc<Semaphore>,
+}
+
+impl Door {
+    pub(super) fn new(listener: UnixListener) -> Self {
+        Door { listener, places: Arc::new(Semaphore::new(CONNECTIONS)) }
+    }
+}
+
+impl Listener for Door {
+    type Io = Guarded;
+    type Addr = ();
+
+    async fn accept(&mut self) -> (Guarded, ()) {
+        loop {
+            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
+                unreachable!("the semaphore of the API's connections is never closed")
+            };
+            match self.listener.accept().await {
+                Ok((stream, _)) if may_enter(&stream) => return (Guarded::new(stream, place), ()),
+                Ok(_) => tracing::warn!(reason = "another user", "API connection refused"),
+                Err(error) => {
+                    tracing::warn!(%error, "API connection not accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn may_enter(stream: &UnixStream) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
+}
+
+/// A connection that ends by itself when it is silent for too long.
+pub(super) struct Guarded {
+    stream: UnixStream,
+    idle: Pin<Box<Sleep>>,
+    busy: Busy,
+    _place: OwnedSemaphorePermit,
+}
+
+/// Whether a handler is at work on the connection; silence is then our own.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Busy(Arc<AtomicBool>);
+
+impl Busy {
+    pub(super) fn set(&self, busy: bool) {
+        self.0.store(busy, Ordering::Relaxed);
+    }
+}
+
+impl Connected<IncomingStream<'_, Door>> for Busy {
+    fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
+        stream.io().busy.clone()
+    }
+}
+
+impl Guarded {
+    fn new(stream: UnixStream, place: OwnedSemaphorePermit) -> Self {
+        Guarded { stream, idle: Box::pin(tokio::time::sleep(IDLE)), busy: Busy::default(), _place: place }
+    }
+
+    fn moved(&mut self) {
+        self.idle.as_mut().reset(Instant::now() + IDLE);
+    }
+
+    /// Errors when nothing has moved for too long; otherwise stays pending.
+    fn silent(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        while self.idle.as_mut().poll(context).is_ready() {
+            if !self.busy.0.load(Ordering::Relaxed) {
+                return Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the client is silent"));
+            }
+            self.moved();
+        }
+        Poll::Pending
+    }
+}
+
+impl AsyncRead for Guarded {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.stream).poll_read(context, buf) {
+            Poll::Ready(result) => {
+                this.moved();
+                Poll::Ready(result)
+            }
+            Poll::Pending => this.silent(context).map(Err),
+        }
+    }
+}
+
+impl AsyncWrite for Guarded {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.stream).poll_write(context, bytes) {
+            Poll::Ready(result) => {
+                this.moved();
+                Poll::Ready(result)
+            }
+            Poll::Pending => this.silent(context).map(Err),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,245 @@
+//! Routes, and what stands around every handler: body limit, deadline, problem answers.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, HttpBody};
+use axum::extract::{ConnectInfo, Request};
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tokio::net::UnixListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::handlers;
+use crate::api::listener::{Busy, Door};
+use crate::api::problem::ProblemBody;
+use crate::config::Config;
+use crate::daemon::command::Operator;
+
+/// A task with its seeds fits; anything larger is no request.
+const BODY_MAX_BYTES: usize = 1 << 20;
+/// A whole body must arrive in this time.
+const BODY_DEADLINE: Duration = Duration::from_secs(10);
+/// At a stop, answers under way have this long to get out.
+const STOP_DEADLINE: Duration = Duration::from_secs(3);
+
+/// What every handler needs.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) operator: Operator,
+    pub(super) config: Arc<Config>,
+}
+
+/// Serves `/api/v1` until `stop` is cancelled; answers under way get 3 s more.
+///
+/// # Errors
+/// None in practice: a broken connection ends alone.
+pub async fn serve(
+    listener: UnixListener,
+    operator: Operator,
+    config: Arc<Config>,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let app = router(Shared { operator, config });
+    let service = app.into_make_service_with_connect_info::<Busy>();
+    let told = stop.clone();
+    let server =
+        axum::serve(Door::new(listener), service).with_graceful_shutdown(async move { told.cancelled().await });
+    tokio::select! {
+        served = server.into_future() => served,
+        () = async { stop.cancelled().await; tokio::time::sleep(STOP_DEADLINE).await } => Ok(()),
+    }
+}
+
+fn router(shared: Shared) -> Router {
+    let v1 = Router::new()
+        .route("/health", get(handlers::health))
+        .route("/sessions", get(handlers::sessions).post(handlers::submit))
+        .route("/sessions/{id}", get(handlers::session))
+        .route("/sessions/{id}/heartbeat", get(handlers::heartbeat))
+        .route("/sessions/{id}/{order}", post(handlers::order))
+        .route("/recover", post(handlers::recover))
+        .route("/cleanup", post(handlers::cleanup))
+        .route("/export", post(handlers::export))
+        .route("/import", post(handlers::import))
+        .route("/stats", get(handlers::stats))
+        .route("/shutdown", post(handlers::shutdown));
+    Router::new()
+        .route("/health", get(handlers::health))
+        .nest("/api/v1", v1)
+        .fallback(async || ProblemBody::request(StatusCode::NOT_FOUND, "no such path; everything is under /api/v1"))
+        .method_not_allowed_fallback(async || {
+            ProblemBody::request(StatusCode::METHOD_NOT_ALLOWED, "no such method on this path")
+        })
+        .layer(middleware::from_fn(guard))
+        .with_state(shared)
+}
+
+/// Reads the body within its limits, then lets the handler take its own time.
+async fn guard(ConnectInfo(busy): ConnectInfo<Busy>, request: Request, next: Next) -> Response {
+    let too_large = || {
+        let detail = format!("the body is cut off or larger than {BODY_MAX_BYTES} bytes");
+        ProblemBody::request(StatusCode::PAYLOAD_TOO_LARGE, detail).into_response()
+    };
+    let (head, body) = request.into_parts();
+    if body.size_hint().lower() > BODY_MAX_BYTES as u64 {
+        return too_large();
+    }
+    let body = match tokio::time::timeout(BODY_DEADLINE, axum::body::to_bytes(body, BODY_MAX_BYTES)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => return too_large(),
+        Err(_) => {
+            let detail = format!("the body did not arrive within {} s", BODY_DEADLINE.as_secs());
+            return ProblemBody::request(StatusCode::REQUEST_TIMEOUT, detail).into_response();
+        }
+    };
+    busy.set(true);
+    let response = next.run(Request::from_parts(head, Body::from(body))).await;
+    busy.set(false);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Instant;
+
+    use serde_json::json;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::api::client::Client;
+    use crate::api::{SubmitBody, bind};
+    use crate::daemon::answers::{Done, OwnerHealth, Submitted};
+    use crate::daemon::command::{Command, OperatorError, SessionOrder, channel};
+    use crate::model::session::SessionStatus;
+    use crate::model::task::TaskOrigin;
+    use crate::model::time::Timestamp;
+
+    /// Answers a few commands as a daemon would.
+    async fn answer(mut inbox: tokio::sync::mpsc::Receiver<Command>) {
+        while let Some(command) = inbox.recv().await {
+            match command {
+                Command::Health { reply } => {
+                    let _ = reply.send(Ok(OwnerHealth {
+                        status: "ok".into(),
+                        version: "0".into(),
+                        pid: 1,
+                        mode: "run".into(),
+                        state_dir: "/".into(),
+                        started_at: Timestamp::from_millis(0),
+                        sessions: 0,
+                        degraded: Vec::new(),
+                    }));
+                }
+                Command::Submit { task, new, reply } => {
+                    assert!(!new);
+                    let session_id = "s1".parse().unwrap();
+                    let _ = reply.send(Ok(Submitted { session_id, task_id: task.task_id, joined: false }));
+                }
+                Command::Order { session, order: SessionOrder::RetryFailed { quarantined }, reply } => {
+                    let done =
+                        Done { session_id: session, status: SessionStatus::Active, count: u64::from(quarantined) };
+                    let _ = reply.send(Ok(done));
+                }
+                Command::Order { session, reply, .. } => {
+                    let _ = reply.send(Err(OperatorError::Ended(session.to_string())));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    async fn start(directory: &Path) -> (tokio::task::JoinSet<()>, CancellationToken) {
+        let (operator, inbox) = channel();
+        let stop = CancellationToken::new();
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(answer(inbox));
+        let listener = bind(directory).unwrap();
+        let token = stop.clone();
+        tasks.spawn(async move { serve(listener, operator, Arc::new(Config::default()), token).await.unwrap() });
+        (tasks, stop)
+    }
+
+    async fn raw(directory: &Path, request: &[u8]) -> String {
+        let mut stream = tokio::net::UnixStream::connect(directory.join(crate::api::SOCKET_NAME)).await.unwrap();
+        let _ = stream.write_all(request).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    #[tokio::test]
+    async fn commands_travel_over_the_socket_and_errors_come_back_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(Client::find(dir.path()).await.unwrap().is_none());
+        let (_tasks, stop) = start(dir.path()).await;
+        let client = Client::find(dir.path()).await.unwrap().unwrap();
+        assert_eq!(client.health().await.unwrap().status, "ok");
+        let session = "s1".parse().unwrap();
+        let order = SessionOrder::RetryFailed { quarantined: true };
+        assert_eq!(client.order(&session, order).await.unwrap().count, 1);
+        let error = client.order(&session, SessionOrder::Pause).await.unwrap_err();
+        assert_eq!(error, OperatorError::Ended("s1".into()));
+
+        let body = |task| SubmitBody { task, origin: TaskOrigin::Command, file: None, new: false };
+        let submitted = client.submit(&body(json!({"id": "a", "seeds": ["http://a/"]}))).await.unwrap();
+        assert_eq!(submitted.task_id.as_str(), "a");
+        let error = client.submit(&body(json!({"seeds": ["a"], "scope": {"deep": 1}}))).await.unwrap_err();
+        assert_eq!(error.to_string(), "task: scope.deep: unknown key: `crawld schema task` prints all of them");
+        stop.cancel();
+    }
+
+    #[tokio::test]
+    async fn bad_requests_get_a_problem_and_harm_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_tasks, _stop) = start(dir.path()).await;
+        for (request, status) in [
+            ("GET /nothing HTTP/1.1", "404"),
+            ("DELETE /api/v1/sessions HTTP/1.1", "405"),
+            ("GET /api/v1/sessions/..%2f..%2fetc HTTP/1.1", "404"),
+            ("POST /api/v1/sessions/a/explode HTTP/1.1", "404"),
+            ("POST /api/v1/sessions HTTP/1.1\r\nContent-Length: 3\r\n\r\n{x}", "400"),
+            ("POST /api/v1/sessions HTTP/1.1\r\nContent-Length: 9999999\r\n\r\n{", "413"),
+        ] {
+            let request = match request.contains("\r\n\r\n") {
+                true => request.replacen("\r\n", "\r\nHost: a\r\nConnection: close\r\n", 1),
+                false => format!("{request}\r\nHost: a\r\nConnection: close\r\n\r\n"),
+            };
+            let answer = raw(dir.path(), request.as_bytes()).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request}: {answer}");
+            assert!(answer.contains("application/problem+json"), "{request}: {answer}");
+        }
+        assert!(Client::find(dir.path()).await.unwrap().unwrap().health().await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_private_and_replaces_a_stale_one_but_no_file() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        drop(bind(dir.path()).unwrap());
+        let path = dir.path().join(crate::api::SOCKET_NAME);
+        let _listener = bind(dir.path()).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "mine").unwrap();
+        assert!(bind(dir.path()).is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+    }
+
+    #[tokio::test]
+    async fn a_deep_directory_works_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("d".repeat(120));
+        std::fs::create_dir(&deep).unwrap();
+        let (_tasks, _stop) = start(&deep).await;
+        let started = Instant::now();
+        let client = Client::find(&deep).await.unwrap().unwrap();
+        assert_eq!(client.health().await.unwrap().mode, "run");
+        eprintln!("connect and answer: {:?}", started.elapsed());
+    }
+}
