@@ -27,6 +27,14 @@ pub enum RunMode {
         /// Decide and repair, but crawl nothing.
         no_run: bool,
     },
+    /// A command on a directory without an owner (`pause`, `cancel`, `retry-failed`, `cleanup`, `export`,
+    /// `recover --dry-run` …): take the lock, recover nothing, crawl nothing, carry out what comes
+    /// through the operator, end at `Shutdown`. An order for a session is written into its state, for
+    /// the next owner that runs it.
+    Once {
+        /// The command's word.
+        command: &'static str,
+    },
 }
 
 impl RunMode {
@@ -36,6 +44,7 @@ impl RunMode {
             RunMode::Daemon => "run",
             RunMode::Crawl { .. } => "crawl",
             RunMode::Recover { .. } => "recover",
+            RunMode::Once { command } => command,
         }
     }
 }
