@@ -4,10 +4,33 @@
 //! navigation has ended, whether the browser lives, and what a wait may cost is decided here.
 //! Its log targets start with `chromiumoxide`; `telemetry` should filter them to `error`.
 
+mod activity;
+mod bridge;
+mod classify;
 mod config;
+mod descriptors;
+mod extract;
+mod find;
+mod flags;
+mod instance;
+mod leftovers;
 mod pool;
+mod process;
+mod read;
+mod relaunch;
 mod report;
+mod response;
+mod selftest;
+mod tab;
+mod traffic;
+mod visit;
 
 pub use config::{BrowserConfig, BrowserError};
-pub use pool::{Browsers, find_executable, reap_leftovers, self_test};
+pub use find::find_executable;
+pub use leftovers::reap_leftovers;
+pub use pool::Browsers;
 pub use report::{BreakerView, BrowserVisit, CrashScope, PoolStatus, Reaped, SelfTest};
+pub use selftest::self_test;
+
+#[cfg(test)]
+mod tests_real;

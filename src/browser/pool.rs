@@ -1,21 +1,73 @@
 //! The pool of browsers and tabs, shared by all sessions.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::config::{BrowserConfig, BrowserError};
-use super::report::{BrowserVisit, CrashScope, PoolStatus, Reaped, SelfTest};
+use super::instance::Instance;
+use super::relaunch::Relaunch;
+use super::report::{BrowserVisit, CrashScope, PoolStatus};
+use super::tab::Tab;
+use super::visit::{self, Ended};
+use super::{find, flags};
+use crate::clock::boottime_ms;
 use crate::model::checkpoint::BrowserInfo;
 use crate::model::ids::SessionId;
 use crate::model::outcome::FailureClass;
 use crate::model::visit::{VisitFailure, VisitRequest, VisitResult};
 
-/// The pool of browsers and tabs.
+/// Beyond a visit's own deadline: for steps on the browser that carry deadlines of their own.
+const GRACE: Duration = Duration::from_secs(10);
+/// Losses remembered for the health factor.
+const LOSSES_KEPT: usize = 32;
+/// How often idle tabs are looked at.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// The pool of browsers and tabs. Dropping it ends the browsers; `shutdown` ends them politely.
 #[derive(Debug)]
 pub struct Browsers {
+    inner: Arc<Inner>,
+}
+
+/// A browser in the pool, with its idle tabs.
+struct Shared {
+    instance: Arc<Instance>,
+    idle: Mutex<HashMap<SessionId, Vec<Tab>>>,
+    tabs: AtomicU32,
+    pages: AtomicU64,
+    visits: AtomicU32,
+    /// No new visits; ended when the last one in flight has.
+    retired: AtomicBool,
+}
+
+struct Inner {
+    config: BrowserConfig,
+    executable: PathBuf,
+    /// The browser that new visits go to. Held while launching, so that only one is launched.
+    current: tokio::sync::Mutex<Option<Arc<Shared>>>,
+    /// The same for those who may not wait.
+    shown: Mutex<Option<Arc<Shared>>>,
+    relaunch: Mutex<Relaunch>,
+    limit: AtomicU32,
+    active: AtomicU32,
+    freed: Notify,
     status: watch::Sender<PoolStatus>,
+    closing: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner").field("executable", &self.executable).finish_non_exhaustive()
+    }
 }
 
 impl Browsers {
@@ -23,67 +75,437 @@ impl Browsers {
     ///
     /// # Errors
     /// No executable, root without `no_sandbox`, a forbidden switch, an unwritable profile root.
-    pub async fn start(_config: BrowserConfig) -> Result<Browsers, BrowserError> {
-        Ok(Browsers { status: watch::Sender::new(PoolStatus::default()) })
+    pub async fn start(config: BrowserConfig) -> Result<Browsers, BrowserError> {
+        let executable = check(&config)?;
+        let limit = config.max_tabs.max(1);
+        let status = PoolStatus { tabs_limit: limit, ..PoolStatus::default() };
+        let inner = Arc::new(Inner {
+            config,
+            executable,
+            current: tokio::sync::Mutex::default(),
+            shown: Mutex::default(),
+            relaunch: Mutex::default(),
+            limit: AtomicU32::new(limit),
+            active: AtomicU32::new(0),
+            freed: Notify::new(),
+            status: watch::Sender::new(status),
+            closing: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        let sweeper = Arc::clone(&inner);
+        inner.tasks.spawn(async move { sweeper.sweep().await });
+        Ok(Browsers { inner })
     }
 
-    /// Visits a page. Returns within the page deadline and a few seconds, whatever the page does.
-    pub async fn visit(&self, _req: VisitRequest) -> BrowserVisit {
-        BrowserVisit {
-            result: VisitResult::Failed(VisitFailure {
-                class: FailureClass::BrowserLost,
-                message: "not there yet".into(),
-                http_status: None,
-                retry_after: None,
-                ttfb: None,
-                hops: Vec::new(),
-            }),
-            crash: Some(CrashScope::Browser),
-        }
+    /// Visits a page. Returns within the page deadline and a few seconds once it has a tab, whatever
+    /// the page does; waits for a tab for one page deadline at most.
+    pub async fn visit(&self, req: VisitRequest) -> BrowserVisit {
+        let inner = &self.inner;
+        let within = req.fetch.page_timeout.0 + GRACE;
+        let turn = tokio::select! {
+            turn = timeout(within, inner.turn()) => turn,
+            () = inner.closing.cancelled() => return failed(FailureClass::BrowserLost, "the daemon is stopping"),
+        };
+        let Ok(_turn) = turn else { return failed(FailureClass::Browser, "no tab became free in time") };
+        if req.solo { inner.visit_alone(&req).await } else { inner.visit_shared(&req).await }
     }
 
     /// Disposes of the session's browser context, with its cookies and tabs.
-    pub async fn end_session(&self, _session: &SessionId) {}
+    pub async fn end_session(&self, session: &SessionId) {
+        let shown = lock(&self.inner.shown).clone();
+        let Some(shared) = shown else { return };
+        let tabs = lock(&shared.idle).remove(session).unwrap_or_default();
+        shared.tabs.fetch_sub(tabs.len() as u32, Ordering::Relaxed);
+        drop(tabs);
+        shared.instance.end_session(session).await;
+    }
 
     /// The browser in use, for the checkpoint; none before the first launch.
     pub fn info(&self) -> Option<BrowserInfo> {
-        None
+        let shown = lock(&self.inner.shown).clone()?;
+        let identity = &shown.instance.identity;
+        Some(BrowserInfo {
+            executable: self.inner.executable.display().to_string(),
+            version: shown.instance.version.clone(),
+            processes: vec![(identity.pid, identity.start_ticks)],
+            tabs: shown.tabs.load(Ordering::Relaxed),
+            restarts: self.inner.status.borrow().restarts,
+        })
     }
 
     /// The pool's status, as it changes.
     pub fn status(&self) -> watch::Receiver<PoolStatus> {
-        self.status.subscribe()
+        self.inner.status.subscribe()
     }
 
     /// Changes the number of visits at once; takes effect as running visits end.
-    pub fn set_tabs(&self, _n: u32) {}
+    pub fn set_tabs(&self, n: u32) {
+        self.inner.limit.store(n.max(1), Ordering::Relaxed);
+        self.inner.status.send_modify(|status| status.tabs_limit = n.max(1));
+        self.inner.freed.notify_waiters();
+    }
 
     /// Replaces the browser by a fresh one; visits in flight end in the old one.
-    pub async fn recycle(&self) {}
+    pub async fn recycle(&self) {
+        let old = self.inner.current.lock().await.take();
+        if let Some(old) = old {
+            self.inner.retire(old);
+        }
+    }
 
     /// Ends every browser within the deadline; visits in flight end as `BrowserLost` without a crash.
-    pub async fn shutdown(&self, _deadline: Duration) {}
+    pub async fn shutdown(&self, deadline: Duration) {
+        self.inner.closing.cancel();
+        let end = async {
+            let old = self.inner.current.lock().await.take();
+            if let Some(old) = old {
+                self.inner.retire(Arc::clone(&old));
+                lock(&old.idle).clear();
+                old.instance.end(true).await;
+            }
+            self.inner.tasks.close();
+            self.inner.tasks.wait().await;
+        };
+        if timeout(deadline, end).await.is_err() {
+            tracing::warn!(
+                elapsed_ms = deadline.as_millis() as u64,
+                "browsers did not end in time; they end with the process"
+            );
+        }
+    }
 }
 
-/// Finds the browser's ELF: `explicit`, then `CRAWLD_CHROME`, then the known places, then `PATH`.
-///
-/// # Errors
-/// `BrowserError::NotFound`, with what to install.
-pub fn find_executable(_explicit: Option<&Path>) -> Result<PathBuf, BrowserError> {
-    Err(BrowserError::NotFound { looked: String::new() })
+impl Drop for Browsers {
+    fn drop(&mut self) {
+        self.inner.closing.cancel();
+        if let Some(shared) = lock(&self.inner.shown).take() {
+            shared.instance.lost.cancel();
+        }
+    }
 }
 
-/// Ends the browsers that an earlier life of the daemon left under `profile_root`, and removes
-/// their profiles. Touches only processes whose boot id, pid, start time and profile match the record.
-/// The caller holds the state directory's lock.
-pub fn reap_leftovers(_profile_root: &Path) -> Vec<Reaped> {
-    Vec::new()
+/// Finds the executable and checks what can be checked without starting it.
+pub(super) fn check(config: &BrowserConfig) -> Result<PathBuf, BrowserError> {
+    flags::check_extra(&config.extra_args)?;
+    if rustix::process::geteuid().is_root() && !config.no_sandbox {
+        return Err(BrowserError::RootNeedsNoSandbox);
+    }
+    find::find_executable(config.executable.as_deref())
 }
 
-/// Launches a browser, loads a built-in page, and looks at the sandbox.
-///
-/// # Errors
-/// When no browser comes up at all; everything less is in `SelfTest::problems`.
-pub async fn self_test(_config: BrowserConfig) -> Result<SelfTest, BrowserError> {
-    Err(BrowserError::Lost("not there yet".into()))
+/// A visit's place among `limit`; given back when dropped.
+struct Turn<'a>(&'a Inner);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let active = self.0.active.fetch_sub(1, Ordering::AcqRel) - 1;
+        self.0.status.send_modify(|status| status.tabs_active = active);
+        self.0.freed.notify_one();
+    }
+}
+
+impl Inner {
+    async fn turn(&self) -> Turn<'_> {
+        loop {
+            let freed = self.freed.notified();
+            tokio::pin!(freed);
+            freed.as_mut().enable();
+            let taken = self.active.fetch_update(Ordering::AcqRel, Ordering::Acquire, |active| {
+                (active < self.limit.load(Ordering::Relaxed)).then_some(active + 1)
+            });
+            if let Ok(before) = taken {
+                self.status.send_modify(|status| status.tabs_active = before + 1);
+                return Turn(self);
+            }
+            freed.await;
+        }
+    }
+
+    async fn visit_shared(self: &Arc<Self>, req: &VisitRequest) -> BrowserVisit {
+        let shared = match timeout(req.fetch.page_timeout.0 + GRACE, self.browser()).await {
+            Ok(Ok(shared)) => shared,
+            Ok(Err(error)) => return failed(FailureClass::BrowserLost, &error.to_string()),
+            Err(_) => return failed(FailureClass::BrowserLost, "no browser came up in time"),
+        };
+        let visit = self.in_browser(&shared, req).await;
+        if matches!(visit.result, VisitResult::Answer(_)) {
+            lock(&self.relaunch).worked();
+            self.show_breaker();
+        }
+        let pages = shared.pages.fetch_add(1, Ordering::Relaxed) + 1;
+        let old =
+            pages >= self.config.pages_per_browser || shared.instance.born.elapsed() >= self.config.browser_max_age;
+        if old && !shared.retired.load(Ordering::Acquire) {
+            let mut current = self.current.lock().await;
+            if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, &shared)) {
+                *current = None;
+                drop(current);
+                tracing::info!(pages, "browser recycled");
+                self.retire(Arc::clone(&shared));
+            }
+        }
+        self.leave(&shared);
+        visit
+    }
+
+    /// A visit in a browser of its own, which is ended afterwards.
+    async fn visit_alone(self: &Arc<Self>, req: &VisitRequest) -> BrowserVisit {
+        let launched = tokio::select! {
+            launched = Instance::launch(&self.config, &self.executable) => launched,
+            () = self.closing.cancelled() => return failed(FailureClass::BrowserLost, "the daemon is stopping"),
+        };
+        let instance = match launched {
+            Ok(instance) => Arc::new(instance),
+            Err(error) => return failed(FailureClass::BrowserLost, &error.to_string()),
+        };
+        let shared = Arc::new(Shared::new(instance));
+        let visit = self.in_browser(&shared, req).await;
+        lock(&shared.idle).clear();
+        shared.instance.end(false).await;
+        visit
+    }
+
+    /// Runs a visit in a tab of this browser; the browser's end ends it at once.
+    async fn in_browser(&self, shared: &Arc<Shared>, req: &VisitRequest) -> BrowserVisit {
+        let instance = &shared.instance;
+        let mut tab = match shared.take_tab(req, self.config.pages_per_tab).await {
+            Ok(tab) => tab,
+            Err(BrowserError::Lost(_)) => return self.browser_lost(),
+            Err(error) => {
+                // A browser that opens no tab is of no use to the next visit either.
+                self.give_up_on(shared, &error.to_string()).await;
+                return failed(FailureClass::BrowserLost, &error.to_string());
+            }
+        };
+        let ended = tokio::select! {
+            biased;
+            () = instance.lost.cancelled() => None,
+            () = self.closing.cancelled() => None,
+            ended = timeout(req.fetch.page_timeout.0 + GRACE, visit::visit(&mut tab, req)) => Some(ended),
+        };
+        match ended {
+            None => self.browser_lost(),
+            Some(Ok(Ended { result, crash, clean })) => {
+                tab.pages += 1;
+                shared.give_back(tab, &req.session, clean).await;
+                // A dead browser can show first as a failed command.
+                if instance.lost.is_cancelled()
+                    && matches!(&result, VisitResult::Failed(f) if f.class == FailureClass::Browser)
+                {
+                    return self.browser_lost();
+                }
+                BrowserVisit { result, crash }
+            }
+            Some(Err(_)) => {
+                shared.give_back(tab, &req.session, false).await;
+                failed(FailureClass::Timeout, "the visit did not end by itself in time")
+            }
+        }
+    }
+
+    fn browser_lost(&self) -> BrowserVisit {
+        if self.closing.is_cancelled() {
+            return failed(FailureClass::BrowserLost, "the daemon is stopping");
+        }
+        let mut visit = failed(FailureClass::BrowserLost, "the browser ended with the page in flight");
+        visit.crash = Some(CrashScope::Browser);
+        visit
+    }
+
+    /// The browser for new visits; launched, or relaunched after a pause, where there is none.
+    async fn browser(self: &Arc<Self>) -> Result<Arc<Shared>, BrowserError> {
+        let mut current = self.current.lock().await;
+        if let Some(shared) = current.as_ref().filter(|shared| !shared.instance.lost.is_cancelled()) {
+            shared.visits.fetch_add(1, Ordering::AcqRel);
+            return Ok(Arc::clone(shared));
+        }
+        if let Some(dead) = current.take() {
+            self.note_loss(&dead);
+        }
+        let (open, pause) = {
+            let relaunch = lock(&self.relaunch);
+            (relaunch.is_open(boottime_ms()), relaunch.wait(boottime_ms()))
+        };
+        if open {
+            let (attempts, last) = lock(&self.relaunch).story();
+            return Err(BrowserError::BreakerOpen { attempts, last });
+        }
+        let launched = tokio::select! {
+            launched = async {
+                tokio::time::sleep(pause).await;
+                Instance::launch(&self.config, &self.executable).await
+            } => launched,
+            () = self.closing.cancelled() => Err(BrowserError::Lost("the daemon is stopping".to_owned())),
+        };
+        match launched {
+            Ok(instance) => {
+                tracing::info!(version = %instance.version, pid = instance.identity.pid,
+                    elapsed_ms = instance.launch_time.as_millis() as u64, "browser started");
+                let shared = Arc::new(Shared::new(Arc::new(instance)));
+                shared.visits.fetch_add(1, Ordering::AcqRel);
+                *current = Some(Arc::clone(&shared));
+                *lock(&self.shown) = Some(Arc::clone(&shared));
+                self.status.send_modify(|status| status.pids = vec![shared.instance.identity.pid]);
+                self.show_breaker();
+                Ok(shared)
+            }
+            Err(error) => {
+                lock(&self.relaunch).failed(boottime_ms(), error.to_string());
+                self.show_breaker();
+                tracing::error!(error = %error, "browser did not start");
+                Err(error)
+            }
+        }
+    }
+
+    /// Counts a lost browser, once: by the one who takes it out of `current`.
+    fn note_loss(&self, dead: &Arc<Shared>) {
+        lock(&dead.idle).clear();
+        let lived = dead.instance.born.elapsed();
+        lock(&self.relaunch).lost(boottime_ms(), lived.as_millis() as u64, "a running browser was lost".to_owned());
+        *lock(&self.shown) = None;
+        let unparsed = dead.instance.unparsed.load(Ordering::Relaxed);
+        self.status.send_modify(|status| {
+            status.restarts += 1;
+            status.lost_at_boot_ms.push(boottime_ms());
+            let surplus = status.lost_at_boot_ms.len().saturating_sub(LOSSES_KEPT);
+            status.lost_at_boot_ms.drain(..surplus);
+            status.pids.clear();
+            status.unparsed_messages += unparsed;
+        });
+        tracing::warn!(pid = dead.instance.identity.pid, elapsed_ms = lived.as_millis() as u64, "browser lost");
+        let instance = Arc::clone(&dead.instance);
+        self.tasks.spawn(async move { instance.end(false).await });
+        self.show_breaker();
+    }
+
+    /// Ends a browser that no longer does as told.
+    async fn give_up_on(&self, shared: &Arc<Shared>, reason: &str) {
+        tracing::warn!(reason, pid = shared.instance.identity.pid, "browser given up");
+        shared.instance.end(false).await;
+    }
+
+    fn show_breaker(&self) {
+        let view = lock(&self.relaunch).view();
+        self.status.send_if_modified(|status| {
+            let changed = status.breaker != view;
+            status.breaker = view;
+            changed
+        });
+    }
+
+    /// Takes no new visits in this browser and ends it after its last one.
+    fn retire(&self, old: Arc<Shared>) {
+        old.retired.store(true, Ordering::Release);
+        {
+            let mut shown = lock(&self.shown);
+            if shown.as_ref().is_some_and(|shown| Arc::ptr_eq(shown, &old)) {
+                *shown = None;
+            }
+        }
+        let unparsed = old.instance.unparsed.load(Ordering::Relaxed);
+        self.status.send_modify(|status| status.unparsed_messages += unparsed);
+        if old.visits.load(Ordering::Acquire) == 0 {
+            self.end_retired(old);
+        }
+    }
+
+    fn leave(&self, shared: &Arc<Shared>) {
+        let left = shared.visits.fetch_sub(1, Ordering::AcqRel) - 1;
+        if left == 0 && shared.retired.load(Ordering::Acquire) {
+            self.end_retired(Arc::clone(shared));
+        }
+    }
+
+    fn end_retired(&self, old: Arc<Shared>) {
+        self.tasks.spawn(async move {
+            lock(&old.idle).clear();
+            old.instance.end(true).await;
+        });
+    }
+
+    /// Closes tabs that nobody used for a while, until the pool closes.
+    async fn sweep(self: Arc<Self>) {
+        loop {
+            tokio::select! {
+                () = self.closing.cancelled() => return,
+                () = tokio::time::sleep(SWEEP_EVERY) => {}
+            }
+            let shown = lock(&self.shown).clone();
+            if let Some(shared) = shown {
+                shared.close_idle(self.config.tab_idle).await;
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn new(instance: Arc<Instance>) -> Shared {
+        Shared {
+            instance,
+            idle: Mutex::default(),
+            tabs: AtomicU32::new(0),
+            pages: AtomicU64::new(0),
+            visits: AtomicU32::new(0),
+            retired: AtomicBool::new(false),
+        }
+    }
+
+    /// An idle tab of the session, or a new one.
+    async fn take_tab(&self, req: &VisitRequest, pages_per_tab: u32) -> Result<Tab, BrowserError> {
+        let idle = lock(&self.idle).get_mut(&req.session).and_then(Vec::pop);
+        if let Some(mut tab) = idle {
+            if tab.pages < pages_per_tab && tab.adapt(&self.instance, &req.fetch).await.is_ok() {
+                return Ok(tab);
+            }
+            self.close(tab).await;
+        }
+        let tab = Tab::open(&self.instance, &req.session, &req.fetch).await?;
+        self.tabs.fetch_add(1, Ordering::Relaxed);
+        Ok(tab)
+    }
+
+    async fn give_back(&self, mut tab: Tab, session: &SessionId, clean: bool) {
+        if clean && !self.instance.lost.is_cancelled() {
+            tab.used = Instant::now();
+            lock(&self.idle).entry(session.clone()).or_default().push(tab);
+        } else {
+            self.close(tab).await;
+        }
+    }
+
+    async fn close(&self, tab: Tab) {
+        self.tabs.fetch_sub(1, Ordering::Relaxed);
+        self.instance.close_page(&tab.page).await;
+    }
+
+    async fn close_idle(&self, after: Duration) {
+        let mut old = Vec::new();
+        for tabs in lock(&self.idle).values_mut() {
+            let (keep, close) = std::mem::take(tabs).into_iter().partition(|tab| tab.used.elapsed() < after);
+            *tabs = keep;
+            old.extend::<Vec<Tab>>(close);
+        }
+        for tab in old {
+            self.close(tab).await;
+        }
+    }
+}
+
+/// A visit that failed before it began, or whose failure says nothing about the page.
+fn failed(class: FailureClass, message: &str) -> BrowserVisit {
+    let failure = VisitFailure {
+        class,
+        message: message.to_owned(),
+        http_status: None,
+        retry_after: None,
+        ttfb: None,
+        hops: Vec::new(),
+    };
+    BrowserVisit { result: VisitResult::Failed(failure), crash: None }
+}
+
+/// Nothing that holds these locks can panic half-way.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,0 +1,135 @@
+//! One question to the page, one bounded answer: title, text, links, fields, digest.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use serde::Deserialize;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::model::task::ExtractSpec;
+use crate::model::visit::{PageAnswer, RawLink};
+
+/// A page counts as quiet when its document did not change for this long.
+pub(super) const QUIET_MS: u64 = 25;
+/// A document that never stops changing is read after this long.
+const QUIET_BOUND_MS: u64 = 1_500;
+/// Characters of rendered HTML that are hashed; of longer pages this head and the length.
+const HTML_MAX: u64 = 2 << 20;
+/// Characters of all fields together.
+const FIELDS_MAX: u64 = 1 << 20;
+
+const SCRIPT: &str = include_str!("extract.js");
+
+/// What the page answers.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Extracted {
+    ready_state: String,
+    base: String,
+    title: Option<String>,
+    text: Option<String>,
+    links: Vec<String>,
+    nofollow: bool,
+    /// Seconds until the page goes elsewhere by itself, where it says so.
+    pub refresh: Option<u64>,
+    fields: BTreeMap<String, Vec<String>>,
+    bytes: u64,
+    html: Option<String>,
+    html_head: Option<String>,
+    html_length: u64,
+    content_type: Option<String>,
+    truncated: bool,
+}
+
+/// The expression that asks for what the task wants.
+pub(super) fn expression(spec: &ExtractSpec, quiet: bool) -> String {
+    let fields: Vec<_> = spec
+        .fields
+        .iter()
+        .map(|(name, field)| {
+            let (selector, attribute) = field.parts();
+            json!([name, selector, attribute])
+        })
+        .collect();
+    let options = json!({
+        "quietMs": if quiet { QUIET_MS } else { 0 },
+        "quietBoundMs": QUIET_BOUND_MS,
+        "maxLinks": spec.max_links,
+        "textMax": if spec.text { spec.text_max_bytes } else { 0 },
+        "htmlMax": HTML_MAX,
+        "fieldMax": FIELDS_MAX,
+        "fields": fields,
+    });
+    format!("({SCRIPT})({options})")
+}
+
+impl Extracted {
+    /// Its document has not been parsed to the end.
+    pub(super) fn is_incomplete(&self) -> bool {
+        self.ready_state == "loading"
+    }
+
+    /// Puts what the page said into the answer, which knows the response's part already.
+    pub(super) fn fill(self, answer: &mut PageAnswer, spec: &ExtractSpec) {
+        let limit = usize::try_from(spec.text_max_bytes).unwrap_or(usize::MAX);
+        let (text, cut) = match self.text {
+            Some(text) => {
+                let (text, cut) = cut_at_bytes(text, limit);
+                (Some(text), cut)
+            }
+            None => (None, false),
+        };
+        answer.digest = Some(digest(self.html.as_deref(), self.html_head.as_deref(), self.html_length));
+        answer.text = text;
+        answer.title = self.title;
+        answer.links.extend(self.links.into_iter().map(|href| RawLink { href }));
+        answer.base = Some(self.base);
+        answer.nofollow |= self.nofollow;
+        answer.fields = self.fields;
+        answer.bytes = self.bytes;
+        answer.content_type = answer.content_type.take().or(self.content_type);
+        answer.truncated |= self.truncated || cut;
+    }
+}
+
+/// Cuts a text at a limit in bytes, between characters.
+fn cut_at_bytes(mut text: String, limit: usize) -> (String, bool) {
+    let cut = text.len() > limit;
+    if cut {
+        text.truncate(text.floor_char_boundary(limit));
+    }
+    (text, cut)
+}
+
+fn digest(html: Option<&str>, head: Option<&str>, length: u64) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(html.or(head).unwrap_or_default());
+    if html.is_none() {
+        hasher.update(length.to_le_bytes());
+    }
+    hasher.finalize().iter().fold(String::from("sha256:"), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_cut_between_characters() {
+        assert_eq!(cut_at_bytes("aé".into(), 2), ("a".into(), true));
+        assert_eq!(cut_at_bytes("aé".into(), 3), ("aé".into(), false));
+    }
+
+    #[test]
+    fn the_digest_is_that_of_the_html() {
+        assert_eq!(
+            digest(Some("abc"), None, 3),
+            "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        assert_ne!(digest(None, Some("abc"), 4), digest(None, Some("abc"), 5));
+    }
+}

@@ -1,0 +1,135 @@
+//! Chromium's command line.
+
+use std::path::Path;
+
+use super::config::{BrowserConfig, BrowserError};
+
+/// Switches of every launch, without values that depend on the launch.
+const ALWAYS: &[&str] = &[
+    // Nothing on the network that no page asked for.
+    "--disable-background-networking",
+    "--disable-client-side-phishing-detection",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-domain-reliability",
+    "--disable-extensions",
+    "--disable-field-trial-config",
+    "--disable-sync",
+    "--metrics-recording-only",
+    "--no-default-browser-check",
+    "--no-first-run",
+    "--no-pings",
+    "--dns-prefetch-disable",
+    // No way around a proxy or the name checks.
+    "--disable-quic",
+    "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
+    // Tabs that nobody looks at work at full speed.
+    "--disable-background-timer-throttling",
+    "--disable-backgrounding-occluded-windows",
+    "--disable-renderer-backgrounding",
+    "--disable-hang-monitor",
+    // Nothing of the desktop, nothing left behind.
+    "--disable-breakpad",
+    "--disable-crash-reporter",
+    "--disable-dev-shm-usage",
+    "--disable-notifications",
+    "--disable-print-preview",
+    "--hide-scrollbars",
+    "--mute-audio",
+    "--no-service-autorun",
+    "--password-store=basic",
+    "--use-mock-keychain",
+    "--window-size=1280,1024",
+    "--disable-features=Translate,OptimizationHints,MediaRouter,DialMediaRouteProvider,InterestFeedContentSuggestions,CertificateTransparencyComponentUpdater,AutofillServerCommunication,HttpsUpgrades,HttpsFirstBalancedModeAutoEnable",
+];
+
+/// Beginnings of switches that the operator may not add: they weaken the sandbox or the isolation
+/// of sites, open the browser to other programs, or replace what crawld itself sets.
+const FORBIDDEN: &[&str] = &[
+    "--no-sandbox",
+    "--disable-setuid-sandbox",
+    "--disable-namespace-sandbox",
+    "--disable-seccomp-filter-sandbox",
+    "--disable-gpu-sandbox",
+    "--single-process",
+    "--no-zygote",
+    "--disable-web-security",
+    "--allow-running-insecure-content",
+    "--ignore-certificate-errors",
+    "--allow-file-access",
+    "--remote-debugging",
+    "--remote-allow-origins",
+    "--user-data-dir",
+    "--load-extension",
+    "--enable-begin-frame-control",
+    "--renderer-cmd-prefix",
+    "--utility-cmd-prefix",
+    "--browser-subprocess-path",
+];
+
+/// Refuses extra switches that may not be set, and words that are no switches.
+pub(super) fn check_extra(extra: &[String]) -> Result<(), BrowserError> {
+    let bad = |arg: &String| {
+        !arg.starts_with("--") || arg.len() < 4 || FORBIDDEN.iter().any(|forbidden| arg.starts_with(forbidden))
+    };
+    match extra.iter().find(|arg| bad(arg)) {
+        Some(arg) => Err(BrowserError::ForbiddenSwitch(arg.clone())),
+        None => Ok(()),
+    }
+}
+
+/// The whole command line of a launch.
+pub(super) fn command_line(config: &BrowserConfig, executable: &Path, profile: &Path) -> Vec<String> {
+    let mut args: Vec<String> = ALWAYS.iter().map(|&arg| arg.to_owned()).collect();
+    let shell = executable.file_name().is_some_and(|name| name.to_string_lossy().contains("headless"));
+    args.push(if shell { "--headless".into() } else { "--headless=new".into() });
+    args.push("--remote-debugging-pipe".into());
+    args.push(format!("--user-data-dir={}", profile.display()));
+    if config.no_sandbox {
+        args.push("--no-sandbox".into());
+    }
+    if let Some(proxy) = &config.proxy {
+        args.push(format!("--proxy-server={proxy}"));
+        // Without this, loopback and link-local addresses would go around the proxy.
+        args.push("--proxy-bypass-list=<-loopback>".into());
+    }
+    args.extend(config.extra_args.iter().cloned());
+    args.push("about:blank".into());
+    args
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn switches_that_weaken_the_browser_are_refused() {
+        #[track_caller]
+        fn check(arg: &str, good: bool) {
+            assert_eq!(check_extra(&[arg.to_owned()]).is_ok(), good, "{arg}");
+        }
+        check("--lang=de", true);
+        check("--force-device-scale-factor=2", true);
+        check("--no-sandbox", false);
+        check("--remote-debugging-port=9222", false);
+        check("--ignore-certificate-errors-spki-list=x", false);
+        check("https://example.org", false);
+        check("--", false);
+    }
+
+    #[test]
+    fn the_sandbox_goes_only_by_explicit_setting() {
+        let mut config = BrowserConfig::new(PathBuf::from("/p"));
+        let line = |config: &BrowserConfig| {
+            command_line(config, Path::new("/usr/lib/chromium/chromium-headless-shell"), Path::new("/p/x"))
+        };
+        assert!(!line(&config).contains(&"--no-sandbox".to_owned()));
+        config.no_sandbox = true;
+        let args = line(&config);
+        assert!(args.contains(&"--no-sandbox".to_owned()));
+        assert!(args.contains(&"--user-data-dir=/p/x".to_owned()));
+        assert!(args.contains(&"--remote-debugging-pipe".to_owned()));
+    }
+}

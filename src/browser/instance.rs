@@ -1,0 +1,342 @@
+//! One running browser: process, bridge, connection, contexts, and who listens to what.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use chromiumoxide::cdp::browser_protocol::browser::{
+    BrowserContextId, CloseParams, EventDownloadWillBegin, SetDownloadBehaviorBehavior, SetDownloadBehaviorParams,
+};
+use chromiumoxide::cdp::browser_protocol::target::{
+    CloseTargetParams, CreateBrowserContextParams, CreateTargetParams, DisposeBrowserContextParams, EventTargetCrashed,
+    EventTargetCreated, EventTargetDestroyed,
+};
+use chromiumoxide::error::CdpError;
+use chromiumoxide::handler::HandlerConfig;
+use chromiumoxide::{Browser, Handler, Page};
+use futures_util::StreamExt;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::activity::{Activity, Watch};
+use super::bridge;
+use super::config::{BrowserConfig, BrowserError};
+use super::leftovers::Identity;
+use super::process::{self, Process};
+use crate::model::ids::SessionId;
+
+/// How long the browser may take to close by itself when asked to.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+/// chromiumoxide looks for commands without a reply once in this time.
+const EVICTION: Duration = Duration::from_secs(10);
+
+/// What the whole browser says about one tab.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Signal {
+    /// Its renderer crashed, with the status that Chromium gives.
+    Crashed(String),
+    /// It is gone.
+    Destroyed,
+    /// Its main frame began a download.
+    Download,
+}
+
+/// Where signals go, by target id.
+type Routes = Arc<Mutex<HashMap<String, mpsc::UnboundedSender<Signal>>>>;
+
+/// A running, connected browser.
+#[derive(Debug)]
+pub(super) struct Instance {
+    /// Cancelled as soon as the browser is known to be gone.
+    pub lost: CancellationToken,
+    /// `Chrome/156.0…`.
+    pub version: String,
+    /// The browser's own user agent.
+    pub user_agent: String,
+    /// Who the process is.
+    pub identity: Identity,
+    /// When it was started.
+    pub born: Instant,
+    /// From spawn to the first answer.
+    pub launch_time: Duration,
+    /// Protocol messages that could not be parsed.
+    pub unparsed: Arc<AtomicU64>,
+    browser: Arc<Browser>,
+    activity: Activity,
+    routes: Routes,
+    reply_timeout: Duration,
+    contexts: tokio::sync::Mutex<HashMap<SessionId, BrowserContextId>>,
+    process: tokio::sync::Mutex<Process>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Instance {
+    /// Starts a browser and connects to it, within `config.launch_timeout`.
+    ///
+    /// # Errors
+    /// It cannot be started, or does not answer in time; then nothing of it is left.
+    pub(super) async fn launch(config: &BrowserConfig, executable: &Path) -> Result<Instance, BrowserError> {
+        let started = Instant::now();
+        let lost = CancellationToken::new();
+        let (mut process, ends) = process::spawn(config, executable, lost.clone())?;
+        let activity = Activity::default();
+        let connecting = connect(ends, activity.clone(), lost.clone());
+        let outcome = tokio::select! {
+            outcome = timeout(config.launch_timeout, connecting) => outcome,
+            () = lost.cancelled() => Ok(Err("it ended by itself".to_owned())),
+        };
+        let reason = match outcome {
+            Ok(Ok(connected)) => {
+                return Ok(Instance {
+                    lost,
+                    version: connected.version,
+                    user_agent: connected.user_agent,
+                    identity: process.identity.clone(),
+                    born: started,
+                    launch_time: started.elapsed(),
+                    unparsed: connected.unparsed,
+                    browser: connected.browser,
+                    activity,
+                    routes: connected.routes,
+                    reply_timeout: config.reply_timeout,
+                    contexts: tokio::sync::Mutex::default(),
+                    process: tokio::sync::Mutex::new(process),
+                    tasks: Mutex::new(connected.tasks),
+                });
+            }
+            Ok(Err(reason)) => reason,
+            Err(_) => format!("no answer within {:?}", config.launch_timeout),
+        };
+        lost.cancel();
+        process.end().await;
+        let said = process.log.text();
+        let log = if said.is_empty() { said } else { format!("; it said: {said}") };
+        Err(BrowserError::Launch { reason, log })
+    }
+
+    /// Awaits a protocol step under the reply deadline and the browser's life.
+    ///
+    /// # Errors
+    /// `Lost` when the browser is gone, `Command` otherwise.
+    pub(super) async fn step<T>(
+        &self,
+        step: &'static str,
+        work: impl Future<Output = Result<T, CdpError>>,
+    ) -> Result<T, BrowserError> {
+        tokio::select! {
+            biased;
+            () = self.lost.cancelled() => Err(BrowserError::Lost(format!("during {step}"))),
+            done = timeout(self.reply_timeout, work) => match done {
+                Ok(Ok(value)) => Ok(value),
+                Ok(Err(error)) => Err(BrowserError::Command { step, reason: error.to_string() }),
+                Err(_) => Err(BrowserError::Command { step, reason: "no reply in time".to_owned() }),
+            },
+        }
+    }
+
+    /// Opens an empty tab in the session's own context.
+    pub(super) async fn new_page(&self, session: &SessionId) -> Result<Page, BrowserError> {
+        let context = self.context(session).await?;
+        let mut target = CreateTargetParams::new("about:blank");
+        target.browser_context_id = Some(context);
+        self.step("Target.createTarget", self.browser.new_page(target)).await
+    }
+
+    /// The session's context; created at its first use.
+    async fn context(&self, session: &SessionId) -> Result<BrowserContextId, BrowserError> {
+        let mut contexts = self.contexts.lock().await;
+        if let Some(context) = contexts.get(session) {
+            return Ok(context.clone());
+        }
+        let create = CreateBrowserContextParams { dispose_on_detach: Some(true), ..Default::default() };
+        let created = self.step("Target.createBrowserContext", self.browser.execute(create)).await?;
+        let context = created.result.browser_context_id;
+        self.step("Browser.setDownloadBehavior", self.browser.execute(no_downloads(Some(context.clone())))).await?;
+        contexts.insert(session.clone(), context.clone());
+        Ok(context)
+    }
+
+    /// Disposes of the session's context with everything in it.
+    pub(super) async fn end_session(&self, session: &SessionId) {
+        let Some(context) = self.contexts.lock().await.remove(session) else { return };
+        let dispose = self.browser.execute(DisposeBrowserContextParams::new(context));
+        if let Err(error) = self.step("Target.disposeBrowserContext", dispose).await {
+            tracing::debug!(session_id = %session.as_str(), error = %error, "browser context not disposed of");
+        }
+    }
+
+    /// Closes a tab, however it behaves.
+    pub(super) async fn close_page(&self, page: &Page) {
+        let close = self.browser.execute(CloseTargetParams::new(page.target_id().clone()));
+        if let Err(error) = self.step("Target.closeTarget", close).await {
+            tracing::debug!(error = %error, "tab not closed");
+        }
+    }
+
+    /// Subscribes to what the browser says about a tab.
+    pub(super) fn listen(&self, target: &str) -> Listening {
+        let (sender, signals) = mpsc::unbounded_channel();
+        lock(&self.routes).insert(target.to_owned(), sender);
+        Listening { routes: Arc::clone(&self.routes), target: target.to_owned(), signals }
+    }
+
+    /// Counts the requests of a tab.
+    pub(super) fn watch(&self, session: &str) -> Watch {
+        self.activity.watch(session)
+    }
+
+    /// Ends the browser: asked politely first when `polite`, then by signals. Nothing of it is left.
+    pub(super) async fn end(&self, polite: bool) {
+        if polite && !self.lost.is_cancelled() {
+            let closing = self.browser.execute(CloseParams::default());
+            let _ = timeout(CLOSE_WITHIN, async {
+                let _ = closing.await;
+                self.lost.cancelled().await;
+            })
+            .await;
+        }
+        self.lost.cancel();
+        self.process.lock().await.end().await;
+        for task in std::mem::take(&mut *lock(&self.tasks)) {
+            task.abort();
+        }
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        // The keeper of the process sees this and ends it; the other tasks have nothing left to do.
+        self.lost.cancel();
+        for task in std::mem::take(&mut *lock(&self.tasks)) {
+            task.abort();
+        }
+    }
+}
+
+/// A subscription to the signals of one tab.
+#[derive(Debug)]
+pub(super) struct Listening {
+    routes: Routes,
+    target: String,
+    /// The signals.
+    pub signals: mpsc::UnboundedReceiver<Signal>,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        lock(&self.routes).remove(&self.target);
+    }
+}
+
+struct Connected {
+    browser: Arc<Browser>,
+    version: String,
+    user_agent: String,
+    routes: Routes,
+    unparsed: Arc<AtomicU64>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+async fn connect(ends: bridge::PipeEnds, activity: Activity, lost: CancellationToken) -> Result<Connected, String> {
+    let (url, carrier) =
+        bridge::open(ends, activity, lost.clone()).await.map_err(|error| format!("bridge: {error}"))?;
+    let config = HandlerConfig {
+        ignore_https_errors: false,
+        ignore_invalid_messages: false,
+        viewport: None,
+        request_timeout: EVICTION,
+        ..HandlerConfig::default()
+    };
+    let connected = Browser::connect_with_config(url, config).await;
+    let (browser, handler) = connected.map_err(|error| format!("connection: {error}"))?;
+    let browser = Arc::new(browser);
+    let unparsed = Arc::<AtomicU64>::default();
+    let driver = tokio::spawn(drive(handler, Arc::clone(&unparsed), lost.clone()));
+    let routes = Routes::default();
+    let failed = |error: CdpError| format!("first command: {error}");
+    let version = browser.version().await.map_err(failed)?;
+    browser.execute(no_downloads(None)).await.map_err(failed)?;
+    let watcher = watch_targets(Arc::clone(&browser), Arc::clone(&routes)).await.map_err(failed)?;
+    let watcher = tokio::spawn(async move {
+        tokio::select! {
+            () = watcher => {}
+            () = lost.cancelled() => {}
+        }
+    });
+    Ok(Connected {
+        browser,
+        version: version.product,
+        user_agent: version.user_agent,
+        routes,
+        unparsed,
+        tasks: vec![carrier, driver, watcher],
+    })
+}
+
+/// Polls the connection. chromiumoxide goes on pretending after a lost connection, so any error
+/// but an unparsable message counts as the end; so does a panic, through the guard.
+async fn drive(mut handler: Handler, unparsed: Arc<AtomicU64>, lost: CancellationToken) {
+    let guard = lost.drop_guard();
+    while let Some(item) = handler.next().await {
+        match item {
+            Ok(()) => {}
+            Err(CdpError::InvalidMessage(message, error)) => {
+                unparsed.fetch_add(1, Ordering::Relaxed);
+                let head: String = message.chars().take(120).collect();
+                tracing::debug!(message = %head, error = %error, "protocol message not understood");
+            }
+            Err(error) => {
+                tracing::debug!(error = %error, "connection to the browser ended");
+                break;
+            }
+        }
+    }
+    drop(guard);
+}
+
+/// Passes on crashes, closed targets and downloads, and closes popups at once.
+async fn watch_targets(browser: Arc<Browser>, routes: Routes) -> Result<impl Future<Output = ()>, CdpError> {
+    let mut created = browser.event_listener::<EventTargetCreated>().await?;
+    let mut crashed = browser.event_listener::<EventTargetCrashed>().await?;
+    let mut destroyed = browser.event_listener::<EventTargetDestroyed>().await?;
+    let mut downloads = browser.event_listener::<EventDownloadWillBegin>().await?;
+    let send = move |target: &str, signal: Signal| {
+        if let Some(route) = lock(&routes).get(target) {
+            // A tab that is just being closed no longer listens.
+            let _ = route.send(signal);
+        }
+    };
+    Ok(async move {
+        loop {
+            tokio::select! {
+                Some(event) = created.next() => {
+                    if event.target_info.opener_id.is_some() && event.target_info.r#type == "page" {
+                        let close = CloseTargetParams::new(event.target_info.target_id.clone());
+                        let _ = timeout(CLOSE_WITHIN, browser.execute(close)).await;
+                    }
+                }
+                Some(event) = crashed.next() => send(event.target_id.as_ref(), Signal::Crashed(event.status.clone())),
+                Some(event) = destroyed.next() => send(event.target_id.as_ref(), Signal::Destroyed),
+                Some(event) = downloads.next() => send(event.frame_id.as_ref(), Signal::Download),
+                else => return,
+            }
+        }
+    })
+}
+
+fn no_downloads(context: Option<BrowserContextId>) -> SetDownloadBehaviorParams {
+    let mut params = SetDownloadBehaviorParams::new(SetDownloadBehaviorBehavior::Deny);
+    params.browser_context_id = context;
+    params.events_enabled = Some(true);
+    params
+}
+
+/// Nothing that holds these locks can panic half-way.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,242 @@
+//! One browser process: started in a group and a profile of its own, watched, ended, cleaned away.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use tokio::io::AsyncReadExt;
+use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe;
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::bridge::PipeEnds;
+use super::config::{BrowserConfig, BrowserError};
+use super::leftovers::Identity;
+use super::{descriptors, flags};
+
+/// How long a browser may take to end after SIGTERM, and again after SIGKILL.
+const SIGNAL_GRACE: Duration = Duration::from_secs(2);
+/// Bytes of the browser's own log that are kept.
+const LOG_KEPT: usize = 8 << 10;
+/// The kernel should end a browser rather than the daemon; renderers carry 300 by themselves.
+const OOM_SCORE: &str = "200";
+/// Variables that the browser gets from the daemon's environment; the rest stays here.
+const ENVIRONMENT: [&str; 5] = ["PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE"];
+
+/// The end of the browser's own log.
+#[derive(Debug, Clone, Default)]
+pub(super) struct LogTail(Arc<Mutex<VecDeque<u8>>>);
+
+impl LogTail {
+    fn push(&self, bytes: &[u8]) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend(bytes);
+        let surplus = kept.len().saturating_sub(LOG_KEPT);
+        kept.drain(..surplus);
+    }
+
+    /// The last lines, for an error message.
+    pub(super) fn text(&self) -> String {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes: Vec<u8> = kept.iter().copied().collect();
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.lines().rev().filter(|line| !line.trim().is_empty()).take(5).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// A running browser process and the task that owns it.
+#[derive(Debug)]
+pub(super) struct Process {
+    /// Who it is.
+    pub identity: Identity,
+    /// What it printed last.
+    pub log: LogTail,
+    stop: CancellationToken,
+    keeper: JoinHandle<()>,
+}
+
+/// Starts a browser. `lost` is cancelled when it ends, for whatever reason.
+///
+/// # Errors
+/// Profile directory, process or its record cannot be made.
+pub(super) fn spawn(
+    config: &BrowserConfig,
+    executable: &Path,
+    lost: CancellationToken,
+) -> Result<(Process, PipeEnds), BrowserError> {
+    let profile = fresh_profile(&config.profile_root)?;
+    match spawn_in(config, executable, &profile, lost) {
+        Ok(started) => Ok(started),
+        Err(error) => {
+            clean(&profile);
+            Err(error)
+        }
+    }
+}
+
+fn spawn_in(
+    config: &BrowserConfig,
+    executable: &Path,
+    profile: &Path,
+    lost: CancellationToken,
+) -> Result<(Process, PipeEnds), BrowserError> {
+    let failed = |source: io::Error| BrowserError::Spawn { path: executable.to_owned(), source };
+    let (child_reads, we_write) = io::pipe().map_err(failed)?;
+    let (we_read, child_writes) = io::pipe().map_err(failed)?;
+    let mut command = Command::new(executable);
+    command
+        .args(flags::command_line(config, executable, profile))
+        .env_clear()
+        .envs(ENVIRONMENT.iter().filter_map(|name| Some((*name, std::env::var_os(name)?))))
+        .env("HOME", profile)
+        .env("TMPDIR", profile)
+        .env("XDG_RUNTIME_DIR", profile)
+        .env("DBUS_SESSION_BUS_ADDRESS", "disabled:")
+        .current_dir(profile)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true);
+    descriptors::hand_over(&mut command, OwnedFd::from(child_reads), OwnedFd::from(child_writes)).map_err(failed)?;
+    let mut child = command.spawn().map_err(failed)?;
+    // Closes the child's ends here, so that each side sees the other's end.
+    drop(command);
+    let gone = || failed(io::Error::other("it ended at once"));
+    let pid = child.id().ok_or_else(gone)?;
+    // It can only be raised from here, and a browser that will not have it is still a browser.
+    let _ = fs::write(format!("/proc/{pid}/oom_score_adj"), OOM_SCORE);
+    let identity = Identity::of(pid, profile).ok_or_else(gone)?;
+    write_record(&identity)?;
+    let handle = Pid::from_raw(pid as i32)
+        .ok_or_else(gone)
+        .and_then(|pid| pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(|errno| failed(errno.into())))?;
+    let handle = descriptors::watch(handle).map_err(failed)?;
+    let ends = PipeEnds {
+        commands: pipe::Sender::from_owned_fd(OwnedFd::from(we_write)).map_err(failed)?,
+        answers: pipe::Receiver::from_owned_fd(OwnedFd::from(we_read)).map_err(failed)?,
+    };
+    let log = LogTail::default();
+    let stderr = child.stderr.take();
+    let stop = CancellationToken::new();
+    let keeper = Keeper { child, handle, pid, profile: profile.to_owned(), stop: stop.clone(), lost, log: log.clone() };
+    let keeper = tokio::spawn(keeper.run(stderr));
+    Ok((Process { identity, log, stop, keeper }, ends))
+}
+
+impl Process {
+    /// Ends the process, its group and its profile: SIGTERM, two seconds, SIGKILL, reap, remove.
+    /// Returns when that is done, after about five seconds at most.
+    pub(super) async fn end(&mut self) {
+        self.stop.cancel();
+        if !self.keeper.is_finished() {
+            let _ = timeout(SIGNAL_GRACE * 3, &mut self.keeper).await;
+        }
+    }
+}
+
+/// The task's state: it alone signals and reaps, so a pid it signals is never another process.
+struct Keeper {
+    child: Child,
+    handle: AsyncFd<OwnedFd>,
+    pid: u32,
+    profile: PathBuf,
+    stop: CancellationToken,
+    lost: CancellationToken,
+    log: LogTail,
+}
+
+impl Keeper {
+    async fn run(mut self, stderr: Option<tokio::process::ChildStderr>) {
+        let _lost = self.lost.clone().drop_guard();
+        let log = self.log.clone();
+        let drain = async move {
+            let Some(mut stderr) = stderr else { return std::future::pending().await };
+            let mut bytes = [0u8; 4096];
+            while let Ok(n @ 1..) = stderr.read(&mut bytes).await {
+                log.push(&bytes[..n]);
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = drain => {}
+            () = self.guard() => {}
+        }
+    }
+
+    async fn guard(&mut self) {
+        tokio::select! {
+            _ = self.handle.readable() => {}
+            () = self.stop.cancelled() => {
+                self.signal_group(Signal::TERM);
+                let _ = timeout(SIGNAL_GRACE, self.handle.readable()).await;
+            }
+        }
+        self.lost.cancel();
+        // Not reaped yet, so the group number is still this browser's, even if its leader is dead.
+        self.signal_group(Signal::KILL);
+        let _ = timeout(SIGNAL_GRACE, self.child.wait()).await;
+        clean(&self.profile);
+    }
+
+    fn signal_group(&self, signal: Signal) {
+        if let Some(group) = Pid::from_raw(self.pid as i32) {
+            let _ = kill_process_group(group, signal);
+        }
+    }
+}
+
+/// A directory that no browser has used: a profile carried over could carry over damage too.
+fn fresh_profile(root: &Path) -> Result<PathBuf, BrowserError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| BrowserError::Profile { path, source }
+    };
+    let mut private = fs::DirBuilder::new();
+    private.mode(0o700);
+    private.recursive(true).create(root).map_err(failed(root))?;
+    let root = root.canonicalize().map_err(failed(root))?;
+    let profile = root.join(format!("browser-{:x}-{:08x}", crate::clock::boottime_ms(), fastrand::u32(..)));
+    private.recursive(false).create(&profile).map_err(failed(&profile))?;
+    Ok(profile)
+}
+
+fn record_path(profile: &Path) -> PathBuf {
+    let mut name = profile.as_os_str().to_owned();
+    name.push(".json");
+    PathBuf::from(name)
+}
+
+/// Written through a temporary name; not synced, because after a power cut no process is left over.
+fn write_record(identity: &Identity) -> Result<(), BrowserError> {
+    let path = record_path(&identity.profile);
+    let temporary = path.with_extension("tmp");
+    let bytes = serde_json::to_vec_pretty(identity).unwrap_or_default();
+    fs::write(&temporary, bytes)
+        .and_then(|()| fs::rename(&temporary, &path))
+        .map_err(|source| BrowserError::Profile { path, source })
+}
+
+/// Removes profile and record. Children of the browser may still write for an instant after its
+/// end, hence the few tries; what stays is removed at the next start.
+fn clean(profile: &Path) {
+    for _ in 0..3 {
+        match fs::remove_dir_all(profile) {
+            Ok(()) => break,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+            Err(_) => std::thread::yield_now(),
+        }
+    }
+    let _ = fs::remove_file(record_path(profile));
+}

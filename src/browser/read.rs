@@ -1,0 +1,94 @@
+//! Waits until a page has settled and asks it for its content.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chromiumoxide::Page;
+use chromiumoxide::cdp::js_protocol::runtime::{EvaluateParams, ExecutionContextId};
+use chromiumoxide::error::CdpError;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::activity::Watch;
+use super::extract::Extracted;
+
+/// Deadline of settling and reading together.
+pub(super) const WITHIN: Duration = Duration::from_secs(15);
+/// Deadline of reading what there is when loading was given up.
+pub(super) const FORCED_WITHIN: Duration = Duration::from_secs(4);
+/// A page that keeps asking its server is read after this long.
+const BUSY_BOUND: Duration = Duration::from_secs(5);
+/// How often the count of requests is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(15);
+
+/// Why a page was not read.
+#[derive(Debug)]
+pub(super) enum ReadError {
+    /// The document went away in the meantime.
+    Replaced,
+    /// Something else, in the browser's words.
+    Failed(String),
+}
+
+/// Reads a page once the requests of its scripts have ended and its document is quiet; again when
+/// reading found that new requests had begun. Requests are not waited for unless `patient`.
+pub(super) async fn page(
+    page: Page,
+    watch: Arc<Watch>,
+    expression: String,
+    patient: bool,
+) -> Result<Extracted, ReadError> {
+    let bound = Instant::now() + BUSY_BOUND;
+    let busy = || patient && watch.pending() > 0 && Instant::now() < bound;
+    loop {
+        while busy() {
+            sleep(LOOK_EVERY).await;
+        }
+        let extracted = ask(&page, &expression).await?;
+        if !busy() {
+            return Ok(extracted);
+        }
+    }
+}
+
+async fn ask(page: &Page, expression: &str) -> Result<Extracted, ReadError> {
+    let Some(context) = own_world(page).await else { return Err(ReadError::Replaced) };
+    let mut evaluate = EvaluateParams::new(expression);
+    evaluate.context_id = Some(context);
+    evaluate.return_by_value = Some(true);
+    evaluate.await_promise = Some(true);
+    let answered = match timeout(WITHIN, page.execute(evaluate)).await {
+        Ok(Ok(answered)) => answered.result,
+        Ok(Err(CdpError::Chrome(error))) if is_replaced(&error.message) => return Err(ReadError::Replaced),
+        Ok(Err(error)) => return Err(ReadError::Failed(error.to_string())),
+        Err(_) => return Err(ReadError::Failed("no reply in time".to_owned())),
+    };
+    if let Some(exception) = answered.exception_details {
+        let thrown = exception.exception.and_then(|thrown| thrown.description).unwrap_or(exception.text);
+        return Err(ReadError::Failed(thrown.chars().take(200).collect()));
+    }
+    let value = answered.result.value;
+    let Some(text) = value.as_ref().and_then(|value| value.as_str()) else {
+        return Err(ReadError::Failed("no value".to_owned()));
+    };
+    serde_json::from_str(text).map_err(|error| ReadError::Failed(error.to_string()))
+}
+
+/// The isolated world that chromiumoxide makes in every document: page scripts cannot touch it.
+/// Its announcement can come a moment after the load event.
+async fn own_world(page: &Page) -> Option<ExecutionContextId> {
+    for _ in 0..20 {
+        match timeout(WITHIN, page.secondary_execution_context()).await {
+            Ok(Ok(Some(context))) => return Some(context),
+            Ok(Ok(None)) => sleep(LOOK_EVERY).await,
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// Chromium's words for a document that was replaced while it was asked.
+fn is_replaced(message: &str) -> bool {
+    ["Cannot find context", "context was destroyed", "Inspected target navigated", "Promise was collected"]
+        .iter()
+        .any(|words| message.contains(words))
+}

@@ -1,0 +1,164 @@
+//! A tab of a session: a page with everything that crawld listens to on it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use chromiumoxide::Page;
+use chromiumoxide::cdp::browser_protocol::emulation::SetUserAgentOverrideParams;
+use chromiumoxide::cdp::browser_protocol::fetch::{self, EventRequestPaused, RequestPattern, RequestStage};
+use chromiumoxide::cdp::browser_protocol::network::ResourceType;
+use chromiumoxide::cdp::browser_protocol::page::{
+    EventJavascriptDialogOpening, EventLifecycleEvent, EventWindowOpen, NavigateParams, NavigateReturns,
+};
+use chromiumoxide::cdp::browser_protocol::security::SetIgnoreCertificateErrorsParams;
+use chromiumoxide::types::{Command, Method, MethodId};
+use futures_util::stream::{BoxStream, SelectAll, StreamExt};
+use serde::Serialize;
+
+use super::activity::Watch;
+use super::config::BrowserError;
+use super::instance::{Instance, Listening};
+use super::traffic;
+use crate::model::ids::SessionId;
+use crate::model::task::FetchSpec;
+
+/// What a page reports.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// A document's request or response waits for a decision.
+    Paused(Arc<EventRequestPaused>),
+    /// A frame reached a stage of its loading.
+    Lifecycle(Arc<EventLifecycleEvent>),
+    /// A dialog holds up the page.
+    Dialog(Arc<EventJavascriptDialogOpening>),
+    /// The page opened a window, which is closed at once.
+    Window(Arc<EventWindowOpen>),
+}
+
+/// An open tab.
+pub(super) struct Tab {
+    /// The page.
+    pub page: Page,
+    /// The target's id, which is also that of the main frame.
+    pub target: String,
+    /// What the page reports.
+    pub events: SelectAll<BoxStream<'static, Event>>,
+    /// What the browser reports about the page.
+    pub listening: Listening,
+    /// Requests under way.
+    pub watch: Arc<Watch>,
+    /// Pages visited.
+    pub pages: u32,
+    /// When it was last used.
+    pub used: Instant,
+    agent: Agent,
+}
+
+/// Settings of a tab that come from the task.
+#[derive(Debug, Clone, PartialEq)]
+struct Agent {
+    user_agent: String,
+    accept_language: Option<String>,
+    ignore_https_errors: bool,
+}
+
+impl Agent {
+    fn of(instance: &Instance, fetch: &FetchSpec) -> Agent {
+        let own = || format!("{} crawld/{} (+{})", instance.user_agent, env!("CARGO_PKG_VERSION"), HOME_PAGE);
+        Agent {
+            user_agent: fetch.user_agent.clone().unwrap_or_else(own),
+            accept_language: fetch.accept_language.clone(),
+            ignore_https_errors: fetch.ignore_https_errors,
+        }
+    }
+}
+
+/// Named in the user agent, so that the owner of a site can learn what visits it.
+pub(super) const HOME_PAGE: &str = "https://github.com/crawld/crawld";
+
+impl Tab {
+    /// Opens a tab for a session.
+    ///
+    /// # Errors
+    /// The browser is gone or does not do as told.
+    pub(super) async fn open(instance: &Instance, session: &SessionId, fetch: &FetchSpec) -> Result<Tab, BrowserError> {
+        let page = instance.new_page(session).await?;
+        match Tab::equip(instance, page.clone(), fetch).await {
+            Ok(tab) => Ok(tab),
+            Err(error) => {
+                instance.close_page(&page).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn equip(instance: &Instance, page: Page, fetch: &FetchSpec) -> Result<Tab, BrowserError> {
+        let target: String = page.target_id().as_ref().to_owned();
+        let listening = instance.listen(&target);
+        let watch = Arc::new(instance.watch(page.session_id().as_ref()));
+        let listen = async {
+            Ok(SelectAll::from_iter([
+                page.event_listener::<EventRequestPaused>().await?.map(Event::Paused).boxed(),
+                page.event_listener::<EventLifecycleEvent>().await?.map(Event::Lifecycle).boxed(),
+                page.event_listener::<EventJavascriptDialogOpening>().await?.map(Event::Dialog).boxed(),
+                page.event_listener::<EventWindowOpen>().await?.map(Event::Window).boxed(),
+            ]))
+        };
+        let events = instance.step("listening to a tab", listen).await?;
+        instance.step("Fetch.enable", page.execute(documents())).await?;
+        let agent = Agent::of(instance, fetch);
+        let mut tab = Tab { page, target, events, listening, watch, pages: 0, used: Instant::now(), agent };
+        tab.apply(instance).await?;
+        Ok(tab)
+    }
+
+    /// Changes what the task of this visit wants otherwise than the one before.
+    ///
+    /// # Errors
+    /// The browser is gone or does not do as told.
+    pub(super) async fn adapt(&mut self, instance: &Instance, fetch: &FetchSpec) -> Result<(), BrowserError> {
+        let agent = Agent::of(instance, fetch);
+        if agent != self.agent {
+            self.agent = agent;
+            self.apply(instance).await?;
+        }
+        Ok(())
+    }
+
+    async fn apply(&mut self, instance: &Instance) -> Result<(), BrowserError> {
+        let mut agent = SetUserAgentOverrideParams::new(self.agent.user_agent.clone());
+        agent.accept_language = self.agent.accept_language.clone();
+        let trust = SetIgnoreCertificateErrorsParams::new(self.agent.ignore_https_errors);
+        instance.step("Emulation.setUserAgentOverride", self.page.execute(agent)).await?;
+        instance.step("Security.setIgnoreCertificateErrors", self.page.execute(trust)).await?;
+        Ok(())
+    }
+}
+
+/// Documents wait for a decision before they are asked for and before they are loaded.
+fn documents() -> fetch::EnableParams {
+    let pattern = |stage| RequestPattern {
+        url_pattern: None,
+        resource_type: Some(ResourceType::Document),
+        request_stage: Some(stage),
+    };
+    fetch::EnableParams {
+        patterns: Some(vec![pattern(RequestStage::Request), pattern(RequestStage::Response)]),
+        handle_auth_requests: None,
+    }
+}
+
+/// `Page.navigate` under the name that keeps it out of chromiumoxide's own queue.
+#[derive(Debug, Clone, Serialize)]
+#[serde(transparent)]
+pub(super) struct Navigate(pub NavigateParams);
+
+impl Method for Navigate {
+    fn identifier(&self) -> MethodId {
+        traffic::NAVIGATE.into()
+    }
+}
+
+impl Command for Navigate {
+    type Response = NavigateReturns;
+}

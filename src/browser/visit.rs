@@ -1,0 +1,579 @@
+//! One visit in one tab: an event machine that ends in time, whatever the page does.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chromiumoxide::cdp::browser_protocol::fetch::{ContinueRequestParams, EventRequestPaused, FailRequestParams};
+use chromiumoxide::cdp::browser_protocol::network::ErrorReason;
+use chromiumoxide::cdp::browser_protocol::page::{
+    DialogType, HandleJavaScriptDialogParams, NavigateParams, NavigateReturns, StopLoadingParams,
+};
+use chromiumoxide::cdp::js_protocol::runtime::TerminateExecutionParams;
+use chromiumoxide::error::CdpError;
+use chromiumoxide::types::Command;
+use futures_util::{FutureExt, StreamExt};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::classify::net_error;
+use super::extract::Extracted;
+use super::instance::Signal;
+use super::read::{self, ReadError};
+use super::report::CrashScope;
+use super::response::{Head, Verdict};
+use super::tab::{Event, Navigate, Tab};
+use crate::clock::Clock;
+use crate::model::outcome::FailureClass;
+use crate::model::url::CanonicalUrl;
+use crate::model::visit::{PageAnswer, RawLink, Refusal, VisitFailure, VisitRequest, VisitResult};
+
+/// A page is read this long after its DOM is ready, even if images and the like are still missing.
+const LOAD_AFTER_READY: Duration = Duration::from_secs(10);
+/// Replies to small commands on a page.
+const SMALL: Duration = Duration::from_secs(5);
+/// Dialogs answered before the page's script is stopped each time.
+const DIALOGS_PATIENCE: u32 = 20;
+/// Windows whose addresses are kept as links.
+const WINDOWS_MAX: usize = 100;
+/// How long a redirect that a page announced for now may take to begin.
+const REFRESH_GRACE: Duration = Duration::from_millis(1_500);
+
+/// How a visit ended.
+pub(super) struct Ended {
+    /// The result.
+    pub result: VisitResult,
+    /// What crashed.
+    pub crash: Option<CrashScope>,
+    /// The tab can be used again.
+    pub clean: bool,
+}
+
+/// A document whose response was let through.
+struct Document {
+    loader: Option<String>,
+    head: Head,
+}
+
+type Reply = Pin<Box<dyn Future<Output = Result<NavigateReturns, CdpError>> + Send>>;
+type Reading = Pin<Box<dyn Future<Output = Result<Extracted, ReadError>> + Send>>;
+
+/// What woke the machine.
+enum Wake {
+    Signal(Option<Signal>),
+    Event(Option<Event>),
+    Reply(Result<NavigateReturns, CdpError>),
+    Read(Result<Extracted, ReadError>),
+    Clock,
+}
+
+struct Visit<'a> {
+    tab: &'a mut Tab,
+    req: &'a VisitRequest,
+    /// Loading is given up at this time; what is left until `end` is for reading what there is.
+    give_up: Instant,
+    end: Instant,
+    asked: bool,
+    asked_at: Instant,
+    redirects: u32,
+    hops: Vec<CanonicalUrl>,
+    ttfb: Option<Duration>,
+    document: Option<Document>,
+    ready_at: Option<Instant>,
+    loaded: bool,
+    reply: Option<Reply>,
+    reading: Option<(Reading, Instant)>,
+    /// Read already, but the page said it would go elsewhere at once.
+    held: Option<(Extracted, Instant)>,
+    /// The page's script was stopped, or loading was: what is read is not all.
+    forced: bool,
+    clean: bool,
+    dialogs: u32,
+    windows: Vec<String>,
+}
+
+/// Visits `req.url` in `tab`, within `req.fetch.page_timeout`.
+pub(super) async fn visit(tab: &mut Tab, req: &VisitRequest) -> Ended {
+    let now = Instant::now();
+    let whole = req.fetch.page_timeout.0;
+    let reserve = (whole / 4).clamp(Duration::from_millis(500), Duration::from_secs(8));
+    let mut visit = Visit {
+        tab,
+        req,
+        give_up: now + whole.saturating_sub(reserve),
+        end: now + whole,
+        asked: false,
+        asked_at: now,
+        redirects: 0,
+        hops: Vec::new(),
+        ttfb: None,
+        document: None,
+        ready_at: None,
+        loaded: false,
+        reply: None,
+        reading: None,
+        held: None,
+        forced: false,
+        clean: true,
+        dialogs: 0,
+        windows: Vec::new(),
+    };
+    visit.clear_backlog().await;
+    let (result, crash) = visit.run().await;
+    let reply_came = visit.await_reply().await;
+    let clean = visit.clean && reply_came && crash.is_none() && !visit.forced && visit.dialogs == 0;
+    Ended { result, crash, clean }
+}
+
+type End = (VisitResult, Option<CrashScope>);
+
+impl Visit<'_> {
+    /// What the page before may have left: requests that nobody answers any more, and open dialogs.
+    async fn clear_backlog(&mut self) {
+        while let Some(Some(event)) = self.tab.events.next().now_or_never() {
+            match event {
+                Event::Paused(paused) => self.fail(&paused, ErrorReason::Aborted).await,
+                Event::Dialog(_) => self.answer_dialog(false).await,
+                Event::Lifecycle(_) | Event::Window(_) => {}
+            }
+        }
+        while self.tab.listening.signals.try_recv().is_ok_and(|signal| signal == Signal::Download) {}
+        self.tab.watch.reset();
+    }
+
+    async fn run(&mut self) -> End {
+        let page = self.tab.page.clone();
+        let params = NavigateParams::new(self.req.url.as_str());
+        self.reply = Some(Box::pin(async move { Ok(page.execute(Navigate(params)).await?.result) }));
+        self.asked_at = Instant::now();
+        loop {
+            let wake = self.wait().await;
+            let end = match wake {
+                Wake::Signal(signal) => self.on_signal(signal),
+                Wake::Event(Some(event)) => self.on_event(event).await,
+                Wake::Event(None) => Some(self.fail_with(FailureClass::Browser, "the tab went away")),
+                Wake::Reply(reply) => self.on_reply(reply),
+                Wake::Read(read) => self.on_read(read).await,
+                Wake::Clock => self.on_clock().await,
+            };
+            if let Some(end) = end {
+                return end;
+            }
+        }
+    }
+
+    async fn wait(&mut self) -> Wake {
+        let wake_at = self.wake_at();
+        let reply = async {
+            match &mut self.reply {
+                Some(reply) => reply.await,
+                None => std::future::pending().await,
+            }
+        };
+        let reading = async {
+            match &mut self.reading {
+                Some((reading, _)) => reading.await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            signal = self.tab.listening.signals.recv() => Wake::Signal(signal),
+            event = self.tab.events.next() => Wake::Event(event),
+            reply = reply => Wake::Reply(reply),
+            read = reading => Wake::Read(read),
+            () = sleep_until(wake_at) => Wake::Clock,
+        }
+    }
+
+    fn wake_at(&self) -> Instant {
+        if let Some((_, deadline)) = &self.reading {
+            return *deadline;
+        }
+        if let Some((_, deadline)) = &self.held {
+            return *deadline;
+        }
+        match self.ready_at {
+            Some(ready) => (ready + LOAD_AFTER_READY).min(self.give_up),
+            None => self.give_up,
+        }
+    }
+
+    fn on_signal(&mut self, signal: Option<Signal>) -> Option<End> {
+        self.clean = false;
+        match signal {
+            Some(Signal::Crashed(status)) => {
+                let failed =
+                    self.failure(FailureClass::RendererCrash, format!("the page's renderer crashed ({status})"));
+                Some((failed, Some(CrashScope::Renderer)))
+            }
+            Some(Signal::Destroyed) | None => Some(self.fail_with(FailureClass::Browser, "the page closed its tab")),
+            Some(Signal::Download) => Some((VisitResult::Download(Box::new(self.answer(None))), None)),
+        }
+    }
+
+    async fn on_event(&mut self, event: Event) -> Option<End> {
+        match event {
+            Event::Paused(paused) => self.on_paused(&paused).await,
+            Event::Lifecycle(event) => {
+                let ours = event.frame_id.as_ref() == self.tab.target;
+                if ours && self.is_current(event.loader_id.as_ref()) {
+                    self.on_stage(&event.name);
+                }
+                None
+            }
+            Event::Dialog(dialog) => {
+                self.dialogs += 1;
+                if self.dialogs > DIALOGS_PATIENCE {
+                    self.stop_script().await;
+                }
+                self.answer_dialog(dialog.r#type == DialogType::Beforeunload).await;
+                None
+            }
+            Event::Window(window) => {
+                if self.windows.len() < WINDOWS_MAX {
+                    self.windows.push(window.url.clone());
+                }
+                None
+            }
+        }
+    }
+
+    fn is_current(&self, loader: &str) -> bool {
+        self.document.as_ref().is_some_and(|document| document.loader.as_deref().is_none_or(|ours| ours == loader))
+    }
+
+    fn on_stage(&mut self, name: &str) {
+        match name {
+            "DOMContentLoaded" => self.ready_at = self.ready_at.or_else(|| Some(Instant::now())),
+            "load" if !self.loaded => {
+                self.loaded = true;
+                self.ready_at = self.ready_at.or_else(|| Some(Instant::now()));
+                if self.reading.is_none() && self.held.is_none() {
+                    self.start_reading(read::WITHIN);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn start_reading(&mut self, within: Duration) {
+        let now = Instant::now();
+        let deadline = (now + within).min(self.end).max(now + Duration::from_millis(300));
+        let reading = read::page(
+            self.tab.page.clone(),
+            Arc::clone(&self.tab.watch),
+            super::extract::expression(&self.req.extract, true),
+            !self.forced,
+        );
+        self.reading = Some((Box::pin(reading), deadline));
+    }
+
+    async fn on_paused(&mut self, paused: &EventRequestPaused) -> Option<End> {
+        let at_response = paused.response_status_code.is_some() || paused.response_error_reason.is_some();
+        if paused.frame_id.as_ref() != self.tab.target {
+            // Frames within the page: its own affair, as long as they stay on the web.
+            let web = paused.request.url.starts_with("http://") || paused.request.url.starts_with("https://");
+            if at_response || web {
+                self.let_through(paused).await;
+            } else {
+                self.fail(paused, ErrorReason::BlockedByClient).await;
+            }
+            return None;
+        }
+        if at_response { self.on_response(paused).await } else { self.on_request(paused).await }
+    }
+
+    async fn on_request(&mut self, paused: &EventRequestPaused) -> Option<End> {
+        let url = CanonicalUrl::parse(&paused.request.url);
+        if !self.asked {
+            if url.as_ref().is_ok_and(|url| same_but_scheme(url, &self.req.url)) {
+                self.asked = true;
+                self.asked_at = Instant::now();
+                self.let_through(paused).await;
+            } else {
+                // A late redirect of the page before.
+                self.fail(paused, ErrorReason::Aborted).await;
+            }
+            return None;
+        }
+        if !matches!(paused.request.method.as_str(), "GET" | "HEAD") {
+            // A form that sends itself: crawling submits nothing.
+            self.clean = false;
+            self.fail(paused, ErrorReason::Aborted).await;
+            return None;
+        }
+        let url = match url {
+            Ok(url) => url,
+            Err(error) => {
+                self.fail(paused, ErrorReason::Aborted).await;
+                return Some(
+                    self.fail_with(FailureClass::Protocol, &format!("redirect to what is not the web: {error}")),
+                );
+            }
+        };
+        self.on_hop(paused, url).await
+    }
+
+    async fn on_hop(&mut self, paused: &EventRequestPaused, url: CanonicalUrl) -> Option<End> {
+        self.redirects += 1;
+        let here = self.hops.last().unwrap_or(&self.req.url);
+        let moved = *here != url;
+        if moved {
+            self.hops.push(url.clone());
+        }
+        if self.redirects > self.req.fetch.max_redirects {
+            self.fail(paused, ErrorReason::Aborted).await;
+            let most = self.req.fetch.max_redirects;
+            return Some(self.fail_with(FailureClass::TooManyRedirects, &format!("more than {most} redirects")));
+        }
+        if moved {
+            let gate = Arc::clone(&self.req.gate);
+            match tokio::time::timeout_at(self.give_up, gate.check(&url)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(Refusal::Skip(reason))) => {
+                    self.fail(paused, ErrorReason::Aborted).await;
+                    return Some((VisitResult::Refused { hops: self.hops.clone(), reason }, None));
+                }
+                Ok(Err(Refusal::Fail(class, message))) => {
+                    self.fail(paused, ErrorReason::Aborted).await;
+                    return Some(self.fail_with(class, &message));
+                }
+                Err(_) => {
+                    self.fail(paused, ErrorReason::Aborted).await;
+                    return Some(self.fail_with(FailureClass::Timeout, "no decision about a redirect in time"));
+                }
+            }
+        }
+        self.document = None;
+        self.ready_at = None;
+        self.loaded = false;
+        self.reading = None;
+        self.held = None;
+        self.asked_at = Instant::now();
+        self.tab.watch.reset();
+        self.let_through(paused).await;
+        None
+    }
+
+    async fn on_response(&mut self, paused: &EventRequestPaused) -> Option<End> {
+        if !self.asked {
+            self.fail(paused, ErrorReason::Aborted).await;
+            return None;
+        }
+        if let Some(reason) = &paused.response_error_reason {
+            self.let_through(paused).await;
+            // The reply to our own navigation says it more precisely; a page's own has none.
+            return self.reply.is_none().then(|| self.net_failure(&upper_snake(reason.as_ref())));
+        }
+        self.ttfb = Some(self.asked_at.elapsed());
+        let status = u16::try_from(paused.response_status_code.unwrap_or_default()).unwrap_or_default();
+        let headers =
+            paused.response_headers.iter().flatten().map(|header| (header.name.as_str(), header.value.as_str()));
+        let head = Head::read(status, headers, Clock::system().now().millis() / 1000);
+        let verdict = head.verdict(self.req.fetch.max_body_bytes);
+        let retry_after = head.retry_after;
+        let loader = paused.network_id.as_ref().map(|id| id.as_ref().to_owned());
+        if verdict != Verdict::Redirect {
+            self.document = Some(Document { loader, head });
+        }
+        match verdict {
+            Verdict::Load | Verdict::Redirect => {
+                self.let_through(paused).await;
+                return None;
+            }
+            _ => self.fail(paused, ErrorReason::Aborted).await,
+        }
+        Some(match verdict {
+            Verdict::Download => (VisitResult::Download(Box::new(self.answer(None))), None),
+            Verdict::Failed(class) => {
+                let mut end = self.fail_with(class, &format!("the server answered {status}"));
+                if let VisitResult::Failed(failure) = &mut end.0 {
+                    failure.retry_after = retry_after;
+                }
+                end
+            }
+            Verdict::TooLarge(length) => {
+                self.fail_with(FailureClass::TooLarge, &format!("the server announced {length} bytes"))
+            }
+            Verdict::Empty | Verdict::Load | Verdict::Redirect => {
+                (VisitResult::Answer(Box::new(self.answer(None))), None)
+            }
+        })
+    }
+
+    fn on_reply(&mut self, reply: Result<NavigateReturns, CdpError>) -> Option<End> {
+        self.reply = None;
+        let returned = match reply {
+            Ok(returned) => returned,
+            Err(error) => {
+                self.clean = false;
+                return Some(self.fail_with(FailureClass::Browser, &format!("Page.navigate: {error}")));
+            }
+        };
+        if returned.is_download == Some(true) {
+            self.clean = false;
+            return Some((VisitResult::Download(Box::new(self.answer(None))), None));
+        }
+        let text = returned.error_text?;
+        match text.as_str() {
+            // Replaced by a redirect of the page's own, or about to be reported as a download.
+            "net::ERR_ABORTED" if self.document.is_some() || self.redirects > 0 => None,
+            // Chromium shows a page of its own for an error status without a body.
+            "net::ERR_HTTP_RESPONSE_CODE_FAILURE" if self.document.is_some() => {
+                Some((VisitResult::Answer(Box::new(self.answer(None))), None))
+            }
+            _ => Some(self.net_failure(&text)),
+        }
+    }
+
+    async fn on_read(&mut self, read: Result<Extracted, ReadError>) -> Option<End> {
+        self.reading = None;
+        match read {
+            Ok(extracted) if self.forced && extracted.is_incomplete() => {
+                Some(self.fail_with(FailureClass::Timeout, "the document was not complete in time"))
+            }
+            Ok(extracted) => {
+                let soon = extracted.refresh.is_some_and(|seconds| seconds <= 1);
+                let deadline = Instant::now() + if soon { REFRESH_GRACE } else { Duration::ZERO };
+                self.held = Some((extracted, deadline.min(self.end)));
+                None
+            }
+            // The document was replaced under the question: the events say by what.
+            Err(ReadError::Replaced) => {
+                self.loaded = false;
+                None
+            }
+            Err(ReadError::Failed(reason)) => {
+                self.clean = false;
+                Some(self.fail_with(FailureClass::Browser, &format!("the page could not be read: {reason}")))
+            }
+        }
+    }
+
+    async fn on_clock(&mut self) -> Option<End> {
+        if let Some((extracted, _)) = self.held.take() {
+            let answer = self.answer(Some(extracted));
+            return Some((VisitResult::Answer(Box::new(answer)), None));
+        }
+        let stuck = self.reading.take().is_some();
+        let over = Instant::now() >= self.give_up;
+        if (stuck && self.forced) || (over && self.document.is_none()) {
+            self.clean = false;
+            let what =
+                if stuck { "its script did not let the page be read" } else { "no answer from the server in time" };
+            return Some(self.fail_with(FailureClass::Timeout, what));
+        }
+        self.clean = false;
+        if stuck || self.ready_at.is_none() {
+            self.forced = true;
+            self.stop_script().await;
+        }
+        self.small(StopLoadingParams::default()).await;
+        self.start_reading(read::FORCED_WITHIN);
+        None
+    }
+
+    /// The answer with what the response said, and with what the page said when it was read.
+    fn answer(&mut self, extracted: Option<Extracted>) -> PageAnswer {
+        let mut answer = PageAnswer { hops: self.hops.clone(), ttfb: self.ttfb, ..PageAnswer::default() };
+        if let Some(document) = &self.document {
+            answer.http_status = document.head.status;
+            answer.content_type = document.head.content_type.clone();
+            answer.nofollow = document.head.nofollow;
+        }
+        if let Some(extracted) = extracted {
+            extracted.fill(&mut answer, &self.req.extract);
+            answer.truncated |= self.forced;
+        }
+        let windows = std::mem::take(&mut self.windows).into_iter().filter(|url| url.starts_with("http"));
+        answer.links.extend(windows.map(|href| RawLink { href }));
+        answer
+    }
+
+    fn net_failure(&mut self, text: &str) -> End {
+        self.fail_with(net_error(text), text)
+    }
+
+    fn fail_with(&self, class: FailureClass, message: &str) -> End {
+        (self.failure(class, message.to_owned()), None)
+    }
+
+    fn failure(&self, class: FailureClass, message: String) -> VisitResult {
+        VisitResult::Failed(VisitFailure {
+            class,
+            message,
+            http_status: self.document.as_ref().map(|document| document.head.status),
+            retry_after: None,
+            ttfb: self.ttfb,
+            hops: self.hops.clone(),
+        })
+    }
+
+    /// Waits a moment for the reply to the navigation; without it the tab is not used again.
+    async fn await_reply(&mut self) -> bool {
+        match self.reply.take() {
+            None => true,
+            Some(reply) => timeout(Duration::from_secs(1), reply).await.is_ok(),
+        }
+    }
+
+    async fn let_through(&mut self, paused: &EventRequestPaused) {
+        self.small(ContinueRequestParams::new(paused.request_id.clone())).await;
+    }
+
+    async fn fail(&mut self, paused: &EventRequestPaused, reason: ErrorReason) {
+        self.small(FailRequestParams::new(paused.request_id.clone(), reason)).await;
+    }
+
+    async fn answer_dialog(&mut self, accept: bool) {
+        self.small(HandleJavaScriptDialogParams::new(accept)).await;
+    }
+
+    async fn stop_script(&mut self) {
+        self.small(TerminateExecutionParams::default()).await;
+    }
+
+    /// A small command whose failure shows in what follows; it only makes the tab unfit for more.
+    async fn small<C: Command>(&mut self, command: C) {
+        if !matches!(timeout(SMALL, self.tab.page.execute(command)).await, Ok(Ok(_))) {
+            self.clean = false;
+        }
+    }
+}
+
+/// Equal, or equal but for an upgrade from http to https by Chromium's own rules.
+fn same_but_scheme(one: &CanonicalUrl, other: &CanonicalUrl) -> bool {
+    let bare = |url: &CanonicalUrl| url.as_str().split_once("://").map(|(_, rest)| rest.to_owned());
+    one == other || bare(one) == bare(other)
+}
+
+/// `NameNotResolved` as `NAME_NOT_RESOLVED`.
+fn upper_snake(name: &str) -> String {
+    let mut text = String::with_capacity(name.len() + 8);
+    for (i, c) in name.chars().enumerate() {
+        if i > 0 && c.is_ascii_uppercase() {
+            text.push('_');
+        }
+        text.push(c.to_ascii_uppercase());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_of_the_protocol_read_as_net_errors() {
+        assert_eq!(net_error(&upper_snake("NameNotResolved")), FailureClass::Dns);
+        assert_eq!(net_error(&upper_snake("ConnectionRefused")), FailureClass::Connect);
+        assert_eq!(net_error(&upper_snake("TimedOut")), FailureClass::Timeout);
+    }
+
+    #[test]
+    fn an_upgrade_to_https_is_the_same_request() {
+        let url = |text| CanonicalUrl::parse(text).unwrap();
+        assert!(same_but_scheme(&url("http://h/a?b"), &url("https://h/a?b")));
+        assert!(!same_but_scheme(&url("http://h/a"), &url("http://h/b")));
+    }
+}
