@@ -8,6 +8,7 @@ mod headers;
 mod page;
 pub mod resolve;
 pub mod robots;
+pub mod sitemap;
 
 pub use client::{ClientError, Deadlines, HttpClient, ROBOTS_TOKEN, default_user_agent, install_tls_provider};
 pub use fault::Fault;
