@@ -1,1 +1,478 @@
-//! (in work)
+//! Recovery on disk: plan (read-only), then act, one session at a time; every step can be repeated.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use crate::daemon::evidence::{Gathered, Sources, clock_facts, gather};
+use crate::daemon::mend;
+use crate::faults::point;
+use crate::model::ids::SessionId;
+use crate::model::session::{Cause, CrashReason, Decision, SessionRecoveryInfo, SessionStatus, Strategy};
+use crate::model::task::StoredTask;
+use crate::model::time::Timestamp;
+use crate::policy::recovery::{Options, Owner, Repair, Verdict, decide};
+use crate::policy::retention::clock_sane;
+use crate::state::atomic_file::{Durability, FileError, replace, sync_dir};
+use crate::state::envelope::{self, Document, Envelope, Reading, seal};
+use crate::state::lock::{Holder, Lock, LockError};
+use crate::state::paths::{SessionPaths, StateDir, compact};
+use crate::state::recovery_file::{self, RecoveryRecord};
+use crate::state::task_file;
+use crate::store::registry::Registry;
+
+/// Kill points of acting on a decision.
+pub const POINTS: &[&str] = &[
+    "recover.before_record",
+    "recover.after_record",
+    "recover.before_repair",
+    "recover.after_repair",
+    "recover.before_intent",
+    "recover.after_intent",
+    "recover.before_move",
+    "recover.after_move",
+    "recover.before_task",
+    "recover.after_task",
+    "recover.after_restart",
+];
+
+/// Why recovery could not act.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    /// Somebody took the session meanwhile, or its lock cannot be used.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A state file could not be written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The store could not be repaired.
+    #[error("cannot repair session {session}: {why}")]
+    Repair {
+        /// Which.
+        session: SessionId,
+        /// In words.
+        why: String,
+    },
+    /// The state directory could not be read.
+    #[error("cannot read `{path}`: {source}")]
+    Read {
+        /// What.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// One session, looked at and decided about.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    /// The report.
+    pub info: SessionRecoveryInfo,
+    /// What is to be done.
+    pub verdict: Verdict,
+    /// On what grounds.
+    pub gathered: Gathered,
+}
+
+/// Looks at sessions and decides. Changes nothing.
+///
+/// # Errors
+/// The folder of the sessions cannot be read.
+pub fn plan(
+    dir: &StateDir,
+    only: &[SessionId],
+    sources: Sources<'_>,
+    options: &Options,
+) -> Result<Vec<Planned>, RecoverError> {
+    let listing = dir.list().map_err(|source| RecoverError::Read { path: dir.sessions(), source })?;
+    let sources = Sources { clock_sane: clock_sane(&clock_facts(dir, sources.now)), ..sources };
+    let wanted = listing.sessions.into_iter().filter(|s| only.is_empty() || only.contains(&s.id));
+    Ok(wanted.map(|session| plan_one(&dir.session(&session.id), sources, options)).collect())
+}
+
+fn plan_one(paths: &SessionPaths, sources: Sources<'_>, options: &Options) -> Planned {
+    let gathered = gather(paths, sources);
+    let verdict = decide(&gathered.evidence, options);
+    Planned { info: info(paths.id(), &gathered, &verdict, options), verdict, gathered }
+}
+
+fn info(id: &SessionId, gathered: &Gathered, verdict: &Verdict, options: &Options) -> SessionRecoveryInfo {
+    let evidence = &gathered.evidence;
+    let by = |strategy| decide(evidence, &Options { strategy, ..*options }).decision != Decision::Skip;
+    let possible = verdict.decision != Decision::Skip || by(Strategy::Resume) || by(Strategy::Restart);
+    let status = match evidence.status {
+        Some(status) if status.ended() || evidence.owner != Owner::None => status,
+        _ if evidence.migrated => SessionStatus::Migrated,
+        _ if possible => SessionStatus::Recoverable,
+        Some(status) if evidence.end.clean => status,
+        _ => SessionStatus::Crashed,
+    };
+    SessionRecoveryInfo {
+        session_id: id.clone(),
+        task_id: gathered.task_id.clone(),
+        last_checkpoint: gathered.last_checkpoint,
+        last_heartbeat: gathered.last_heartbeat,
+        status,
+        recovery_possible: possible,
+        estimated_progress: evidence.progress(),
+        urls_remaining: evidence.counters.map_or(0, |c| c.remaining()),
+        crash_reason: gathered.crash_reason,
+        recovery_strategy: verdict.decision,
+        cause: verdict.cause,
+    }
+}
+
+/// With what a plan is carried out.
+#[derive(Debug, Clone, Copy)]
+pub struct Acting<'a> {
+    /// The state directory, locked by the caller.
+    pub dir: &'a StateDir,
+    /// The registry, when it can be used; its errors are logged and do not stop recovery.
+    pub registry: Option<&'a Registry>,
+    /// The wall clock.
+    pub now: Timestamp,
+    /// Written into the session's lock: `run`, `crawl`, `recover`.
+    pub command: &'a str,
+}
+
+/// What is left to do for the caller.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Open the session and go on.
+    Resume(ResumeOrder),
+    /// Open a new session; its directory and `task.json` are there.
+    Start(StartOrder),
+    /// Nothing.
+    Skip,
+}
+
+/// A session ready to be opened again.
+#[derive(Debug)]
+pub struct ResumeOrder {
+    /// The session.
+    pub session_id: SessionId,
+    /// Its task.
+    pub task: StoredTask,
+    /// Its lock, held since before the first repair.
+    pub lock: Lock,
+    /// Open it, but do not crawl until the operator says so.
+    pub as_paused: bool,
+    /// How the lifetime before ended; decides what a suspect's crash counts.
+    pub crash_reason: CrashReason,
+    /// What was repaired.
+    pub repair: Repair,
+    /// What the repair came to, in words.
+    pub repaired: Option<String>,
+}
+
+/// A new session in the place of an old one.
+#[derive(Debug)]
+pub struct StartOrder {
+    /// The new session.
+    pub session_id: SessionId,
+    /// Its task, with the new session's id in it.
+    pub task: StoredTask,
+    /// The old session, now in quarantine.
+    pub replaces: SessionId,
+    /// Where it is.
+    pub quarantine: PathBuf,
+    /// Open it, but do not crawl until the operator says so.
+    pub as_paused: bool,
+}
+
+/// Carries out what was decided about one session.
+///
+/// # Errors
+/// The session was taken meanwhile, or a step could not be done; calling again (or the next start)
+/// goes on where this one stopped.
+pub fn act(planned: &Planned, acting: Acting<'_>) -> Result<Outcome, RecoverError> {
+    let paths = acting.dir.session(&planned.info.session_id);
+    match (planned.verdict.decision, &planned.gathered.task) {
+        (Decision::Resume, Some(task)) => resume(planned, task, &paths, acting).map(Outcome::Resume),
+        (Decision::Restart, Some(task)) => restart(planned, task, &paths, acting).map(Outcome::Start),
+        // Without a task the table decides to skip.
+        _ => {
+            let untouched = matches!(
+                planned.verdict.cause,
+                Cause::OwnerAlive | Cause::OwnerHung | Cause::Environment | Cause::FormatTooNew
+            );
+            if !untouched {
+                settle(planned, acting);
+            }
+            Ok(Outcome::Skip)
+        }
+    }
+}
+
+fn resume(
+    planned: &Planned,
+    task: &StoredTask,
+    paths: &SessionPaths,
+    acting: Acting<'_>,
+) -> Result<ResumeOrder, RecoverError> {
+    let lock = take_lock(paths, acting)?;
+    write_record(planned, paths, acting.now)?;
+    settle(planned, acting);
+    if !planned.gathered.task_file_good {
+        step(&paths.task(), "recover.before_task")?;
+        set_aside(paths, &paths.task(), acting.now)?;
+        task_file::write(paths, task)?;
+        step(&paths.task(), "recover.after_task")?;
+    }
+    step(&paths.store(), "recover.before_repair")?;
+    let repaired = mend::repair(paths, task, planned.verdict.repair, acting.now)
+        .map_err(|why| RecoverError::Repair { session: paths.id().clone(), why })?;
+    step(&paths.store(), "recover.after_repair")?;
+    Ok(ResumeOrder {
+        session_id: paths.id().clone(),
+        task: task.clone(),
+        lock,
+        as_paused: planned.verdict.as_paused,
+        crash_reason: planned.gathered.crash_reason,
+        repair: planned.verdict.repair,
+        repaired,
+    })
+}
+
+fn step(path: &Path, name: &'static str) -> Result<(), FileError> {
+    point(name).map_err(|e| FileError::at("recover", path, e))
+}
+
+/// Takes the session's lock; something that is no lock file in its place is set aside first.
+fn take_lock(paths: &SessionPaths, acting: Acting<'_>) -> Result<Lock, RecoverError> {
+    paths.create().map_err(|e| FileError::at("make the directory of", &paths.dir(), e))?;
+    if fs::symlink_metadata(paths.lock()).is_ok_and(|meta| !meta.is_file()) {
+        set_aside(paths, &paths.lock(), acting.now)?;
+    }
+    Ok(Lock::take(&paths.lock(), &Holder::me(acting.command, acting.now))?)
+}
+
+/// Moves a damaged part of a session into its `damaged/`; nothing is deleted.
+pub fn set_aside(paths: &SessionPaths, what: &Path, now: Timestamp) -> Result<(), FileError> {
+    let at = |e| FileError::at("set aside", what, e);
+    if fs::symlink_metadata(what).is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
+        return Ok(());
+    }
+    let to = paths.damaged();
+    private_dir(&to).map_err(at)?;
+    let name = what.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    fs::rename(what, free_name(&to, &format!("{name}-{}", compact(now)))).map_err(at)?;
+    sync_dir(&to).and_then(|()| sync_dir(&paths.dir())).map_err(at)
+}
+
+fn private_dir(dir: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    match fs::DirBuilder::new().mode(0o700).create(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
+}
+
+/// `name` in `dir`, or the first of `name.2`, `name.3`, … that is free.
+fn free_name(dir: &Path, name: &str) -> PathBuf {
+    let taken = |path: &PathBuf| fs::symlink_metadata(path).is_ok();
+    let plain = dir.join(name);
+    if !taken(&plain) {
+        return plain;
+    }
+    (2..).map(|n: u64| dir.join(format!("{name}.{n}"))).find(|path| !taken(path)).unwrap_or(plain)
+}
+
+fn write_record(planned: &Planned, paths: &SessionPaths, now: Timestamp) -> Result<(), RecoverError> {
+    step(&paths.recovery(), "recover.before_record")?;
+    let record = RecoveryRecord {
+        session_id: paths.id().clone(),
+        decided_at: now,
+        decision: planned.verdict.decision,
+        cause: planned.verdict.cause,
+        crash_reason: planned.gathered.crash_reason,
+        evidence: planned.gathered.notes.clone(),
+        // Released by the operator: counting begins anew.
+        unclean_ends: match planned.verdict.cause {
+            Cause::Operator => Vec::new(),
+            _ => planned.gathered.unclean_ends.clone(),
+        },
+    };
+    recovery_file::write(paths, &record)?;
+    step(&paths.recovery(), "recover.after_record")?;
+    Ok(())
+}
+
+/// Closes what dead processes left open in the registry and writes the decision there.
+fn settle(planned: &Planned, acting: Acting<'_>) {
+    let Some(registry) = acting.registry else { return };
+    let id = &planned.info.session_id;
+    let life = planned.gathered.evidence.last_life.unwrap_or(acting.now);
+    let written = registry
+        .close_stale(id, life, planned.gathered.crash_reason)
+        .and_then(|_| registry.put_decision(id, planned.verdict.decision, planned.verdict.cause));
+    if let Err(error) = written {
+        warn!(session_id = %id, %error, "decision not written into the registry");
+    }
+}
+
+/// Closes epochs of sessions that are not on disk any more.
+///
+/// # Errors
+/// The registry or the folder of the sessions cannot be read.
+pub fn close_lost_epochs(dir: &StateDir, registry: &Registry) -> Result<usize, RecoverError> {
+    let lost = |source: io::Error| RecoverError::Read { path: dir.registry(), source };
+    let open = registry.open_epochs().map_err(|e| lost(io::Error::other(e)))?;
+    let listing = dir.list().map_err(lost)?;
+    let mut closed = 0;
+    for epoch in open {
+        if !listing.sessions.iter().any(|session| session.dir && session.id == epoch.session_id) {
+            closed += registry
+                .close_stale(&epoch.session_id, epoch.started_at, CrashReason::Unknown)
+                .map_err(|e| lost(io::Error::other(e)))?;
+        }
+    }
+    Ok(closed)
+}
+
+/// A restart that has been decided: written before its first step, removed after its last.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Intent {
+    /// The session that is replaced.
+    pub replaces: SessionId,
+    /// The session that replaces it.
+    pub session_id: SessionId,
+    /// Why.
+    pub cause: Cause,
+    /// When it was decided.
+    pub decided_at: Timestamp,
+    /// Name of the folder in `quarantine/`.
+    pub quarantine: String,
+    /// The new session stays paused.
+    pub as_paused: bool,
+    /// The new session's task.
+    pub task: serde_json::Value,
+}
+
+impl Document for Intent {
+    const FORMAT: u32 = 1;
+    const CAP: u64 = 64 << 20;
+}
+
+fn restart(
+    planned: &Planned,
+    task: &StoredTask,
+    paths: &SessionPaths,
+    acting: Acting<'_>,
+) -> Result<StartOrder, RecoverError> {
+    let lock = take_lock(paths, acting)?;
+    write_record(planned, paths, acting.now)?;
+    settle(planned, acting);
+    let session_id = SessionId::new(acting.now.millis(), fastrand::u64(..));
+    let task = StoredTask { session_id: session_id.clone(), created_at: acting.now, ..task.clone() };
+    let place = acting.dir.quarantine_for(paths.id(), acting.now);
+    let name = place.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let place = free_name(&acting.dir.quarantine(), &name);
+    let intent = Intent {
+        replaces: paths.id().clone(),
+        session_id,
+        cause: planned.verdict.cause,
+        decided_at: acting.now,
+        quarantine: place.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        as_paused: planned.verdict.as_paused,
+        task: serde_json::to_value(&task).map_err(|e| FileError::at("write as JSON", &paths.task(), e.into()))?,
+    };
+    let path = intent_path(acting.dir, paths.id());
+    step(&path, "recover.before_intent")?;
+    private_dir(&acting.dir.intents()).map_err(|e| FileError::at("make the folder of", &path, e))?;
+    let bytes =
+        seal(&intent, &Envelope::new::<Intent>(1, 0)).map_err(|e| FileError::at("write as JSON", &path, e.into()))?;
+    replace(&path, &bytes, Durability::Full)?;
+    sync_dir(acting.dir.root()).map_err(|e| FileError::at("sync the folder of", &path, e))?;
+    step(&path, "recover.after_intent")?;
+    let order = finish(&intent, task, acting.dir)?;
+    drop(lock);
+    Ok(order)
+}
+
+fn intent_path(dir: &StateDir, old: &SessionId) -> PathBuf {
+    dir.intents().join(format!("{old}.json"))
+}
+
+/// Does what an intent says, skipping what is done already.
+fn finish(intent: &Intent, task: StoredTask, dir: &StateDir) -> Result<StartOrder, RecoverError> {
+    let old = dir.session(&intent.replaces);
+    let quarantine = dir.quarantine().join(&intent.quarantine);
+    step(&quarantine, "recover.before_move")?;
+    move_whole(&old, &quarantine).map_err(|e| FileError::at("move to quarantine", &old.dir(), e))?;
+    step(&quarantine, "recover.after_move")?;
+    let new = dir.session(&intent.session_id);
+    new.create().map_err(|e| FileError::at("make the directory of", &new.dir(), e))?;
+    step(&new.task(), "recover.before_task")?;
+    if task_file::read(&new).good().is_none() {
+        task_file::write(&new, &task)?;
+    }
+    step(&new.task(), "recover.after_task")?;
+    let path = intent_path(dir, &intent.replaces);
+    fs::remove_file(&path).map_err(|e| FileError::at("remove", &path, e))?;
+    sync_dir(&dir.intents()).map_err(|e| FileError::at("sync the folder of", &path, e))?;
+    step(&path, "recover.after_restart")?;
+    Ok(StartOrder {
+        session_id: intent.session_id.clone(),
+        task,
+        replaces: intent.replaces.clone(),
+        quarantine,
+        as_paused: intent.as_paused,
+    })
+}
+
+/// Moves a session's directory, and then its files beside it, into quarantine.
+fn move_whole(old: &SessionPaths, quarantine: &Path) -> io::Result<()> {
+    let gone = |moved: io::Result<()>| match moved {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    };
+    if fs::symlink_metadata(quarantine).is_err() {
+        gone(fs::rename(old.dir(), quarantine))?;
+    }
+    private_dir(quarantine)?;
+    for file in [old.checkpoint(), old.checkpoint_prev(), old.heartbeat()] {
+        if let Some(name) = file.file_name() {
+            gone(fs::rename(&file, quarantine.join(name)))?;
+        }
+    }
+    sync_dir(quarantine)?;
+    sync_dir(quarantine.parent().unwrap_or(quarantine))?;
+    sync_dir(old.parent())
+}
+
+/// Finishes restarts that a killed process left half done. Call it at start, before [`plan`], and
+/// start what it returns: the plan will name these sessions as well (to be resumed, with nothing begun).
+///
+/// # Errors
+/// A step could not be done; the intent stays. An intent that cannot be understood stays as well.
+pub fn finish_intents(dir: &StateDir) -> Result<Vec<StartOrder>, RecoverError> {
+    let entries = match fs::read_dir(dir.intents()) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(RecoverError::Read { path: dir.intents(), source }),
+    };
+    let mut orders = Vec::new();
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if path.extension().is_none_or(|ext| ext != "json") {
+            continue;
+        }
+        match envelope::read::<Intent>(&path) {
+            Reading::Good(intent, _) => match serde_json::from_value::<StoredTask>(intent.task.clone()) {
+                Ok(task) => orders.push(finish(&intent, task, dir)?),
+                Err(error) => warn!(path = %path.display(), %error, "intent of a restart not understood"),
+            },
+            // Not written to its end: nothing of it was done.
+            other => warn!(path = %path.display(), reason = ?other, "intent of a restart not readable"),
+        }
+    }
+    Ok(orders)
+}
+
+#[cfg(test)]
+#[path = "recover_tests.rs"]
+mod tests;

@@ -159,6 +159,8 @@ pub struct Evidence {
     pub outputs: OutputState,
     /// `urls-*` (and `pages-*`, where any was written) can be read.
     pub outputs_readable: bool,
+    /// Killed after its task was written and before the first trace of a crawl.
+    pub never_begun: bool,
     /// How the last lifetime ended.
     pub end: EndFacts,
 }
@@ -187,6 +189,7 @@ impl Evidence {
             outputs_reach: 0,
             outputs: OutputState::Whole,
             outputs_readable: false,
+            never_begun: false,
             end: EndFacts::default(),
         }
     }
@@ -370,6 +373,8 @@ fn condition(e: &Evidence) -> Option<(Cause, Repair)> {
         StoreState::Damaged | StoreState::Missing if e.outputs_readable => {
             Some((Cause::RebuiltFromOutputs, Repair::Rebuild))
         }
+        // Nothing is lost and nothing has to be moved aside: it keeps its id.
+        StoreState::Missing if e.never_begun => Some((Cause::Crash, Repair::Cut)),
         StoreState::Damaged | StoreState::Missing => None,
     }
 }

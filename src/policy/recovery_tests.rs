@@ -110,6 +110,12 @@ fn rows_just_missed() {
 }
 
 #[test]
+fn a_session_killed_before_it_began_keeps_its_id() {
+    let begun = |e: &mut Evidence| (e.store, e.outputs_readable, e.never_begun) = (StoreState::Missing, false, true);
+    row("only its task is there", begun, Resume, Cause::Crash);
+}
+
+#[test]
 fn earlier_rows_win() {
     /// From here on every fact of the rows below the named one is true as well.
     type Fact = (Cause, Decision, fn(&mut Evidence));

@@ -80,9 +80,12 @@ impl<T> Reading<T> {
         }
     }
 
-    /// Whether this is [`Reading::Unreadable`].
-    pub fn unreadable(&self) -> bool {
-        matches!(self, Reading::Unreadable(_))
+    /// Why it cannot be read, where the reason lies outside it.
+    pub fn refused(&self) -> Option<&str> {
+        match self {
+            Reading::Unreadable(why) => Some(why),
+            _ => None,
+        }
     }
 
     /// Whether this is [`Reading::TooNew`].
