@@ -1,0 +1,1 @@
+//! The frontier against a naive model.
