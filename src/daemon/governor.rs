@@ -1,21 +1,24 @@
 //! The host governor: delay, requests in flight and circuit breaker of every host, shared by all sessions of the
 //! daemon, so that two sessions never double the rate of one.
 
-use std::collections::HashMap;
-use std::fmt;
+mod table;
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::frontier::HostPermit;
-use crate::model::host::{BreakerState, HostState};
+use crate::model::host::HostState;
 use crate::model::outcome::FailureClass;
 use crate::model::task::PolitenessSpec;
 use crate::model::time::Timestamp;
-use crate::policy::breaker::{self, BreakerConfig, Permit};
-use crate::policy::delay::{self, DelayConfig};
+use crate::policy::breaker::BreakerConfig;
 
-/// Hosts kept in memory at most before idle ones are forgotten.
-const HOSTS_KEPT: usize = 50_000;
+use table::Table;
+
+/// Hosts kept in memory at most (about 200 bytes each) before idle ones are forgotten.
+const HOSTS_KEPT: usize = 100_000;
 
 /// How a visit ended, as far as its host is concerned.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,32 +39,131 @@ pub enum VisitSignal {
     Neutral,
 }
 
-/// A host with a breaker that is not closed.
-#[derive(Debug, Clone, PartialEq)]
-pub struct OpenBreaker {
-    /// `scheme://host[:port]`.
-    pub host_key: String,
-    /// Its memory.
-    pub state: HostState,
-}
-
-#[derive(Debug, Default)]
-struct Host {
-    state: HostState,
-    in_flight: u32,
-    /// The longest delay floor that a session asked for while visits overlapped.
-    touched: Timestamp,
-}
-
-#[derive(Debug)]
-struct Inner {
-    hosts: Mutex<HashMap<Arc<str>, Host>>,
-    breaker: BreakerConfig,
-    kept: usize,
-}
-
-/// The governor; clones share one memory.
+/// The governor; clones share one memory. No method waits or is called across an await.
 #[derive(Debug, Clone)]
 pub struct HostGovernor {
-    inner: Arc<Inner>,
+    table: Arc<Mutex<Table>>,
+}
+
+impl Default for HostGovernor {
+    fn default() -> Self {
+        HostGovernor::new(BreakerConfig::default())
+    }
+}
+
+impl HostGovernor {
+    /// A governor that knows no host yet.
+    pub fn new(breaker: BreakerConfig) -> Self {
+        HostGovernor::with(breaker, HOSTS_KEPT, fastrand::u64(..))
+    }
+
+    fn with(breaker: BreakerConfig, kept: usize, seed: u64) -> Self {
+        HostGovernor { table: Arc::new(Mutex::new(Table::new(breaker, kept, seed))) }
+    }
+
+    /// What a request to this host may do `now`, without counting it.
+    pub fn permit(&self, host_key: &str, spec: &PolitenessSpec, now: Timestamp) -> HostPermit {
+        self.lock(now).permit(host_key, spec, now)
+    }
+
+    /// Counts a request as started `now`: it is in flight until the grant ends, and the host's next request waits
+    /// for the delay.
+    ///
+    /// # Errors
+    /// What `permit` says when it is not `Go`.
+    pub fn take(&self, host_key: &str, spec: &PolitenessSpec, now: Timestamp) -> Result<HostGrant, HostPermit> {
+        let (host_key, ticket) = self.lock(now).take(host_key, spec, now)?;
+        Ok(HostGrant { governor: self.clone(), host_key, ticket, ended: false })
+    }
+
+    /// Teaches the host's memory how a visit ended and returns what to persist. The grant of the visit keeps
+    /// counting as in flight until it is dropped; `HostGrant::finish` does both.
+    pub fn finish(&self, host_key: &str, spec: &PolitenessSpec, signal: VisitSignal, now: Timestamp) -> HostState {
+        self.lock(now).learn(host_key, spec, signal, now)
+    }
+
+    /// Takes over what a store remembered at `saved_at`; of that and what is known already the gentler holds.
+    pub fn restore(&self, host_key: &str, state: HostState, saved_at: Timestamp, now: Timestamp) {
+        self.lock(now).restore(host_key, state, saved_at, now);
+    }
+
+    /// Whether the host is in memory; one that is not (new, or forgotten as idle) is restored from the store before
+    /// it is asked.
+    pub fn knows(&self, host_key: &str) -> bool {
+        self.locked().state(host_key).is_some()
+    }
+
+    /// The host's memory, to be persisted.
+    pub fn snapshot(&self, host_key: &str) -> Option<HostState> {
+        self.locked().state(host_key)
+    }
+
+    /// Takes over the `Crawl-delay` of a robots.txt just read; `None`: it has none.
+    pub fn set_crawl_delay(&self, host_key: &str, spec: &PolitenessSpec, asked: Option<Duration>, now: Timestamp) {
+        self.lock(now).set_crawl_delay(host_key, spec, asked, now);
+    }
+
+    /// Closes the host's breaker by hand (retry by command): it is asked again as if it had never failed.
+    pub fn forgive(&self, host_key: &str) {
+        self.locked().forgive(host_key);
+    }
+
+    /// Hosts whose breaker is not closed, with their memory, in no order.
+    pub fn open_breakers(&self) -> Vec<(Arc<str>, HostState)> {
+        self.locked().open_breakers()
+    }
+
+    /// How many hosts are known, and how many of them have a breaker that is not closed.
+    pub fn counts(&self) -> (usize, usize) {
+        self.locked().counts()
+    }
+
+    /// Requests in flight on a host, over all sessions.
+    pub fn in_flight(&self, host_key: &str) -> u32 {
+        self.locked().in_flight(host_key)
+    }
+
+    fn lock(&self, now: Timestamp) -> MutexGuard<'_, Table> {
+        let mut table = self.locked();
+        table.follow_clock(now);
+        table
+    }
+
+    /// The memory is valid after every step, so a panic elsewhere does not spoil it.
+    fn locked(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The right to one request to a host. Dropped without `finish` (its worker died) it ends as `Neutral`.
+#[derive(Debug)]
+pub struct HostGrant {
+    governor: HostGovernor,
+    host_key: Arc<str>,
+    ticket: u64,
+    ended: bool,
+}
+
+impl HostGrant {
+    /// The host.
+    pub fn host_key(&self) -> &Arc<str> {
+        &self.host_key
+    }
+
+    /// Ends the request, teaches the host's memory how, and returns what to persist.
+    pub fn finish(mut self, spec: &PolitenessSpec, signal: VisitSignal, now: Timestamp) -> HostState {
+        self.ended = true;
+        let mut table = self.governor.lock(now);
+        let state = table.learn(&self.host_key, spec, signal, now);
+        table.release(&self.host_key, self.ticket);
+        table.state(&self.host_key).unwrap_or(state)
+    }
+}
+
+impl Drop for HostGrant {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.governor.locked().release(&self.host_key, self.ticket);
+        }
+    }
 }

@@ -16,6 +16,9 @@ const BUSY_RECHECK: Duration = Duration::from_millis(250);
 /// A host that was given up is looked at again after this long should it still have a queue.
 const GIVE_UP_RECHECK: Duration = Duration::from_secs(5);
 
+/// A step back of the clock by more than this is a jump.
+const CLOCK_SLACK: Duration = Duration::from_secs(5);
+
 /// The long past: due at once.
 const AT_ONCE: Timestamp = Timestamp::from_millis(i64::MIN);
 
@@ -178,7 +181,7 @@ impl Frontier {
     /// it may count the request at once; a gate that only looks must be made to count before `next` is called
     /// again.
     pub fn next(&mut self, now: Timestamp, gate: &mut dyn FnMut(&str) -> HostPermit) -> Next {
-        self.latest = self.latest.max(now);
+        self.follow_clock(now);
         if self.suspect_out.is_some() {
             return Next::NothingDue;
         }
@@ -216,6 +219,21 @@ impl Frontier {
             earliest = Some(earliest.map_or(due, |known| known.min(due)));
         }
         earliest.map_or(Next::Drained, Next::WaitUntil)
+    }
+
+    /// When the wall clock went back, what hosts wait for would seem far off: they are all asked anew.
+    fn follow_clock(&mut self, now: Timestamp) {
+        if self.latest.since(now) > CLOCK_SLACK {
+            let hosts: Vec<HostNo> = self.slots.keys().copied().collect();
+            for host in hosts {
+                if let Some(slot) = self.slots.get_mut(&host) {
+                    slot.not_before = slot.not_before.min(now);
+                }
+                self.place(host);
+            }
+            self.latest = now;
+        }
+        self.latest = self.latest.max(now);
     }
 
     fn not_before(&self, host: HostNo) -> Timestamp {

@@ -47,8 +47,19 @@ pub enum Permit {
     Wait(Timestamp),
 }
 
-/// Whether a failure of this class says that the host (not the page, not us) is in trouble.
-pub const fn counts(class: FailureClass) -> bool {
+/// What a failure says about the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meaning {
+    /// The host is in trouble: counts towards opening.
+    Trouble,
+    /// The host answered, if badly: closes like a success.
+    Answered,
+    /// Nothing: the host was never asked, or the fault is ours.
+    Nothing,
+}
+
+/// What a failure of this class says about the host.
+pub const fn meaning(class: FailureClass) -> Meaning {
     match class {
         FailureClass::Dns
         | FailureClass::Connect
@@ -56,16 +67,18 @@ pub const fn counts(class: FailureClass) -> bool {
         | FailureClass::Timeout
         | FailureClass::Throttled
         | FailureClass::ServerError
-        | FailureClass::RobotsUnreachable => true,
-        // The host answered, if badly, or was never asked.
-        FailureClass::Protocol
-        | FailureClass::TooManyRedirects
-        | FailureClass::TooLarge
-        | FailureClass::RendererCrash
+        | FailureClass::RobotsUnreachable => Meaning::Trouble,
+        FailureClass::Protocol | FailureClass::TooManyRedirects | FailureClass::TooLarge => Meaning::Answered,
+        FailureClass::RendererCrash
         | FailureClass::BrowserLost
         | FailureClass::Browser
-        | FailureClass::HostUnreachable => false,
+        | FailureClass::HostUnreachable => Meaning::Nothing,
     }
+}
+
+/// Whether a failure of this class counts towards opening the host's breaker.
+pub const fn counts(class: FailureClass) -> bool {
+    matches!(meaning(class), Meaning::Trouble)
 }
 
 /// What a request may do `now`.
@@ -147,6 +160,16 @@ pub fn restore(config: &BreakerConfig, saved: &Breaker, saved_at: Timestamp, now
     Breaker { state, open_until, failing_since, ..*saved }
 }
 
+/// The breaker after the wall clock was moved back by `by`: instants keep their distance from now.
+pub fn shifted_back(breaker: &Breaker, by: Duration) -> Breaker {
+    let earlier = |at: Timestamp| Timestamp::from_millis(at.millis().saturating_sub(ms(by)));
+    Breaker {
+        open_until: breaker.open_until.map(earlier),
+        failing_since: breaker.failing_since.map(earlier),
+        ..*breaker
+    }
+}
+
 /// The two memories of one host made one: the worse holds.
 pub fn worse(a: &Breaker, b: &Breaker) -> Breaker {
     let rank = |x: &Breaker| (x.state != BreakerState::Closed, x.openings, x.failures, x.open_until);
@@ -184,23 +207,24 @@ mod tests {
     #[test]
     fn every_failure_class_is_judged() {
         #[track_caller]
-        fn check(class: FailureClass, expected: bool) {
-            assert_eq!(counts(class), expected, "{class}");
+        fn check(class: FailureClass, expected: Meaning) {
+            assert_eq!(meaning(class), expected, "{class}");
+            assert_eq!(counts(class), expected == Meaning::Trouble, "{class}");
         }
-        check(FailureClass::Dns, true);
-        check(FailureClass::Connect, true);
-        check(FailureClass::Tls, true);
-        check(FailureClass::Timeout, true);
-        check(FailureClass::Throttled, true);
-        check(FailureClass::ServerError, true);
-        check(FailureClass::RobotsUnreachable, true);
-        check(FailureClass::Protocol, false);
-        check(FailureClass::TooManyRedirects, false);
-        check(FailureClass::TooLarge, false);
-        check(FailureClass::RendererCrash, false);
-        check(FailureClass::BrowserLost, false);
-        check(FailureClass::Browser, false);
-        check(FailureClass::HostUnreachable, false);
+        check(FailureClass::Dns, Meaning::Trouble);
+        check(FailureClass::Connect, Meaning::Trouble);
+        check(FailureClass::Tls, Meaning::Trouble);
+        check(FailureClass::Timeout, Meaning::Trouble);
+        check(FailureClass::Throttled, Meaning::Trouble);
+        check(FailureClass::ServerError, Meaning::Trouble);
+        check(FailureClass::RobotsUnreachable, Meaning::Trouble);
+        check(FailureClass::Protocol, Meaning::Answered);
+        check(FailureClass::TooManyRedirects, Meaning::Answered);
+        check(FailureClass::TooLarge, Meaning::Answered);
+        check(FailureClass::RendererCrash, Meaning::Nothing);
+        check(FailureClass::BrowserLost, Meaning::Nothing);
+        check(FailureClass::Browser, Meaning::Nothing);
+        check(FailureClass::HostUnreachable, Meaning::Nothing);
     }
 
     #[test]
