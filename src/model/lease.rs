@@ -142,3 +142,18 @@ pub struct HostUpdate {
     /// What to remember.
     pub state: HostState,
 }
+
+/// How much a host has waiting, as of a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostQueue {
+    /// The host's number in the session's store.
+    pub no: HostNo,
+    /// `scheme://host[:port]`.
+    pub key: String,
+    /// URLs queued, suspects not counted.
+    pub queued: u64,
+    /// Suspects queued: leased on request only.
+    pub suspects: u64,
+    /// Set when every queued URL waits for a retry: the earliest of their instants.
+    pub earliest_retry: Option<Timestamp>,
+}
