@@ -30,6 +30,7 @@ pub(super) struct Page {
     pub(super) nofollow: bool,
     titled: Titled,
     hidden: u32,
+    drawings: u32,
     /// A reference that the end of a chunk may have cut.
     carry: String,
     entities: Entities,
@@ -41,6 +42,17 @@ enum Titled {
     NotYet,
     Inside,
     Done,
+}
+
+/// Elements whose end matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Region {
+    /// What is inside is not shown.
+    Hidden,
+    /// A drawing: its titles are not the document's.
+    Drawing,
+    /// Words on both sides of it are apart.
+    Block,
 }
 
 /// The streaming parser; fed UTF-8.
@@ -60,25 +72,18 @@ impl HtmlPass {
             nofollow: false,
             titled: Titled::NotYet,
             hidden: 0,
+            drawings: 0,
             carry: String::new(),
             entities: Entities::default(),
         }));
         let (on_element, on_text) = (Arc::clone(&page), Arc::clone(&page));
         let elements = ElementContentHandlers::default().element(move |element: &mut Element<'_, '_>| {
-            let hides = lock(&on_element).element(element);
-            if hides && element.can_have_content() {
-                lock(&on_element).hidden += 1;
-                let shown = Arc::clone(&on_element);
+            let region = lock(&on_element).element(element);
+            if let Some(region) = region.filter(|_| element.can_have_content()) {
+                lock(&on_element).begins(region);
+                let on_end = Arc::clone(&on_element);
                 element.on_end_tag(Box::new(move |_| {
-                    let mut page = lock(&shown);
-                    page.hidden = page.hidden.saturating_sub(1);
-                    Ok(())
-                }))?;
-            } else if lock(&on_element).text.is_some() && element.can_have_content() && !is_inline(&element.tag_name())
-            {
-                let ended = Arc::clone(&on_element);
-                element.on_end_tag(Box::new(move |_| {
-                    lock(&ended).boundary();
+                    lock(&on_end).ends(region);
                     Ok(())
                 }))?;
             }
@@ -124,13 +129,32 @@ fn lock(page: &Mutex<Page>) -> MutexGuard<'_, Page> {
 }
 
 impl Page {
-    /// Takes what a start tag says. `true`: what is inside is not shown.
-    fn element(&mut self, element: &Element<'_, '_>) -> bool {
-        let name = element.tag_name();
-        let foreign = !element.namespace_uri().ends_with("xhtml");
-        if self.hidden > 0 {
-            return name == "template";
+    fn begins(&mut self, region: Region) {
+        match region {
+            Region::Hidden => self.hidden += 1,
+            Region::Drawing => self.drawings += 1,
+            Region::Block => {}
         }
+    }
+
+    fn ends(&mut self, region: Region) {
+        match region {
+            Region::Hidden => self.hidden = self.hidden.saturating_sub(1),
+            Region::Drawing => self.drawings = self.drawings.saturating_sub(1),
+            Region::Block => {}
+        }
+        if region != Region::Hidden {
+            self.boundary();
+        }
+    }
+
+    /// Takes what a start tag says; tells what its end will end.
+    fn element(&mut self, element: &Element<'_, '_>) -> Option<Region> {
+        let name = element.tag_name();
+        if self.hidden > 0 {
+            return (name == "template").then_some(Region::Hidden);
+        }
+        let drawn = self.drawings > 0;
         if !is_inline(&name) {
             self.boundary();
         }
@@ -144,15 +168,16 @@ impl Page {
                 self.base = element.get_attribute("href").map(|href| self.attribute(&href));
             }
             "meta" => self.meta(element),
-            "title" if !foreign => {
+            "title" if !drawn => {
                 self.titled = if self.titled == Titled::NotYet { Titled::Inside } else { Titled::Done };
             }
             "textarea" if self.titled == Titled::Inside => self.titled = Titled::Done,
-            "template" => return true,
-            "style" | "script" | "title" | "desc" | "metadata" if foreign => return true,
+            "template" => return Some(Region::Hidden),
+            "style" | "script" | "title" | "desc" | "metadata" if drawn => return Some(Region::Hidden),
+            "svg" | "math" => return Some(Region::Drawing),
             _ => {}
         }
-        false
+        (self.text.is_some() && !is_inline(&name)).then_some(Region::Block)
     }
 
     fn meta(&mut self, element: &Element<'_, '_>) {

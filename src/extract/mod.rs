@@ -7,6 +7,8 @@ mod feed;
 mod fields;
 mod html;
 mod links;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::collections::BTreeMap;

@@ -16,6 +16,8 @@ pub(super) struct Body {
     cut: bool,
     window_ends: Instant,
     window_bytes: u64,
+    /// Since when the reader has been busy elsewhere; that time is not the server's.
+    away_since: Instant,
 }
 
 impl Body {
@@ -30,6 +32,7 @@ impl Body {
             cut: false,
             window_ends: Instant::now() + deadlines.rate_window,
             window_bytes: 0,
+            away_since: Instant::now(),
         }
     }
 
@@ -41,7 +44,10 @@ impl Body {
         if self.cut {
             return Ok(None);
         }
-        let Some(mut piece) = self.receive().await? else { return Ok(None) };
+        self.window_ends += self.away_since.elapsed();
+        let received = self.receive().await;
+        self.away_since = Instant::now();
+        let Some(mut piece) = received? else { return Ok(None) };
         let room = self.limit - self.read;
         if piece.len() as u64 > room {
             self.cut = true;

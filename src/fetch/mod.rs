@@ -6,9 +6,15 @@ mod fault;
 mod follow;
 mod headers;
 mod page;
+#[cfg(test)]
+mod page_tests;
 pub mod resolve;
 pub mod robots;
+#[cfg(test)]
+mod robots_tests;
 pub mod sitemap;
+#[cfg(test)]
+mod testing;
 
 pub use client::{ClientError, Deadlines, HttpClient, ROBOTS_TOKEN, default_user_agent, install_tls_provider};
 pub use fault::Fault;

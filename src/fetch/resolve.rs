@@ -11,6 +11,7 @@ use url::{Host, Url};
 use crate::model::outcome::{FailureClass, SkipReason};
 use crate::model::url::CanonicalUrl;
 use crate::model::visit::{BoxFuture, Refusal};
+use crate::policy::address::AddressPolicy;
 
 /// Deadline of one name lookup.
 const LOOKUP_DEADLINE: Duration = Duration::from_secs(10);
@@ -27,6 +28,12 @@ tokio::task_local! {
 pub trait AddressRules: Send + Sync {
     /// Whether a request for `host` (name or literal) and `port` may go to `address`.
     fn permits(&self, host: &str, port: u16, address: IpAddr) -> bool;
+}
+
+impl AddressRules for AddressPolicy {
+    fn permits(&self, host: &str, port: u16, address: IpAddr) -> bool {
+        AddressPolicy::permits(self, host, port, address).is_ok()
+    }
 }
 
 impl<R: AddressRules + ?Sized> AddressRules for Arc<R> {

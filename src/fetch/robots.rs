@@ -86,6 +86,16 @@ impl RobotsCache {
         RobotsCache { hosts: Mutex::default(), max_hosts: MAX_HOSTS }
     }
 
+    #[cfg(test)]
+    pub(super) fn with_limit(max_hosts: usize) -> Self {
+        RobotsCache { hosts: Mutex::default(), max_hosts }
+    }
+
+    #[cfg(test)]
+    pub(super) fn knows(&self, host_key: &str) -> bool {
+        self.hosts().slots.contains_key(host_key)
+    }
+
     /// What the robots.txt of `host_key` says; asks the host with the session's client when nothing
     /// fresh is known. Many may ask at once: one request is sent.
     ///
