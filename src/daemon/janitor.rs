@@ -1,1 +1,258 @@
-//! (in work)
+//! The janitor: removes what is old and ended. Plan, then act: into the trash first, then delete.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use tracing::warn;
+
+use crate::daemon::answers::{CleanupItem, CleanupReport};
+use crate::daemon::evidence::clock_facts;
+use crate::faults::point;
+use crate::model::counters::Counters;
+use crate::model::ids::SessionId;
+use crate::model::session::SessionStatus;
+use crate::model::time::Timestamp;
+use crate::policy::retention::{Candidate, ClockFacts, Kept, Part, Purge, RetentionOptions, RetentionPlan, plan};
+use crate::state::atomic_file::{FileError, sync_dir};
+use crate::state::end_note::{self, EndNote};
+use crate::state::lock::{Holder, Lock, LockError, Probe, probe};
+use crate::state::paths::{SessionPaths, StateDir, compact};
+use crate::state::remove::remove_beneath;
+use crate::state::{checkpoint_file, heartbeat_file, task_file};
+
+/// Kill points of a cleanup.
+pub const POINTS: &[&str] =
+    &["janitor.before_note", "janitor.before_trash", "janitor.after_trash", "janitor.after_delete"];
+
+/// Why a session could not be cleaned up.
+#[derive(Debug, thiserror::Error)]
+pub enum JanitorError {
+    /// It is owned after all.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A file could not be moved or deleted.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// Looks at every session's small files.
+///
+/// # Errors
+/// The folder of the sessions cannot be read.
+pub fn inventory(dir: &StateDir) -> io::Result<Vec<Candidate>> {
+    Ok(dir.list()?.sessions.iter().map(|session| candidate(&dir.session(&session.id)).0).collect())
+}
+
+fn candidate(paths: &SessionPaths) -> (Candidate, Counters) {
+    let (task, beat) = (task_file::read(paths), heartbeat_file::read(paths));
+    let (checkpoints, ended) = (checkpoint_file::read(paths), end_note::read(paths));
+    let check = checkpoints.best().map(|(checkpoint, _)| checkpoint);
+    let sources = [
+        beat.good().map(|(beat, _)| (beat.timestamp, beat.status)),
+        check.map(|c| (c.checkpoint_time, c.progress_snapshot.status)),
+        ended.good().map(|(note, _)| (note.at, note.status)),
+    ];
+    let newest = sources.into_iter().flatten().max_by_key(|(at, _)| *at);
+    let newer = task.too_new() || beat.too_new() || checkpoints.too_new() || ended.too_new();
+    let counters = check.map(|c| c.progress_snapshot.counters).or(ended.good().map(|(note, _)| note.counters));
+    let candidate = Candidate {
+        id: paths.id().clone(),
+        status: newest.map(|(_, status)| status),
+        // A lock that cannot be looked at may be held.
+        owned: !matches!(probe(&paths.lock()), Ok(Probe::Free(_))),
+        proven: !newer && (task.good().is_some() || check.is_some() || beat.good().is_some()),
+        last_life: newest.map(|(at, _)| at).or(task.good().map(|(task, _)| task.created_at)),
+        last_change: last_change(paths),
+        parts: Part::ALL.iter().copied().filter(|part| files(paths, *part).iter().any(|f| exists(f))).collect(),
+    };
+    (candidate, counters.unwrap_or_default())
+}
+
+fn exists(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+/// The files that make a part.
+fn files(paths: &SessionPaths, part: Part) -> Vec<PathBuf> {
+    let store = |suffix: &str| {
+        let mut name = paths.store().into_os_string();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    match part {
+        Part::Checkpoint => vec![paths.checkpoint(), paths.checkpoint_prev()],
+        Part::Heartbeat => vec![paths.heartbeat()],
+        // The store first: a store without its journal would be an older store.
+        Part::Store => vec![paths.store(), store("-wal"), store("-shm"), paths.in_flight()],
+        Part::Outputs => vec![paths.out()],
+        Part::Directory => vec![paths.dir()],
+    }
+}
+
+fn last_change(paths: &SessionPaths) -> Option<Timestamp> {
+    let all = [Part::Checkpoint, Part::Heartbeat, Part::Store].into_iter().flat_map(|part| files(paths, part));
+    all.chain([paths.task()])
+        .filter_map(|path| fs::symlink_metadata(path).ok())
+        .map(|meta| Timestamp::from_millis(meta.mtime().saturating_mul(1000)))
+        .max()
+}
+
+/// Plans, and unless `dry_run` carries out, a cleanup of the whole state directory. The caller holds
+/// the directory's lock.
+///
+/// # Errors
+/// The folder of the sessions cannot be read; everything else is a note in the report.
+pub fn clean(dir: &StateDir, now: Timestamp, options: &RetentionOptions, dry_run: bool) -> io::Result<CleanupReport> {
+    let clock = clock_facts(dir, now);
+    let planned = plan(&inventory(dir)?, &clock, options);
+    let mut report = CleanupReport { dry_run, ..CleanupReport::default() };
+    if !dry_run {
+        report.notes.extend(empty_trash(dir));
+    }
+    note_kept(&planned, &mut report);
+    for purges in planned.purge.chunk_by(|a, b| a.session == b.session) {
+        let items: Vec<CleanupItem> = purges.iter().map(|purge| item(dir, purge)).collect();
+        let done = if dry_run { Ok(()) } else { purge(dir, &clock, options, purges) };
+        match done {
+            Ok(()) => {
+                report.freed_bytes += items.iter().map(|item| item.bytes).sum::<u64>();
+                report.removed.extend(items);
+            }
+            Err(error) => report.notes.push(format!("session {} stays: {error}", purges[0].session)),
+        }
+    }
+    Ok(report)
+}
+
+fn note_kept(planned: &RetentionPlan, report: &mut CleanupReport) {
+    for (id, kept) in &planned.kept {
+        let why = match kept {
+            Kept::Young | Kept::NothingLeft | Kept::Owned => continue,
+            Kept::Unfinished => "it has not ended (purge_unfinished removes it as well)",
+            Kept::Unproven => "nothing readable in it says that it is a session of crawld",
+            Kept::ClockNotSane => "the clock cannot be believed, so its age is not known",
+        };
+        report.notes.push(format!("session {id} stays: {why}"));
+    }
+}
+
+fn item(dir: &StateDir, purge: &Purge) -> CleanupItem {
+    let paths = dir.session(&purge.session);
+    let files = files(&paths, purge.part);
+    CleanupItem {
+        session_id: purge.session.clone(),
+        what: purge.part.to_string(),
+        path: files[0].display().to_string(),
+        bytes: files.iter().map(|file| size(file, 0)).sum(),
+        reason: purge.why.clone(),
+    }
+}
+
+/// Bytes used below a path, links not followed.
+fn size(path: &Path, depth: u32) -> u64 {
+    let Ok(meta) = fs::symlink_metadata(path) else { return 0 };
+    if !meta.is_dir() || depth > 8 {
+        return meta.len();
+    }
+    let inner = fs::read_dir(path).into_iter().flatten().flatten();
+    inner.map(|entry| size(&entry.path(), depth + 1)).sum()
+}
+
+fn purge(dir: &StateDir, clock: &ClockFacts, options: &RetentionOptions, purges: &[Purge]) -> Result<(), JanitorError> {
+    let paths = dir.session(&purges[0].session);
+    let lock =
+        if exists(&paths.dir()) { Some(Lock::take(&paths.lock(), &Holder::me("cleanup", clock.now))?) } else { None };
+    // Between plan and lock somebody may have worked on it.
+    let (mut found, counters) = candidate(&paths);
+    found.owned = false;
+    let still = plan(std::slice::from_ref(&found), clock, options);
+    if still.purge != purges {
+        return Ok(());
+    }
+    let whole = purges.iter().any(|purge| purge.part == Part::Directory);
+    if !whole && exists(&paths.dir()) && !exists(&paths.ended()) {
+        step("janitor.before_note", &paths.ended())?;
+        write_note(&paths, found.status, counters, clock.now)?;
+    }
+    let mut trashed = Vec::new();
+    for purge in purges {
+        for file in files(&paths, purge.part).into_iter().filter(|file| exists(file)) {
+            step("janitor.before_trash", &file)?;
+            trashed.push(to_trash(dir, &paths, purge.part, &file, clock.now)?);
+        }
+    }
+    drop(lock);
+    for name in trashed {
+        let at = |e| FileError::at("delete", &dir.trash(), e);
+        remove_beneath(&dir.trash(), &name).map_err(at)?;
+    }
+    step("janitor.after_delete", &dir.trash())?;
+    Ok(())
+}
+
+fn step(name: &'static str, path: &Path) -> Result<(), FileError> {
+    point(name).map_err(|e| FileError::at("clean up", path, e))
+}
+
+/// Says how the session ended for as long as its outputs stay.
+fn write_note(
+    paths: &SessionPaths,
+    status: Option<SessionStatus>,
+    counters: Counters,
+    now: Timestamp,
+) -> Result<(), FileError> {
+    let status = status.filter(|status| status.ended()).unwrap_or(SessionStatus::Cancelled);
+    let note = "its store was removed by the cleanup; the outputs are what is left".to_owned();
+    end_note::write(paths, &EndNote { session_id: paths.id().clone(), status, at: now, counters, note })
+}
+
+/// Moves one file or folder into the trash, durably, and returns its name there.
+fn to_trash(
+    dir: &StateDir,
+    paths: &SessionPaths,
+    part: Part,
+    file: &Path,
+    now: Timestamp,
+) -> Result<CString, FileError> {
+    let at = |e| FileError::at("move to the trash", file, e);
+    let name = format!("{}~{part}~{}-{:08x}", paths.id(), compact(now), fastrand::u32(..));
+    fs::rename(file, dir.trash().join(&name)).map_err(at)?;
+    sync_dir(&dir.trash()).map_err(at)?;
+    sync_dir(file.parent().unwrap_or(dir.root())).map_err(at)?;
+    step("janitor.after_trash", file)?;
+    CString::new(name).map_err(|e| at(e.into()))
+}
+
+/// Deletes what an interrupted cleanup left in the trash; says what could not be deleted.
+pub fn empty_trash(dir: &StateDir) -> Vec<String> {
+    let mut notes = Vec::new();
+    for entry in fs::read_dir(dir.trash()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if !ours(&name.to_string_lossy()) {
+            notes.push(format!("`{}` is not of crawld's making and stays", entry.path().display()));
+            continue;
+        }
+        let Ok(name) = CString::new(name.as_bytes()) else { continue };
+        if let Err(error) = remove_beneath(&dir.trash(), &name) {
+            warn!(path = %entry.path().display(), %error, "trash not deleted");
+            notes.push(format!("`{}` could not be deleted: {error}", entry.path().display()));
+        }
+    }
+    notes
+}
+
+/// `{session}~{part}~{time}`.
+fn ours(name: &str) -> bool {
+    let mut words = name.split('~');
+    let id = words.next().is_some_and(|id| id.parse::<SessionId>().is_ok_and(|parsed| parsed.as_str() == id));
+    let part = words.next().is_some_and(|part| Part::parse(part).is_some());
+    id && part && words.next().is_some() && words.next().is_none()
+}
+
+#[cfg(test)]
+#[path = "janitor_tests.rs"]
+mod tests;

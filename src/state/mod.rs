@@ -11,6 +11,7 @@ pub mod lock;
 pub mod paths;
 pub mod process;
 pub mod recovery_file;
+pub mod remove;
 pub mod task_file;
 
 pub use atomic_file::{Durability, FileError};
