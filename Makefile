@@ -1,41 +1,47 @@
-# Targets explain themselves: `make help`. Set-up (a Chromium, build tools) is in scripts/setup.sh.
+# `make` alone lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo crawl test soak bench fmt lint setup
+.PHONY: help setup demo crawl test soak bench fmt lint
 
-# Debug builds crawl fast enough for tests; the demo uses a profile that starts quickly and builds in bearable time.
-CARGO ?= cargo
-# As root Chromium refuses its sandbox; the targets below that start it say so and switch it off.
-AS_ROOT := $(if $(filter 0,$(shell id -u)),CRAWLD_NO_SANDBOX=1,)
+# As root Chromium refuses its sandbox. The targets that start it switch it off then, and say so.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),yes)
+SAY_ROOT = $(if $(AS_ROOT),@echo "running as root: Chromium works without its sandbox here (CRAWLD_NO_SANDBOX=1)")
+NO_SANDBOX = $(if $(AS_ROOT),CRAWLD_NO_SANDBOX=1)
 
-help: ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+help:
+	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
 
-setup:
-	@bash scripts/setup.sh
+setup: ## a compiler and a Chromium, installed or asked for
+	@bash .ci/setup
 
 demo: setup ## crawl the bundled site, kill daemon and browser midway, recover, verify, show the result
-	@bash scripts/demo.sh
+	$(SAY_ROOT)
+	@cargo build --bin crawld --example demo_site
+	@$(NO_SANDBOX) bash examples/demo.sh
 
-crawl: setup ## URL=https://example.org/ [ARGS='--max-pages 100']: crawl a site of yours
-	@test -n "$(URL)" || { echo "usage: make crawl URL=https://example.org/"; exit 2; }
-	@$(CARGO) build --quiet --bin crawld
-	@$(if $(AS_ROOT),echo "root: Chromium runs without its sandbox (CRAWLD_NO_SANDBOX=1)")
-	$(AS_ROOT) target/debug/crawld crawl "$(URL)" $(ARGS)
+crawl: setup ## URL=https://example.org/ [ARGS="--max-pages 100"]: the same for a site of yours
+	@test -n "$(URL)" || { echo 'usage: make crawl URL=https://example.org/ [ARGS="--max-pages 100"]'; exit 2; }
+	$(SAY_ROOT)
+	@cargo build --bin crawld
+	@$(NO_SANDBOX) target/debug/crawld crawl "$(URL)" $(ARGS)
 
-test: setup ## all tests, kill tests included
-	@$(if $(AS_ROOT),echo "root: tests with a real Chromium run it without its sandbox, but for one that runs as nobody")
-	@bash scripts/test.sh
+# nextest when it is there: a process for each test, and a limit on browsers at once.
+HAVE_NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
+TESTS = $(if $(HAVE_NEXTEST),cargo nextest run --features failpoints,cargo test --features failpoints)
 
-soak: setup ## random kills by the thousand (KILLS=750 for each of four tests)
-	CRAWLD_KILLS=$(or $(KILLS),750) bash scripts/test.sh random_kills
+test: setup ## all tests; they kill the real binary some hundreds of times
+	$(TESTS)
 
-bench: setup ## the project's numbers, printed
-	$(CARGO) bench --bench numbers $(if $(ARGS),-- $(ARGS))
+soak: setup ## thousands of random kills: KILLS=800 for each of four tests
+	cargo build --features failpoints --examples
+	CRAWLD_KILLS=$(or $(KILLS),800) cargo test --features failpoints --test it random_kills:: -- --nocapture
+
+bench: setup ## the project's numbers, measured and printed
+	cargo bench --bench numbers
 
 fmt: ## format everything
-	$(CARGO) fmt --all
+	cargo fmt --all
 
-lint: ## format and clippy, as CI does
-	$(CARGO) fmt --all --check
-	$(CARGO) clippy --all-targets --features failpoints -- -D warnings
+lint: ## what CI asks of format and lints
+	cargo fmt --all --check
+	cargo clippy --all-targets --features failpoints -- -D warnings

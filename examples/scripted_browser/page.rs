@@ -48,8 +48,9 @@ impl Page {
             Value::String(self.title())
         } else if script.contains("readyState") {
             Value::String("complete".to_owned())
-        } else if script.contains("1 + 1") || script.contains("1+1") {
-            json!(2)
+        } else if script.contains("6 * 7") {
+            // The trial of crawld's self-test.
+            Value::String("42".to_owned())
         } else {
             json!(true)
         };
@@ -74,7 +75,7 @@ impl Page {
             text[..text.floor_char_boundary(max as usize)].to_owned()
         });
         json!({
-            "url": self.url, "base": self.url, "title": Some(self.title()).filter(|title| !title.is_empty()),
+            "readyState": "complete", "url": self.url, "base": self.url, "title": Some(self.title()).filter(|title| !title.is_empty()),
             "text": text, "links": self.links(), "nofollow": false, "refresh": null, "fields": fields,
             "bytes": self.html.len(), "html": self.html, "htmlHead": null, "htmlLength": self.html.len(),
             "contentType": self.content_type, "truncated": false,

@@ -6,3 +6,4 @@ mod support;
 mod site;
 
 mod random_kills;
+mod scripted;

@@ -156,7 +156,7 @@ impl World {
 }
 
 /// The scripted browser's executable, built beside the tests.
-fn scripted_browser() -> PathBuf {
+pub fn scripted_browser() -> PathBuf {
     let here = std::env::current_exe().expect("path of the test binary");
     let path = here.ancestors().nth(2).expect("target/PROFILE/deps/it").join("examples/scripted_browser");
     assert!(path.exists(), "{} is missing: `cargo build --examples` makes it", path.display());
