@@ -13,6 +13,9 @@ pub mod robots;
 #[cfg(test)]
 mod robots_tests;
 pub mod sitemap;
+mod sitemaps;
+#[cfg(test)]
+mod sitemaps_tests;
 #[cfg(test)]
 mod testing;
 
@@ -26,7 +29,8 @@ use std::sync::Arc;
 
 use crate::browser::{BrowserVisit, Browsers};
 use crate::model::task::FetchMode;
-use crate::model::visit::VisitRequest;
+use crate::model::visit::{VisitRequest, VisitResult};
+use sitemap::SitemapEntry;
 
 /// The two ways to fetch, with one face.
 pub struct Fetchers {
@@ -49,5 +53,14 @@ impl Fetchers {
                 browsers.visit(req).await
             }
         }
+    }
+
+    /// Reads a sitemap, by plain HTTP in both modes; see [`HttpFetcher::sitemap`].
+    pub async fn sitemap<F, Fut>(&self, req: VisitRequest, emit: F) -> VisitResult
+    where
+        F: FnMut(Vec<SitemapEntry>) -> Fut,
+        Fut: Future<Output = ()>,
+    {
+        self.http.sitemap(&req, emit).await
     }
 }

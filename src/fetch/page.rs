@@ -17,6 +17,7 @@ use crate::extract::{BodyKind, Extracted, Extractor};
 use crate::model::outcome::FailureClass;
 use crate::model::url::CanonicalUrl;
 use crate::model::visit::{PageAnswer, Refusal, VisitFailure, VisitRequest, VisitResult};
+use crate::policy::retry::classify_status;
 
 /// Fetches pages by plain HTTP.
 pub struct HttpFetcher {
@@ -138,7 +139,7 @@ fn take(answer: &mut PageAnswer, extracted: Extracted) {
 }
 
 /// What the headers alone say.
-fn head(exchange: &Exchange, hops: Vec<CanonicalUrl>) -> PageAnswer {
+pub(super) fn head(exchange: &Exchange, hops: Vec<CanonicalUrl>) -> PageAnswer {
     let tags = exchange.response.headers().get_all("x-robots-tag");
     PageAnswer {
         hops,
@@ -150,7 +151,7 @@ fn head(exchange: &Exchange, hops: Vec<CanonicalUrl>) -> PageAnswer {
     }
 }
 
-fn failure_status(exchange: &Exchange, hops: &[CanonicalUrl], client: &HttpClient) -> Option<VisitFailure> {
+pub(super) fn failure_status(exchange: &Exchange, hops: &[CanonicalUrl], client: &HttpClient) -> Option<VisitFailure> {
     let status = exchange.response.status().as_u16();
     let retry_after = exchange.header(RETRY_AFTER).and_then(|value| headers::retry_after(value, client.now()));
     let class = classify_status(status, retry_after.is_some())?;
@@ -164,16 +165,7 @@ fn failure_status(exchange: &Exchange, hops: &[CanonicalUrl], client: &HttpClien
     })
 }
 
-fn classify_status(status: u16, has_retry_after: bool) -> Option<FailureClass> {
-    match status {
-        429 => Some(FailureClass::Throttled),
-        503 if has_retry_after => Some(FailureClass::Throttled),
-        500..=599 => Some(FailureClass::ServerError),
-        _ => None,
-    }
-}
-
-fn failed(fault: Fault, answer: &PageAnswer, ttfb: Duration) -> VisitResult {
+pub(super) fn failed(fault: Fault, answer: &PageAnswer, ttfb: Duration) -> VisitResult {
     match Refusal::from(fault) {
         Refusal::Fail(class, message) => VisitResult::Failed(VisitFailure {
             class,
@@ -187,7 +179,7 @@ fn failed(fault: Fault, answer: &PageAnswer, ttfb: Duration) -> VisitResult {
     }
 }
 
-fn digest_text(digest: &[u8]) -> String {
+pub(super) fn digest_text(digest: &[u8]) -> String {
     use std::fmt::Write as _;
     let mut text = String::from("sha256:");
     for byte in digest {
