@@ -21,6 +21,9 @@ static EVERYTHING: LazyLock<Selector> = LazyLock::new(|| "*".parse().expect("`*`
 
 type Element<'a, 'b> = lol_html::html_content::Element<'a, 'b, lol_html::send::SendHandlerTypes>;
 
+/// Where the rewritten document would go: nobody reads it.
+type Ignore = fn(&[u8]);
+
 /// What the pass has found so far.
 pub(super) struct Page {
     pub(super) title: Folded,
@@ -58,7 +61,7 @@ enum Region {
 /// The streaming parser; fed UTF-8.
 pub(super) struct HtmlPass {
     page: Arc<Mutex<Page>>,
-    rewriter: Option<HtmlRewriter<'static, fn(&[u8])>>,
+    rewriter: Option<HtmlRewriter<'static, Ignore>>,
 }
 
 impl HtmlPass {
@@ -101,7 +104,7 @@ impl HtmlPass {
             .append_document_content_handler(document)
             .with_memory_settings(memory)
             .with_strict(false);
-        HtmlPass { page, rewriter: Some(HtmlRewriter::new(settings, (|_| ()) as fn(&[u8]))) }
+        HtmlPass { page, rewriter: Some(HtmlRewriter::new(settings, (|_| ()) as Ignore)) }
     }
 
     /// Parses one more piece. `false`: the document needs more memory than it gets, the rest is ignored.

@@ -1,5 +1,6 @@
 //! The HTTP client of one session: its address rules, its user agent, a deadline on every phase.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
@@ -129,6 +130,15 @@ impl HttpClient {
             builder().tls_certs_only(std::iter::empty()).build().map_err(ClientError::Setup)
         })?;
         Ok(HttpClient { client, resolver, deadlines, clock })
+    }
+
+    /// Resolves a URL's host and checks its addresses by the rules of this client: for requests that
+    /// somebody else sends (the browser). This client's own requests are checked as they connect.
+    ///
+    /// # Errors
+    /// An unknown name, or a set with a forbidden address in it.
+    pub async fn check_address(&self, url: &CanonicalUrl) -> Result<Vec<IpAddr>, ResolveError> {
+        self.resolver.check(url).await
     }
 
     pub(super) fn deadlines(&self) -> Deadlines {

@@ -104,6 +104,11 @@ impl CheckedResolver {
         CheckedResolver { rules, lookup }
     }
 
+    /// The addresses of a URL's host, every one of them permitted.
+    pub(super) async fn check(&self, url: &CanonicalUrl) -> Result<Vec<IpAddr>, ResolveError> {
+        check_with(&*self.rules, &*self.lookup, url).await
+    }
+
     /// Checks a literal address without looking anything up; reqwest connects to those by itself.
     pub(super) fn check_literal(&self, url: &CanonicalUrl) -> Result<u16, ResolveError> {
         let (host, port) = target(url)?;
