@@ -96,7 +96,7 @@ async (o) => {
     nofollow,
     refresh,
     fields,
-    bytes: nav ? nav.decodedBodySize : 0,
+    bytes: (nav && nav.decodedBodySize) || html.length,
     html: html.length > o.htmlMax ? null : html,
     htmlHead: html.length > o.htmlMax ? html.slice(0, o.htmlMax) : null,
     htmlLength: html.length,

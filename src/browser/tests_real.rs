@@ -100,7 +100,7 @@ async fn answer(stream: &mut TcpStream, path: &str, head: &str) -> std::io::Resu
         "/closer" => html("<script>window.close()</script><a href=/x>x</a>"),
         "/toofile" => html("<script>location = 'file:///etc/passwd'</script><a href=/x>x</a>"),
         "/form" => html(
-            "<form method=post action=/posted><input name=a></form><script>document.forms[0].submit()</script><a href=/x>x</a>",
+            "<a href=/x>x</a><form method=post action=/posted></form><script>onload = () => document.forms[0].submit()</script>",
         ),
         "/memory" => html("<p>stay</p>"),
         _ if path.starts_with("/scriptforever?") => {

@@ -4,7 +4,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chromiumoxide::cdp::browser_protocol::fetch::{ContinueRequestParams, EventRequestPaused, FailRequestParams};
+use chromiumoxide::cdp::browser_protocol::fetch::{
+    ContinueRequestParams, EventRequestPaused, FailRequestParams, FulfillRequestParams,
+};
 use chromiumoxide::cdp::browser_protocol::network::ErrorReason;
 use chromiumoxide::cdp::browser_protocol::page::{
     DialogType, HandleJavaScriptDialogParams, NavigateParams, NavigateReturns, StopLoadingParams,
@@ -146,6 +148,11 @@ impl Visit<'_> {
         self.reply = Some(Box::pin(async move { Ok(page.execute(Navigate(params)).await?.result) }));
         self.asked_at = Instant::now();
         loop {
+            // Looked at here as well, because events come before the clock and may never run dry.
+            if Instant::now() >= self.end {
+                self.clean = false;
+                return self.fail_with(FailureClass::Timeout, "the page did not come to an end in time");
+            }
             let wake = self.wait().await;
             let end = match wake {
                 Wake::Signal(signal) => self.on_signal(signal),
@@ -223,10 +230,15 @@ impl Visit<'_> {
             }
             Event::Dialog(dialog) => {
                 self.dialogs += 1;
+                let accept = dialog.r#type == DialogType::Beforeunload;
                 if self.dialogs > DIALOGS_PATIENCE {
-                    self.stop_script().await;
+                    // Its script is stopped as it returns from the dialog, so both go out together.
+                    let page = self.tab.page.clone();
+                    let stop = timeout(SMALL, page.execute(TerminateExecutionParams::default()));
+                    let (_, ()) = tokio::join!(stop, self.answer_dialog(accept));
+                } else {
+                    self.answer_dialog(accept).await;
                 }
-                self.answer_dialog(dialog.r#type == DialogType::Beforeunload).await;
                 None
             }
             Event::Window(window) => {
@@ -258,7 +270,8 @@ impl Visit<'_> {
 
     fn start_reading(&mut self, within: Duration) {
         let now = Instant::now();
-        let deadline = (now + within).min(self.end).max(now + Duration::from_millis(300));
+        let latest = if self.forced { self.end } else { self.give_up };
+        let deadline = (now + within).min(latest).max(now + Duration::from_millis(300));
         let reading = read::page(
             self.tab.page.clone(),
             Arc::clone(&self.tab.watch),
@@ -298,8 +311,9 @@ impl Visit<'_> {
         }
         if !matches!(paused.request.method.as_str(), "GET" | "HEAD") {
             // A form that sends itself: crawling submits nothing.
+            // An empty answer, because an aborted submission would leave the parser waiting.
             self.clean = false;
-            self.fail(paused, ErrorReason::Aborted).await;
+            self.small(FulfillRequestParams::new(paused.request_id.clone(), 204)).await;
             return None;
         }
         let url = match url {
@@ -362,8 +376,10 @@ impl Visit<'_> {
         }
         if let Some(reason) = &paused.response_error_reason {
             self.let_through(paused).await;
-            // The reply to our own navigation says it more precisely; a page's own has none.
-            return self.reply.is_none().then(|| self.net_failure(&upper_snake(reason.as_ref())));
+            // The reply to our own navigation says it more precisely; a page's own has none. A
+            // document that was let through before fails here when its loading is stopped.
+            return (self.reply.is_none() && self.document.is_none())
+                .then(|| self.net_failure(&upper_snake(reason.as_ref())));
         }
         self.ttfb = Some(self.asked_at.elapsed());
         let status = u16::try_from(paused.response_status_code.unwrap_or_default()).unwrap_or_default();
@@ -466,9 +482,10 @@ impl Visit<'_> {
         self.clean = false;
         if stuck || self.ready_at.is_none() {
             self.forced = true;
-            self.stop_script().await;
+            self.small(TerminateExecutionParams::default()).await;
+        } else {
+            self.small(StopLoadingParams::default()).await;
         }
-        self.small(StopLoadingParams::default()).await;
         self.start_reading(read::FORCED_WITHIN);
         None
     }
@@ -480,6 +497,7 @@ impl Visit<'_> {
             answer.http_status = document.head.status;
             answer.content_type = document.head.content_type.clone();
             answer.nofollow = document.head.nofollow;
+            answer.retry_after = document.head.retry_after;
         }
         if let Some(extracted) = extracted {
             extracted.fill(&mut answer, &self.req.extract);
@@ -527,10 +545,6 @@ impl Visit<'_> {
 
     async fn answer_dialog(&mut self, accept: bool) {
         self.small(HandleJavaScriptDialogParams::new(accept)).await;
-    }
-
-    async fn stop_script(&mut self) {
-        self.small(TerminateExecutionParams::default()).await;
     }
 
     /// A small command whose failure shows in what follows; it only makes the tab unfit for more.
