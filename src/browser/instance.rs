@@ -32,6 +32,8 @@ use crate::model::ids::SessionId;
 
 /// How long the browser may take to close by itself when asked to.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+/// A browser that lives answers the simplest question in this time, even under load.
+const ALIVE_WITHIN: Duration = Duration::from_secs(5);
 /// chromiumoxide looks for commands without a reply once in this time.
 const EVICTION: Duration = Duration::from_secs(10);
 
@@ -137,6 +139,11 @@ impl Instance {
                 Err(_) => Err(BrowserError::Command { step, reason: "no reply in time".to_owned() }),
             },
         }
+    }
+
+    /// Whether the browser answers at all, asked with a short deadline.
+    pub(super) async fn answers(&self) -> bool {
+        matches!(timeout(ALIVE_WITHIN, self.browser.version()).await, Ok(Ok(_)))
     }
 
     /// Opens an empty tab in the session's own context.

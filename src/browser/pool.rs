@@ -287,13 +287,19 @@ impl Inner {
             None => self.browser_lost(),
             Some(Ok(Ended { result, crash, clean })) => {
                 tab.pages += 1;
-                shared.give_back(tab, &req.session, clean).await;
+                let timed_out = matches!(&result, VisitResult::Failed(f) if f.class == FailureClass::Timeout);
+                if timed_out && !instance.answers().await {
+                    // Not the page and not its server: the browser itself hangs.
+                    self.give_up_on(shared, "it does not answer").await;
+                    return self.browser_lost();
+                }
                 // A dead browser can show first as a failed command.
                 if instance.lost.is_cancelled()
                     && matches!(&result, VisitResult::Failed(f) if f.class == FailureClass::Browser)
                 {
                     return self.browser_lost();
                 }
+                shared.give_back(tab, &req.session, clean).await;
                 BrowserVisit { result, crash }
             }
             Some(Err(_)) => {

@@ -429,7 +429,8 @@ async fn crashes_are_seen_at_once_and_survived() {
     let stopped = pool.info().unwrap().processes[0].0;
     kill(stopped, Signal::STOP);
     let visit = stage.visit_within("/plain", Duration::from_secs(3)).await;
-    assert!(matches!(visit.result, VisitResult::Failed(_)), "{visit:?}");
+    assert_eq!(visit.crash, Some(CrashScope::Browser), "a hung browser is not blamed on the host: {visit:?}");
+    stage.page("/plain").await;
     stage.close().await;
     assert!(!std::path::Path::new(&format!("/proc/{stopped}")).exists(), "a stopped browser is killed");
 }
@@ -464,4 +465,69 @@ async fn the_self_test_passes() {
         assert!(refused.to_string().contains("CRAWLD_NO_SANDBOX=1"), "{refused}");
         assert_eq!(refused.exit_code().code(), 69);
     }
+}
+
+/// Prints what a page costs: `MEASURE=http://host/en/index.html cargo test … measure -- --ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn measure() {
+    let stage = Stage::open().await;
+    let start = CanonicalUrl::parse(&std::env::var("MEASURE").unwrap()).unwrap();
+    let mut first = stage.request("/plain", Duration::from_secs(60));
+    first.url = start.clone();
+    let VisitResult::Answer(answer) = stage.pool.visit(first.clone()).await.result else { panic!() };
+    let mut urls: Vec<CanonicalUrl> = answer.links.iter().filter_map(|l| CanonicalUrl::parse(&l.href).ok()).collect();
+    urls.retain(|url| url.host_key() == start.host_key());
+    urls.truncate(200);
+    let cpu = || -> f64 {
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+        let fields: Vec<f64> =
+            stat.rsplit_once(')').unwrap().1.split_whitespace().skip(11).take(2).map(|n| n.parse().unwrap()).collect();
+        fields.iter().sum::<f64>() * 10.0
+    };
+    let group: u32 = stage.pool.info().unwrap().processes[0].0;
+    let browser_cpu = || -> f64 {
+        let mut pids = children(group);
+        pids.push(group);
+        let ticks: f64 = pids
+            .iter()
+            .filter_map(|pid| {
+                let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+                Some(
+                    stat.rsplit_once(')')?
+                        .1
+                        .split_whitespace()
+                        .skip(11)
+                        .take(2)
+                        .map(|n| n.parse::<f64>().unwrap())
+                        .sum::<f64>(),
+                )
+            })
+            .sum();
+        ticks * 10.0
+    };
+    let (began, before, before_browser) = (Instant::now(), cpu(), browser_cpu());
+    let queue = Arc::new(Mutex::new(urls.clone()));
+    let worker = || async {
+        loop {
+            let Some(url) = queue.lock().unwrap().pop() else { return };
+            let mut req = first.clone();
+            req.url = url.clone();
+            let at = Instant::now();
+            let visit = stage.pool.visit(req).await;
+            if at.elapsed() > Duration::from_secs(1) || !matches!(visit.result, VisitResult::Answer(_)) {
+                eprintln!("{url} {:?} {}", at.elapsed(), kind(&visit.result));
+            }
+        }
+    };
+    tokio::join!(worker(), worker());
+    let n = urls.len() as f64;
+    eprintln!(
+        "{n} pages, {:.1} ms/page wall, {:.1} ms/page daemon CPU, {:.1} ms/page browser CPU, status {:?}",
+        began.elapsed().as_secs_f64() * 1000.0 / n,
+        (cpu() - before) / n,
+        (browser_cpu() - before_browser) / n,
+        stage.pool.status().borrow().clone()
+    );
+    stage.close().await;
 }
