@@ -40,7 +40,7 @@ until_recorded() {
 # The browser's main process: a child of ours that speaks on a debugging pipe and is no helper.
 browser_of() {
     local pid
-    for pid in $(pgrep -P "$1" || true); do
+    for pid in $(cat "/proc/$1/task/"*/children 2>/dev/null); do
         if tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q -- '--remote-debugging-pipe'; then echo "$pid"; fi
     done
 }

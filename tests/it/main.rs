@@ -5,5 +5,12 @@ mod support;
 #[path = "../../examples/site/mod.rs"]
 mod site;
 
+mod chromium;
+mod damage;
+mod disk;
+mod fault_points;
+mod owners;
+mod poison;
 mod random_kills;
 mod scripted;
+mod unit_file;

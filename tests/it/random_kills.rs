@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::site::Config;
 use crate::support::world::{Fetch, TABS};
-use crate::support::{Crawld, Ended, World, oracle, poll};
+use crate::support::{World, oracle, poll};
 
 /// Kills that one crawl has to live through.
 const KILLS_PER_CRAWL: u32 = 20;
@@ -68,17 +68,9 @@ fn one_crawl(fetch: Fetch, random: &mut fastrand::Rng) -> u32 {
     kills
 }
 
-/// The command that continues the crawl. The command that began it does so too, but would begin a
-/// new one if the kill came after the end.
-fn continuation(world: &World, recover: bool) -> Crawld {
-    if world.sessions().is_empty() || (!recover && world.unfinished()) { world.crawl() } else { world.recover() }
-}
-
 #[track_caller]
 fn finish(world: &World, kills: u32) {
-    let last: Ended = continuation(world, false).run();
-    assert!(matches!(last.code, Some(0 | 5)), "the last start must finish, or find nothing left; {}", last.said());
-    let crawl = world.check_complete(&last);
+    let crawl = world.finish();
     assert!(crawl.pages.iter().all(|page| page["skip_reason"] != "poison"), "an innocent page was quarantined");
     let again = oracle::refetches(&world.site);
     let bound = u64::from(kills * TABS);

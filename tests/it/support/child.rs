@@ -32,6 +32,23 @@ impl Crawld {
         Crawld { command, logs: logs.to_owned() }
     }
 
+    /// The same command line for another copy of the binary.
+    pub fn program(mut self, binary: &Path) -> Self {
+        let mut other = Command::new(binary);
+        other.args(self.command.get_args()).stdin(Stdio::null()).process_group(0);
+        if let Some(dir) = self.command.get_current_dir() {
+            other.current_dir(dir);
+        }
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => other.env(name, value),
+                None => other.env_remove(name),
+            };
+        }
+        self.command = other;
+        self
+    }
+
     /// Sets an environment variable.
     pub fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
         self.command.env(name, value);

@@ -10,5 +10,5 @@ pub mod proc;
 pub mod skip;
 pub mod world;
 
-pub use child::{Crawld, Ended};
+pub use child::{Child, Crawld, Ended};
 pub use world::World;

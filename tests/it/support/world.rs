@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::oracle::Crawl;
-use super::{Crawld, Ended};
+use super::{Child, Crawld, Ended, poll};
 use crate::site::{Config, Site};
 
 /// Visits at once in the tests' crawls.
@@ -27,7 +29,7 @@ pub enum Fetch {
 /// A site, and a state directory to crawl it into.
 pub struct World {
     /// The site.
-    pub site: Site,
+    pub site: Arc<Site>,
     /// The state directory; not there until crawld makes it.
     pub state: PathBuf,
     /// How crawls fetch.
@@ -38,9 +40,63 @@ pub struct World {
 impl World {
     /// Serves a site, and prepares an empty place.
     pub fn new(config: Config, fetch: Fetch) -> Self {
+        World::around(Arc::new(Site::start(config).expect("a free port on loopback")), fetch)
+    }
+
+    fn around(site: Arc<Site>, fetch: Fetch) -> Self {
         let dir = tempfile::Builder::new().prefix("crawld-it-").tempdir().expect("temporary directory");
-        let site = Site::start(config).expect("a free port on loopback");
         World { site, state: dir.path().join("state"), fetch, dir }
+    }
+
+    /// A second world with a copy of this one's state, around the same site.
+    pub fn fork(&self) -> Self {
+        let fork = World::around(self.site.clone(), self.fetch);
+        let copied = std::process::Command::new("cp").arg("-a").arg(&self.state).arg(&fork.state).status();
+        assert!(copied.is_ok_and(|status| status.success()), "{} cannot be copied", self.state.display());
+        fork
+    }
+
+    /// Lets a crawl run until `pages` pages are recorded, and kills it with SIGKILL.
+    #[track_caller]
+    pub fn crawl_and_kill(&self, pages: usize) {
+        let mut child = self.crawl().spawn();
+        self.until_recorded(&mut child, pages);
+        child.kill();
+    }
+
+    /// Waits until `pages` pages are recorded; fails when the crawl ends before.
+    #[track_caller]
+    pub fn until_recorded(&self, child: &mut Child, pages: usize) {
+        let enough = poll::until(Duration::from_secs(60), || {
+            let ended = child.has_ended();
+            let recorded = self.lines("pages-");
+            (recorded >= pages || ended).then_some(recorded >= pages)
+        });
+        assert_eq!(enough, Some(true), "{} of {pages} pages recorded; {}", self.lines("pages-"), child.said());
+    }
+
+    /// Lines in the output files of that name, torn ones left out; 0 before there is a session.
+    pub fn lines(&self, prefix: &str) -> usize {
+        let all = self.sessions();
+        let [session] = &all[..] else { return 0 };
+        let Ok(entries) = fs::read_dir(self.state.join("sessions").join(session).join("out")) else { return 0 };
+        let files = entries.filter_map(Result::ok).filter(|e| e.file_name().to_string_lossy().starts_with(prefix));
+        files.map(|file| fs::read(file.path()).map_or(0, |body| memchr::memchr_iter(b'\n', &body).count())).sum()
+    }
+
+    /// The command that continues the crawl. The command that began it does so too, but would begin a
+    /// new one if the kill came after the end.
+    pub fn continuation(&self, recover: bool) -> Crawld {
+        if self.sessions().is_empty() || (!recover && self.unfinished()) { self.crawl() } else { self.recover() }
+    }
+
+    /// Continues the crawl to its end, and judges it.
+    #[track_caller]
+    pub fn finish(&self) -> Crawl {
+        let last = self.continuation(false).run();
+        // 3: done, and pages that had to fail did; 5: nothing was left to do.
+        assert!(matches!(last.code, Some(0 | 3 | 5)), "the last start must finish the crawl; {}", last.said());
+        self.check_complete(&last)
     }
 
     /// A directory that lives as long as this world.
@@ -111,13 +167,8 @@ impl World {
 
     /// Whether the outputs, torn tails or not, show fewer ended URLs than discovered ones.
     pub fn unfinished(&self) -> bool {
-        let lines = |prefix: &str| -> usize {
-            let Ok(entries) = fs::read_dir(self.session_dir().join("out")) else { return 0 };
-            let files = entries.filter_map(Result::ok).filter(|e| e.file_name().to_string_lossy().starts_with(prefix));
-            files.map(|file| fs::read(file.path()).map_or(0, |body| memchr::memchr_iter(b'\n', &body).count())).sum()
-        };
-        let discovered = lines("urls-");
-        discovered == 0 || lines("pages-") < discovered
+        let discovered = self.lines("urls-");
+        discovered == 0 || self.lines("pages-") < discovered
     }
 
     /// The session's last checkpoint.
@@ -143,7 +194,7 @@ impl World {
         crawl.check_against(&self.site, self.fetch != Fetch::Http);
         crawl.check_counters("the checkpoint", &self.checkpoint()["progress_snapshot"]["counters"]);
         // `recover` with nothing left to do (exit 5) has no counters to show.
-        if last.code == Some(0) {
+        if last.code != Some(5) {
             let said = last.json();
             let said = said["sessions"].get(0).map_or(&said, |session| &session["result"]);
             if said["counters"].is_object() {

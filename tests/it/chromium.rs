@@ -1,0 +1,125 @@
+//! With a real Chromium: these tests fail when there is none.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use crate::site::Config;
+use crate::support::world::Fetch;
+use crate::support::{World, child, poll, proc, skip};
+
+/// User and group `nobody`.
+const NOBODY: u32 = 65534;
+
+fn slow(pages: u32) -> Config {
+    Config { latency: Duration::from_millis(30), ..Config::plain(pages) }
+}
+
+#[test]
+fn a_whole_site_is_crawled_scripts_included() {
+    let world = World::new(Config::full(30), Fetch::Chromium);
+    let last = world.crawl().run().expect_code(3);
+    world.check_complete(&last);
+}
+
+#[test]
+fn a_killed_daemon_loses_nothing_and_leaves_no_browser() {
+    let world = World::new(slow(60), Fetch::Chromium);
+    for pages in [5, 20, 40] {
+        world.crawl_and_kill(pages);
+        let place = world.state.display().to_string();
+        let gone = || proc::with_command(&place).is_empty().then_some(());
+        poll::expect("the browsers' end", Duration::from_secs(10), gone);
+    }
+    world.finish();
+}
+
+#[test]
+fn killed_browsers_are_replaced() {
+    survives(60, |daemon| proc::browsers(daemon).first().map(|browser| browser.pid));
+}
+
+#[test]
+fn killed_renderers_are_survived() {
+    survives(60, |daemon| proc::renderers(daemon).first().map(|renderer| renderer.pid));
+}
+
+/// Three times, with the crawl under way, kills the process that `victim` finds below the daemon.
+#[track_caller]
+fn survives(pages: u32, victim: impl Fn(u32) -> Option<u32>) {
+    let world = World::new(slow(pages), Fetch::Chromium);
+    let mut child = world.crawl().spawn();
+    for recorded in [5, 20, 35] {
+        world.until_recorded(&mut child, recorded);
+        let found = poll::expect("a process to kill", Duration::from_secs(20), || victim(child.pid));
+        proc::kill(found);
+    }
+    let last = child.wait(child::PATIENCE).expect_code(0);
+    let crawl = world.check_complete(&last);
+    assert!(crawl.pages.iter().all(|page| page["skip_reason"] != "poison"), "an innocent page was quarantined");
+}
+
+/// The site itself kills whichever browser asks for the page, every time.
+#[test]
+fn a_page_that_kills_chromium_is_the_only_one_quarantined() {
+    let daemon = Arc::new(OnceLock::<u32>::new());
+    let kills = Arc::new(AtomicU32::new(0));
+    let (of, counted) = (daemon.clone(), kills.clone());
+    let on_poison = Arc::new(move || {
+        for browser in of.get().map(|pid| proc::browsers(*pid)).unwrap_or_default() {
+            proc::kill(browser.pid);
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let config = Config { poison: true, on_poison: Some(on_poison), ..Config::plain(40) };
+    let world = World::new(config, Fetch::Chromium);
+    let child = world.crawl().spawn();
+    daemon.set(child.pid).expect("set once");
+    let last = child.wait(child::PATIENCE);
+    world.check_complete(&last);
+    assert!(kills.load(Ordering::Relaxed) >= 3, "it was given its three chances alone");
+}
+
+#[test]
+fn with_its_sandbox_on_as_an_unprivileged_user() {
+    const NAME: &str = "chromium::with_its_sandbox_on_as_an_unprivileged_user";
+    if !skip::root() {
+        // Every test of this module runs with the sandbox then.
+        return skip::because(NAME, "not root: the other tests of Chromium run with its sandbox");
+    }
+    let namespaces = std::process::Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "unshare", "--user", "true"])
+        .status();
+    if !namespaces.is_ok_and(|status| status.success()) {
+        return skip::because(NAME, "the kernel allows no user namespaces to unprivileged users");
+    }
+    let world = World::new(slow(20), Fetch::Chromium);
+    // The binary's own place may be closed to others.
+    let binary = world.path().join("crawld");
+    fs::copy(env!("CARGO_BIN_EXE_crawld"), &binary).expect("copy of the binary");
+    fs::set_permissions(world.path(), fs::Permissions::from_mode(0o755)).expect("permissions");
+    fs::create_dir(&world.state).expect("state directory");
+    fs::set_permissions(&world.state, fs::Permissions::from_mode(0o700)).expect("permissions");
+    chown(&world.state, Some(NOBODY), Some(NOBODY)).expect("owner of the state directory");
+    let as_nobody = |command: crate::support::Crawld| {
+        command.tweak(|command| {
+            command.env_remove("CRAWLD_NO_SANDBOX").env("HOME", "/nonexistent").uid(NOBODY).gid(NOBODY);
+        })
+    };
+    let mut child = as_nobody(world.crawl().program(&binary)).spawn();
+    world.until_recorded(&mut child, 3);
+    let renderers = proc::renderers(child.pid);
+    let sandboxed = renderers.iter().any(|renderer| {
+        let status = fs::read_to_string(format!("/proc/{}/status", renderer.pid)).unwrap_or_default();
+        status.lines().any(|line| line.split_whitespace().eq(["Seccomp:", "2"]))
+    });
+    assert!(sandboxed, "no renderer runs under a seccomp filter: {renderers:?}");
+    let last = child.wait(child::PATIENCE).expect_code(0);
+    let crawl = world.outputs();
+    crawl.check_consistent();
+    crawl.check_against(&world.site, true);
+    crawl.check_counters("the command", &last.json()["counters"]);
+}

@@ -1,0 +1,239 @@
+//! Whatever happens to the files of a killed crawl: recovery says what it saw, and nothing is lost.
+
+use std::fs::{self, OpenOptions};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::site::Config;
+use crate::support::World;
+use crate::support::world::Fetch;
+
+/// What is done to a file.
+#[derive(Debug, Clone, Copy)]
+enum Damage {
+    Missing,
+    Empty,
+    Cut,
+    Flipped,
+    Directory,
+    Fifo,
+    Newer,
+}
+
+const EVERY: &[Damage] =
+    &[Damage::Missing, Damage::Empty, Damage::Cut, Damage::Flipped, Damage::Directory, Damage::Fifo];
+
+impl Damage {
+    fn apply(self, path: &Path) {
+        let body = fs::read(path).unwrap_or_default();
+        match self {
+            Damage::Empty => fs::write(path, b"").expect("truncate"),
+            Damage::Cut => fs::write(path, &body[..body.len() / 2]).expect("cut"),
+            Damage::Flipped => flip(path, body.len() as u64 / 2),
+            Damage::Missing => remove(path),
+            Damage::Directory => {
+                remove(path);
+                fs::create_dir(path).expect("directory in place of the file");
+            }
+            Damage::Fifo => {
+                remove(path);
+                rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+                    .expect("FIFO in place of the file");
+            }
+            Damage::Newer => {
+                let mut document: Value = serde_json::from_slice(&body).expect("a JSON document");
+                document["format"] = 999.into();
+                fs::write(path, serde_json::to_vec_pretty(&document).expect("JSON")).expect("rewrite");
+            }
+        }
+    }
+}
+
+fn remove(path: &Path) {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{}: {error}", path.display()),
+        _ => {}
+    }
+}
+
+fn flip(path: &Path, at: u64) {
+    let mut file = OpenOptions::new().read(true).write(true).open(path).expect("file to flip a bit in");
+    let mut byte = [0];
+    file.seek(SeekFrom::Start(at)).expect("seek");
+    if file.read(&mut byte).expect("read") == 1 {
+        file.seek(SeekFrom::Start(at)).expect("seek");
+        file.write_all(&[byte[0] ^ 0x10]).expect("write");
+    }
+}
+
+/// A crawl killed in its middle, to be copied for each row.
+fn killed() -> World {
+    let world = World::new(Config { latency: Duration::from_millis(3), ..Config::plain(120) }, Fetch::Http);
+    world.crawl_and_kill(40);
+    world
+}
+
+/// Damages a copy, recovers it, and judges: one of the expected causes, and unless it was left alone
+/// for the operator, the complete crawl.
+#[track_caller]
+fn check(from: &World, row: &str, damage: impl FnOnce(&World), expected: &[&str]) {
+    let world = from.fork();
+    damage(&world);
+    let ended = world.recover().run();
+    assert!(matches!(ended.code, Some(0 | 4 | 5 | 78)), "{row}: {}", ended.said());
+    let said = ended.json();
+    let session = &said["sessions"][0];
+    let cause = session["cause"].as_str().unwrap_or("none");
+    assert!(expected.contains(&cause), "{row}: cause {cause}, expected one of {expected:?}; {}", ended.said());
+    if session["decision"] == "skip" {
+        return;
+    }
+    // A restart has a new session; its old directory lies in quarantine.
+    world.check_complete(&ended);
+    println!("{row}: {} ({cause})", session["decision"]);
+}
+
+#[test]
+fn of_the_store() {
+    let from = killed();
+    let store = |world: &World| world.session_dir().join("frontier.db");
+    let files = |world: &World| -> Vec<PathBuf> {
+        ["frontier.db", "frontier.db-wal", "frontier.db-shm"].map(|name| world.session_dir().join(name)).into()
+    };
+    let rebuilt = &["rebuilt_from_outputs"][..];
+    check(&from, "deleted", |w| files(w).iter().for_each(|file| remove(file)), rebuilt);
+    check(
+        &from,
+        "only a directory",
+        |w| {
+            files(w).iter().for_each(|file| remove(file));
+            fs::create_dir(store(w)).expect("directory");
+        },
+        rebuilt,
+    );
+    check(&from, "head flipped", |w| flip(&store(w), 3), rebuilt);
+    check(
+        &from,
+        "emptied",
+        |w| {
+            files(w).iter().for_each(|file| {
+                if file.exists() {
+                    fs::write(file, b"").expect("truncate");
+                }
+            })
+        },
+        rebuilt,
+    );
+    // The write-ahead log may hold all of it, or nothing that matters.
+    let any = &["rebuilt_from_outputs", "store_lost_commits", "crash"][..];
+    check(&from, "cut", |w| Damage::Cut.apply(&store(w)), any);
+    check(&from, "flipped in the middle", |w| Damage::Flipped.apply(&store(w)), any);
+    check(&from, "log removed", |w| remove(&files(w)[1]), any);
+    check(&from, "log cut", |w| Damage::Cut.apply(&files(w)[1]), any);
+}
+
+#[test]
+fn by_an_older_copy_of_the_store() {
+    let from = World::new(Config { latency: Duration::from_millis(3), ..Config::plain(150) }, Fetch::Http);
+    from.crawl_and_kill(20);
+    let older = from.fork();
+    let mut child = from.crawl().spawn();
+    from.until_recorded(&mut child, 90);
+    child.kill();
+    check(
+        &from,
+        "rolled back",
+        |world| {
+            for name in ["frontier.db", "frontier.db-wal", "frontier.db-shm"] {
+                let (old, new) = (older.session_dir().join(name), world.session_dir().join(name));
+                remove(&new);
+                if old.exists() {
+                    fs::copy(old, new).expect("copy");
+                }
+            }
+        },
+        &["store_lost_commits"],
+    );
+}
+
+#[test]
+fn of_the_outputs() {
+    let from = killed();
+    let out = |world: &World, name: &str| world.session_dir().join("out").join(name);
+    let damaged = &["outputs_damaged"][..];
+    check(&from, "pages cut", |w| Damage::Cut.apply(&out(w, "pages-00001.jsonl")), damaged);
+    check(&from, "pages emptied", |w| Damage::Empty.apply(&out(w, "pages-00001.jsonl")), damaged);
+    check(&from, "pages gone", |w| Damage::Missing.apply(&out(w, "pages-00001.jsonl")), damaged);
+    let torn = |w: &World, name: &str| {
+        let mut file = OpenOptions::new().append(true).open(out(w, name)).expect("output");
+        file.write_all(b"{\"n\":9999,\"url\":\"http://torn").expect("append");
+    };
+    check(&from, "a torn tail of pages", |w| torn(w, "pages-00001.jsonl"), &["crash"]);
+    check(&from, "a torn tail of urls", |w| torn(w, "urls-00001.jsonl"), &["crash"]);
+}
+
+#[test]
+fn of_the_small_files() {
+    let from = killed();
+    let id = from.session();
+    // Derived files: without them the crawl goes on as if nothing had happened.
+    let derived = [
+        format!("sessions/checkpoint_{id}.json"),
+        format!("sessions/heartbeat_{id}.json"),
+        format!("sessions/{id}/in-flight"),
+        "crawld.db".to_owned(),
+    ];
+    for file in &derived {
+        for damage in EVERY {
+            if from.state.join(file).exists() || !matches!(damage, Damage::Cut | Damage::Flipped) {
+                let row = format!("{file} {damage:?}");
+                check(&from, &row, |world| damage.apply(&world.state.join(file)), &["crash", "store_lost_commits"]);
+            }
+        }
+    }
+    // The task: known by the registry too; else the operator must say what was to be crawled.
+    let task = format!("sessions/{id}/task.json");
+    for damage in EVERY {
+        let row = format!("task.json {damage:?}");
+        check(&from, &row, |world| damage.apply(&world.state.join(&task)), &["crash", "needs_operator"]);
+    }
+    for file in [&derived[0], &derived[1], &task] {
+        if from.state.join(file).exists() {
+            let row = format!("{file} from a newer format");
+            check(&from, &row, |world| Damage::Newer.apply(&world.state.join(file)), &["format_too_new"]);
+        }
+    }
+}
+
+#[test]
+fn a_stale_lock_of_a_foreign_process_holds_nobody_up() {
+    let from = killed();
+    let id = from.session();
+    for file in ["crawld.lock".to_owned(), format!("sessions/{id}/session.lock")] {
+        check(
+            &from,
+            &file,
+            |world| {
+                // Process 1 lives, and has nothing to do with us.
+                fs::write(world.state.join(&file), "{\"pid\":1,\"pid_start_ticks\":1}\n").expect("lock file");
+            },
+            &["crash"],
+        );
+    }
+}
+
+#[test]
+fn recovering_twice_is_recovering_once() {
+    let world = killed();
+    let looked = world.recover().args(&["--dry-run"]).run().expect_code(0);
+    let again = world.recover().args(&["--dry-run"]).run().expect_code(0);
+    assert_eq!(looked.json(), again.json(), "a dry run changes nothing");
+    let done = world.recover().run().expect_code(0);
+    world.check_complete(&done);
+    let nothing = world.recover().run();
+    assert!(matches!(nothing.code, Some(0 | 5)), "{}", nothing.said());
+    world.outputs().check_against(&world.site, false);
+}

@@ -1,0 +1,157 @@
+//! Every named fault point, killed at and failed at: no crawl is lost at any of them.
+//!
+//! The points are read from the sources, so that none can be forgotten. Each is reached by the first
+//! of the stories below that passes it; a point that no story passes fails the test by name.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::site::Config;
+use crate::support::world::Fetch;
+use crate::support::{Crawld, World, child, poll, skip};
+
+/// Points that an ordinary crawl cannot pass; they are killed at in their own modules' tests.
+const ELSEWHERE: &[&str] = &["export.", "import.", "archive.", "migrate.", "note.", "janitor."];
+
+/// A way to reach points: how the world is prepared, and the command that is armed.
+struct Story {
+    name: &'static str,
+    prepare: fn(&World),
+    armed: fn(&World) -> Crawld,
+}
+
+const STORIES: &[Story] = &[
+    Story { name: "a crawl from its start", prepare: |_| {}, armed: World::crawl },
+    Story { name: "recovery of a crash", prepare: |world| world.crawl_and_kill(15), armed: World::recover },
+    Story {
+        name: "recovery with the store gone",
+        prepare: |world| {
+            world.crawl_and_kill(15);
+            for name in ["frontier.db", "frontier.db-wal", "frontier.db-shm"] {
+                let _ = fs::remove_file(world.session_dir().join(name));
+            }
+        },
+        armed: World::recover,
+    },
+    Story {
+        name: "recovery with an output cut",
+        prepare: |world| {
+            world.crawl_and_kill(15);
+            let pages = world.session_dir().join("out/pages-00001.jsonl");
+            let body = fs::read(&pages).expect("pages file");
+            fs::write(&pages, &body[..body.len() / 2]).expect("pages file");
+        },
+        armed: World::recover,
+    },
+    Story {
+        name: "restart on the operator's word",
+        prepare: |world| world.crawl_and_kill(5),
+        armed: |world| world.recover().args(&["--strategy", "restart"]),
+    },
+];
+
+#[test]
+fn a_kill_at_any_of_them_loses_nothing() {
+    if !cfg!(feature = "failpoints") {
+        return skip::because("fault_points", "built without the feature `failpoints`");
+    }
+    let mut open = points();
+    let mut reached: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for story in STORIES {
+        for point in open.clone() {
+            if kill_at(story, &point, 0) {
+                // Once more, later: most points are passed many times.
+                kill_at(story, &point, 3);
+                open.remove(&point);
+                reached.entry(story.name).or_default().push(point);
+            }
+        }
+    }
+    println!("killed at: {reached:#?}");
+    open.retain(|point| !ELSEWHERE.iter().any(|area| point.starts_with(area)));
+    assert!(open.is_empty(), "no story reaches these fault points: {open:?}");
+}
+
+#[test]
+fn a_full_disk_at_any_of_them_loses_nothing() {
+    errors("ENOSPC");
+}
+
+#[test]
+fn an_io_error_at_any_of_them_loses_nothing() {
+    errors("EIO");
+}
+
+/// Runs a story killed at its passage number `after` + 1 of the point; `false` when it was not passed.
+fn kill_at(story: &Story, point: &str, after: u32) -> bool {
+    let world = small_world();
+    (story.prepare)(&world);
+    let skip = if after > 0 { format!("{after}*off->") } else { String::new() };
+    let ended = (story.armed)(&world).failpoints(&format!("{point}={skip}return(kill)")).run();
+    let killed = ended.signal == Some(9);
+    let expected = killed || matches!(ended.code, Some(0 | 3 | 5));
+    assert!(expected, "{}, killed at {point} (passage {}): {}", story.name, after + 1, ended.said());
+    if world.sessions().len() == 1 {
+        println!("{}: {point}", story.name);
+    }
+    judge(&world);
+    killed
+}
+
+/// An ordinary crawl meets the error once at the first, then at a later passage of each point.
+fn errors(error: &str) {
+    if !cfg!(feature = "failpoints") {
+        return skip::because("fault_points", "built without the feature `failpoints`");
+    }
+    for point in points() {
+        for after in [0, 4] {
+            println!("{error} at {point}, passage {}", after + 1);
+            let world = small_world();
+            let skip = if after > 0 { format!("{after}*off->") } else { String::new() };
+            let mut child = world.crawl().failpoints(&format!("{point}={skip}1*return({error})->off")).spawn();
+            // It may wait for space, or end with an error of its own. It may neither crash nor lose.
+            let ended = poll::until(Duration::from_secs(4), || child.has_ended().then_some(()));
+            let ended = if ended.is_some() { child.wait(child::PATIENCE) } else { child.kill() };
+            assert_ne!(ended.code, Some(70), "a panic; {}", ended.said());
+            judge(&world);
+        }
+    }
+}
+
+fn judge(world: &World) {
+    // A session that failed by its own I/O error has ended; the operator's word continues it.
+    let again = world.continuation(false).run();
+    if matches!(again.code, Some(0 | 3 | 5)) && !world.unfinished() {
+        world.check_complete(&again);
+        return;
+    }
+    let forced = world.recover().args(&["--strategy", "resume"]).run();
+    assert!(matches!(forced.code, Some(0 | 3)), "{}\nthen, forced: {}", again.said(), forced.said());
+    world.check_complete(&forced);
+}
+
+fn small_world() -> World {
+    World::new(Config { latency: Duration::from_millis(1), ..Config::plain(40) }, Fetch::Http)
+}
+
+/// Every name of the form `area.before_step` or `area.after_step` in the sources.
+fn points() -> BTreeSet<String> {
+    let name = regex::Regex::new(r#""([a-z_]+\.(?:before|after)_[a-z_]+)""#).expect("a valid pattern");
+    let mut found = BTreeSet::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("sources are readable") {
+            let path = entry.expect("directory entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ext| ext == "rs") {
+                let text = fs::read_to_string(&path).expect("sources are readable");
+                found.extend(name.captures_iter(&text).map(|found| found[1].to_owned()));
+            }
+        }
+    }
+    assert!(found.len() > 20, "the pattern no longer fits the sources: {found:?}");
+    found
+}
