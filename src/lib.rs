@@ -32,3 +32,7 @@ pub mod clock;
 pub mod exit_code;
 pub mod faults;
 pub mod telemetry;
+
+pub use daemon::library::{
+    cleanup_old_sessions, create_session_checkpoint, list_recoverable_sessions, recover_session,
+};

@@ -6,6 +6,7 @@ pub mod command;
 pub mod evidence;
 pub mod governor;
 pub mod janitor;
+pub mod library;
 pub mod mend;
 pub mod mode;
 pub mod outputs_seen;

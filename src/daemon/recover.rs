@@ -162,6 +162,8 @@ pub struct ResumeOrder {
     pub as_paused: bool,
     /// How the lifetime before ended; decides what a suspect's crash counts.
     pub crash_reason: CrashReason,
+    /// There is no store yet and nothing to build one from: make it, with the task's seeds.
+    pub fresh: bool,
     /// What was repaired.
     pub repair: Repair,
     /// What the repair came to, in words.
@@ -232,6 +234,7 @@ fn resume(
         lock,
         as_paused: planned.verdict.as_paused,
         crash_reason: planned.gathered.crash_reason,
+        fresh: planned.gathered.evidence.never_begun,
         repair: planned.verdict.repair,
         repaired,
     })

@@ -1,10 +1,12 @@
 //! What the store of a session nobody runs tells about itself.
 
-use crate::model::checkpoint::OutputFile;
+use crate::model::checkpoint::{Checkpoint, OutputFile};
 use crate::model::counters::Counters;
 use crate::model::ids::Epoch;
 use crate::model::session::SessionStatus;
+use crate::model::time::Timestamp;
 use crate::policy::recovery::StoreState;
+use crate::state::checkpoint_file;
 use crate::state::paths::SessionPaths;
 
 /// What was seen of a store.
@@ -51,4 +53,26 @@ impl StoreSeen {
 pub fn look(paths: &SessionPaths, full: bool) -> StoreSeen {
     let _ = (paths, full);
     StoreSeen::default()
+}
+
+/// Composes a checkpoint from a session's store and its last checkpoint.
+///
+/// # Errors
+/// A sentence: what cannot be read.
+pub fn compose(paths: &SessionPaths, now: Timestamp) -> Result<Checkpoint, String> {
+    let seen = look(paths, false);
+    let StoreState::Good(commit) = seen.state else { return Err(format!("the store is {}", seen.describe())) };
+    let checkpoints = checkpoint_file::read(paths);
+    let (last, _) = checkpoints.best().ok_or("there is no checkpoint to continue from")?;
+    let mut checkpoint = last.clone();
+    checkpoint.checkpoint_time = now;
+    if let Some(counters) = seen.counters {
+        let progress = &mut checkpoint.progress_snapshot;
+        progress.counters = counters;
+        progress.estimated_progress =
+            if counters.discovered == 0 { 0.0 } else { counters.ended() as f64 / counters.discovered as f64 };
+    }
+    checkpoint.recovery_metadata.commit_seq = commit;
+    checkpoint.recovery_metadata.output_files = seen.outputs;
+    Ok(checkpoint)
 }

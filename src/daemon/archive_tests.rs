@@ -1,0 +1,141 @@
+//! Export and import: a round trip, and archives made to hurt.
+
+use super::*;
+use crate::model::task::NamedAddress;
+
+const NOW: Timestamp = Timestamp::from_millis(1_763_719_200_000);
+
+fn state() -> (tempfile::TempDir, StateDir) {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = StateDir::open(&temp.path().join("state")).unwrap();
+    (temp, dir)
+}
+
+fn session(dir: &StateDir, id: &str) -> SessionPaths {
+    let paths = dir.session(&id.parse().unwrap());
+    paths.create().unwrap();
+    let mut task = task_file::sample(id);
+    task.spec.allow_private_networks = vec!["10.0.0.0/8".into()];
+    task.named_private = vec![NamedAddress { host: "intranet".into(), port: 80, addresses: vec![] }];
+    task_file::write(&paths, &task).unwrap();
+    let mut checkpoint = checkpoint_file::sample(id, 3);
+    checkpoint.progress_snapshot.status = SessionStatus::Migrated;
+    CheckpointWriter::open(&paths).write(checkpoint).unwrap();
+    fs::write(paths.store(), b"SQLite format 3\0and more").unwrap();
+    fs::write(paths.out().join("urls-00001.jsonl"), "{}\n").unwrap();
+    fs::write(paths.out().join("notes.txt"), "not ours").unwrap();
+    paths
+}
+
+#[test]
+fn a_session_moves_to_another_machine_without_its_grants() {
+    let (temp, home) = state();
+    let old = session(&home, "s1");
+    let file = temp.path().join("s1.tar.gz");
+    assert!(export(&home, old.id(), &file, false, NOW).unwrap() > 0);
+    assert_eq!(end_note::read(&old).good().unwrap().0.status, SessionStatus::Migrated);
+    assert!(matches!(export(&home, old.id(), &file, true, NOW), Err(ArchiveError::Exists(_))));
+
+    let (_temp, away) = state();
+    let imported = import(&away, &file, NOW).unwrap();
+    let new = away.session(old.id());
+    assert_eq!(task_file::read(&new).good().unwrap().0, &imported.task);
+    assert_eq!(imported.task.origin, TaskOrigin::Import);
+    assert!(imported.task.named_private.is_empty() && imported.task.spec.allow_private_networks.is_empty());
+    assert_eq!(imported.notes.len(), 1);
+    assert_eq!(fs::read(new.store()).unwrap(), fs::read(old.store()).unwrap());
+    assert_eq!(fs::read(new.out().join("urls-00001.jsonl")).unwrap(), b"{}\n");
+    assert!(!new.out().join("notes.txt").exists() && !new.ended().exists());
+    let status = checkpoint_file::read(&new).best().unwrap().0.progress_snapshot.status;
+    assert_eq!(status, SessionStatus::Active, "it has arrived");
+    assert!(matches!(import(&away, &file, NOW), Err(ArchiveError::Known(_))));
+    assert_eq!(away.list().unwrap().sessions.len(), 1);
+}
+
+#[test]
+fn a_copy_leaves_the_session_as_it_is_and_a_running_one_is_not_exported() {
+    let (temp, dir) = state();
+    let paths = session(&dir, "s1");
+    export(&dir, paths.id(), &temp.path().join("a"), true, NOW).unwrap();
+    assert_eq!(end_note::read(&paths), Reading::Missing);
+    let _lock = Lock::take(&paths.lock(), &Holder::me("run", NOW)).unwrap();
+    assert!(matches!(export(&dir, paths.id(), &temp.path().join("b"), true, NOW), Err(ArchiveError::Lock(_))));
+    let none = "none".parse().unwrap();
+    assert!(matches!(export(&dir, &none, &temp.path().join("c"), true, NOW), Err(ArchiveError::NotExportable(..))));
+}
+
+/// Writes an archive with one raw entry after a good task.
+fn hostile(temp: &Path, name: &str, kind: EntryType, link: Option<&str>, body: &[u8]) -> PathBuf {
+    let path = temp.join("hostile.tar.gz");
+    let mut builder = Builder::new(GzEncoder::new(File::create(&path).unwrap(), flate2::Compression::fast()));
+    let task = envelope::seal(&task_file::sample("s1"), &envelope::Envelope::new::<StoredTask>(1, 0)).unwrap();
+    for (name, kind, body) in [("crawld-session/task.json", EntryType::Regular, &task[..]), (name, kind, body)] {
+        let mut header = Header::new_gnu();
+        // Written raw: the library would refuse some of these names.
+        header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_entry_type(kind);
+        header.set_size(body.len() as u64);
+        header.set_mode(0o777);
+        if let Some(link) = link.filter(|_| kind != EntryType::Regular) {
+            header.set_link_name(link).unwrap();
+        }
+        header.set_cksum();
+        builder.append(&header, body).unwrap();
+    }
+    builder.into_inner().unwrap().finish().unwrap();
+    path
+}
+
+#[test]
+fn nothing_but_known_regular_files_is_unpacked() {
+    #[track_caller]
+    fn check(what: &str, name: &str, kind: EntryType, link: Option<&str>) {
+        let (temp, dir) = state();
+        let file = hostile(temp.path(), name, kind, link, b"");
+        let result = import(&dir, &file, NOW);
+        assert!(matches!(result, Err(ArchiveError::Refused { .. })), "{what}: {result:?}");
+        assert_eq!(fs::read_dir(dir.sessions()).unwrap().count(), 0, "{what}: something was left behind");
+        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 2, "{what}: something was written outside");
+    }
+    use EntryType::{Block, Directory, Fifo, Link, Regular, Symlink};
+    check("parent", "crawld-session/../x", Regular, None);
+    check("out and up", "crawld-session/out/../../x", Regular, None);
+    check("absolute", "/tmp/crawld-x", Regular, None);
+    check("no top", "frontier.db", Regular, None);
+    check("lock", "crawld-session/session.lock", Regular, None);
+    check("stranger", "crawld-session/out/evil.sh", Regular, None);
+    check("almost an output", "crawld-session/out/urls-1/../2.jsonl", Regular, None);
+    check("symbolic link", "crawld-session/frontier.db", Symlink, Some("/etc/passwd"));
+    check("hard link", "crawld-session/frontier.db", Link, Some("/etc/passwd"));
+    check("directory", "crawld-session/frontier.db", Directory, None);
+    check("fifo", "crawld-session/frontier.db", Fifo, None);
+    check("device", "crawld-session/frontier.db", Block, None);
+    check("twice", "crawld-session/task.json", Regular, None);
+    check("no database", "crawld-session/frontier.db", Regular, None);
+}
+
+#[test]
+fn damaged_and_oversized_archives_are_refused() {
+    let (temp, dir) = state();
+    session(&dir, "s1");
+    let file = temp.path().join("a.tar.gz");
+    export(&dir, &"s1".parse().unwrap(), &file, true, NOW).unwrap();
+    let whole = fs::read(&file).unwrap();
+    let (_temp, away) = state();
+    for cut in [0, 10, whole.len() / 2, whole.len() - 9] {
+        fs::write(&file, &whole[..cut]).unwrap();
+        let result = import(&away, &file, NOW);
+        assert!(matches!(result, Err(ArchiveError::Refused { .. })), "cut at {cut}: {result:?}");
+    }
+    let bomb = hostile(temp.path(), "crawld-session/checkpoint.json", EntryType::Regular, None, &vec![0; 65 << 20]);
+    assert!(matches!(import(&away, &bomb, NOW), Err(ArchiveError::Refused { .. })));
+    assert_eq!(fs::read_dir(away.sessions()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_an_interrupted_import_left_is_swept() {
+    let (_temp, dir) = state();
+    fs::create_dir_all(temporary_name(&dir.sessions()).join("out")).unwrap();
+    assert_eq!(sweep(&dir), 1);
+    assert_eq!(fs::read_dir(dir.sessions()).unwrap().count(), 0);
+}
