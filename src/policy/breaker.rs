@@ -8,19 +8,21 @@ use crate::model::outcome::FailureClass;
 use crate::model::time::Timestamp;
 use crate::policy::delay::carried_over;
 
-/// Open times by number of openings in a row, in seconds; the last one repeats.
-const LADDER: [u64; 6] = [1, 2, 4, 8, 16, 30];
+/// Open times by number of openings in a row, in seconds.
+const BACKOFF: [u64; 6] = [1, 2, 4, 8, 16, 30];
 
 /// Half the width of the jitter around an open time.
 const JITTER: f64 = 0.2;
 
 /// When a breaker opens and for how long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BreakerConfig {
     /// Failures in a row that open it; at least 1.
     pub failure_threshold: u32,
-    /// Longest open time; caps the ladder 1 2 4 8 16 30 s.
+    /// Longest open time; caps the backoff.
     pub recovery_timeout: Duration,
+    /// Open times by number of openings in a row; the last one repeats, and an empty list is `recovery_timeout`.
+    pub backoff: Vec<Duration>,
     /// How long a probe holds its permit: one that never reports (a crash) must not wedge the breaker.
     pub probe_lease: Duration,
 }
@@ -30,6 +32,7 @@ impl Default for BreakerConfig {
         BreakerConfig {
             failure_threshold: 5,
             recovery_timeout: Duration::from_secs(30),
+            backoff: BACKOFF.map(Duration::from_secs).to_vec(),
             // The longest visit by default (90 s) and its clean-up.
             probe_lease: Duration::from_secs(120),
         }
@@ -153,8 +156,8 @@ pub fn restore(config: &BreakerConfig, saved: &Breaker, saved_at: Timestamp, now
         BreakerState::Closed => (BreakerState::Closed, None),
         BreakerState::HalfOpen => (BreakerState::Open, None),
         BreakerState::Open => {
-            let longest = config.recovery_timeout.mul_f64(1.0 + JITTER);
-            (BreakerState::Open, saved.open_until.map(|until| carried_over(until, saved_at, now, longest)))
+            let until = |at| carried_over(at, saved_at, now, config.recovery_timeout);
+            (BreakerState::Open, saved.open_until.map(until))
         }
     };
     Breaker { state, open_until, failing_since, ..*saved }
@@ -177,9 +180,9 @@ pub fn worse(a: &Breaker, b: &Breaker) -> Breaker {
 }
 
 fn open_time(config: &BreakerConfig, openings: u32, random: f64) -> Duration {
-    let step = LADDER[(openings as usize).min(LADDER.len() - 1)];
+    let step = config.backoff.get(openings as usize).or(config.backoff.last()).unwrap_or(&config.recovery_timeout);
     let spread = 1.0 - JITTER + 2.0 * JITTER * random.clamp(0.0, 1.0);
-    Duration::from_millis((step as f64 * 1000.0 * spread) as u64).min(config.recovery_timeout)
+    Duration::from_millis((step.as_millis() as f64 * spread) as u64).min(config.recovery_timeout)
 }
 
 fn ms(span: Duration) -> i64 {
@@ -190,18 +193,16 @@ fn ms(span: Duration) -> i64 {
 mod tests {
     use super::*;
 
-    const CONFIG: BreakerConfig = BreakerConfig {
-        failure_threshold: 5,
-        recovery_timeout: Duration::from_secs(30),
-        probe_lease: Duration::from_secs(120),
-    };
+    fn config() -> BreakerConfig {
+        BreakerConfig::default()
+    }
 
     fn at(ms: i64) -> Timestamp {
         Timestamp::from_millis(ms)
     }
 
     fn failed(times: u32, now: Timestamp) -> Breaker {
-        (0..times).fold(Breaker::default(), |b, _| on_failure(&CONFIG, &b, now, 0.5))
+        (0..times).fold(Breaker::default(), |b, _| on_failure(&config(), &b, now, 0.5))
     }
 
     #[test]
@@ -243,7 +244,7 @@ mod tests {
         #[track_caller]
         fn check(openings: u32, random: f64, open_ms: i64) {
             let before = Breaker { state: BreakerState::HalfOpen, failures: 9, openings, ..Breaker::default() };
-            let after = on_failure(&CONFIG, &before, at(0), random);
+            let after = on_failure(&config(), &before, at(0), random);
             assert_eq!((after.state, after.openings), (BreakerState::Open, openings + 1));
             assert_eq!(after.open_until, Some(at(open_ms)), "opening {openings}, random {random}");
         }
@@ -258,18 +259,20 @@ mod tests {
         check(2, 1.0, 4800);
         check(5, 1.0, 30_000);
         check(u32::MAX - 1, 0.0, 24_000);
+        let plain = BreakerConfig { backoff: Vec::new(), ..config() };
+        assert_eq!(on_failure(&plain, &failed(4, at(0)), at(0), 0.5).open_until, Some(at(30_000)), "no backoff given");
     }
 
     #[test]
     fn a_late_failure_does_not_prolong_an_open_breaker() {
         let open = failed(5, at(0));
-        let later = on_failure(&CONFIG, &open, at(900), 0.5);
+        let later = on_failure(&config(), &open, at(900), 0.5);
         assert_eq!((later.open_until, later.openings, later.failures), (open.open_until, 1, 6));
     }
 
     #[test]
     fn a_probe_is_alone_and_its_permit_ends_by_itself() {
-        let half = on_probe(&CONFIG, &failed(5, at(0)), at(1000));
+        let half = on_probe(&config(), &failed(5, at(0)), at(1000));
         assert_eq!(half.state, BreakerState::HalfOpen);
         assert_eq!(permit(&half, at(2000)), Permit::Wait(at(121_000)));
         assert_eq!(permit(&half, at(121_000)), Permit::Probe, "the prober died");
@@ -313,7 +316,7 @@ mod tests {
                 open_until: Some(at(until)),
                 failing_since: Some(at(40_000)),
             };
-            let restored = restore(&CONFIG, &saved, at(100_000), at(now));
+            let restored = restore(&config(), &saved, at(100_000), at(now));
             assert_eq!((restored.state, permit(&restored, at(now))), expected, "{name}");
             assert_eq!(restored.failing_since, Some(at(now - 60_000)), "{name}: the outage seen so far");
             assert_eq!((restored.failures, restored.openings), (7, 3), "{name}");
@@ -323,7 +326,7 @@ mod tests {
         check("a little later", Open, 108_000, 105_000, (Open, Permit::Wait(at(108_000))));
         check("long after", Open, 108_000, 900_000, (Open, Permit::Probe));
         check("clock went back", Open, 108_000, 50_000, (Open, Permit::Wait(at(58_000))));
-        check("damaged", Open, i64::MAX, 100_000, (Open, Permit::Wait(at(136_000))));
+        check("damaged", Open, i64::MAX, 100_000, (Open, Permit::Wait(at(130_000))));
         check("half-open: probe due", HalfOpen, 200_000, 100_001, (Open, Permit::Probe));
         check("closed", Closed, 0, 100_001, (Closed, Permit::Pass));
     }

@@ -69,7 +69,7 @@ impl Strict {
 #[derive(Debug)]
 pub(super) struct Table {
     hosts: HashMap<Arc<str>, Host>,
-    config: BreakerConfig,
+    config: Arc<BreakerConfig>,
     kept: usize,
     tickets: u64,
     random: fastrand::Rng,
@@ -80,7 +80,7 @@ impl Table {
     pub(super) fn new(config: BreakerConfig, kept: usize, seed: u64) -> Self {
         Table {
             hosts: HashMap::new(),
-            config,
+            config: Arc::new(config),
             kept,
             tickets: 0,
             random: fastrand::Rng::with_seed(seed),
@@ -118,7 +118,7 @@ impl Table {
         spec: &PolitenessSpec,
         now: Timestamp,
     ) -> Result<(Arc<str>, u64), HostPermit> {
-        let (config, random) = (self.config, self.random.f64());
+        let (config, random) = (self.config.clone(), self.random.f64());
         self.tickets += 1;
         let ticket = self.tickets;
         let (key, host) = self.host(host_key, now);
@@ -139,7 +139,7 @@ impl Table {
         signal: VisitSignal,
         now: Timestamp,
     ) -> HostState {
-        let (config, random) = (self.config, self.random.f64());
+        let (config, random) = (self.config.clone(), self.random.f64());
         let (_, host) = self.host(host_key, now);
         let delays = host.strict.merge(spec, &host.state, now);
         let before = host.state;
@@ -181,7 +181,7 @@ impl Table {
     }
 
     pub(super) fn restore(&mut self, host_key: &str, saved: HostState, saved_at: Timestamp, now: Timestamp) {
-        let config = self.config;
+        let config = self.config.clone();
         let (_, host) = self.host(host_key, now);
         let known = host.state;
         let saved_breaker = breaker::restore(&config, &saved.breaker, saved_at, now);
