@@ -1,3 +1,6 @@
 //! Parses, calls, maps the result to an exit code; nothing else.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    crawld::faults::arm_from_environment();
+    crawld::cli::main().into()
+}

@@ -1,0 +1,73 @@
+//! `crawld export` and `crawld import`: a session moves to another machine.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+
+use crate::cli::context::Context;
+use crate::cli::failure::Failure;
+use crate::cli::{Outcome, hands, out};
+use crate::exit_code::ExitCode;
+use crate::model::ids::SessionId;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ExportArgs {
+    /// The session
+    session: SessionId,
+    /// The file to write (a tar archive)
+    #[arg(value_hint = ValueHint::FilePath)]
+    file: PathBuf,
+    /// Keep it usable here; otherwise it is marked as migrated
+    #[arg(long)]
+    copy: bool,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ImportArgs {
+    /// The file that `crawld export` wrote
+    #[arg(value_hint = ValueHint::FilePath)]
+    file: PathBuf,
+}
+
+pub(in crate::cli) async fn export(context: &Context, args: ExportArgs) -> Outcome {
+    let file = std::path::absolute(&args.file)?;
+    if file.exists() {
+        return Err(
+            Failure::new(ExitCode::CannotWrite, format!("`{}` exists", file.display())).hint("name another file")
+        );
+    }
+    let done = hands::with_existing(context, "export", async |hands, _| {
+        Ok(hands.export(args.session.clone(), file.clone(), args.copy).await?)
+    })
+    .await?;
+    if context.json {
+        out::json(&done)?;
+    } else if !context.quiet {
+        out::line(&format!(
+            "{}: written to {}; `crawld import FILE` continues it elsewhere",
+            done.session_id,
+            file.display()
+        ))?;
+    }
+    Ok(ExitCode::Ok)
+}
+
+pub(in crate::cli) async fn import(context: &Context, args: ImportArgs) -> Outcome {
+    let file = std::path::absolute(&args.file)?;
+    if !file.is_file() {
+        return Err(Failure::new(ExitCode::Nothing, format!("no file `{}`", file.display())));
+    }
+    let (submitted, remote) =
+        hands::with(context, "import", async |hands| Ok((hands.import(file.clone()).await?, hands.remote()))).await?;
+    if context.json {
+        out::json(&submitted)?;
+    } else if !context.quiet {
+        let next = if remote {
+            "it is continued".to_owned()
+        } else {
+            format!("`crawld recover {}` continues it", submitted.session_id)
+        };
+        out::line(&format!("{}: imported; {next}", submitted.session_id))?;
+    }
+    Ok(ExitCode::Ok)
+}

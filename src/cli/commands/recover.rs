@@ -1,0 +1,220 @@
+//! `crawld recover`: looks, decides, says why, repairs, continues.
+
+use clap::Args;
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use crate::cli::commands::crawl::with_display;
+use crate::cli::context::Context;
+use crate::cli::failure::Failure;
+use crate::cli::format::{age, count, percent};
+use crate::cli::hands::{self, Hands};
+use crate::cli::session_table::{self, CrawlEnd};
+use crate::cli::table::Table;
+use crate::cli::{Outcome, engine, out, words};
+use crate::daemon::answers::{RecoveryItem, RecoveryReport, RecoveryResult, SessionSummary};
+use crate::daemon::command::{RecoverRequest, Strategy};
+use crate::daemon::mode::RunMode;
+use crate::exit_code::ExitCode;
+use crate::model::ids::SessionId;
+use crate::model::session::{Cause, Decision};
+use crate::model::time::Timestamp;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct RecoverArgs {
+    /// These only [default: all]
+    sessions: Vec<SessionId>,
+    /// Show what would be done; change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// What to do with them; auto follows the recovery table
+    #[arg(long, default_value = "auto", value_parser = words::<Strategy>(Strategy::ALL.iter().map(|w| w.as_str())))]
+    strategy: String,
+    /// Decide and repair, but crawl nothing
+    #[arg(long)]
+    no_run: bool,
+}
+
+/// A line of `--json`: the item, and where its session stood at the end of this run.
+#[derive(Debug, Serialize)]
+struct ItemEnd<'a> {
+    #[serde(flatten)]
+    item: &'a RecoveryItem,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end: Option<CrawlEnd<'a>>,
+}
+
+pub(in crate::cli) async fn run(context: &Context, args: RecoverArgs) -> Outcome {
+    context.existing()?;
+    let strategy = Strategy::parse(&args.strategy).unwrap_or(Strategy::Auto);
+    let owner = hands::owner(context).await?;
+    if let Some(client) = owner {
+        context.say("crawld: a crawld is running here; asking it");
+        return ask(context, &Hands::Remote(client), args, strategy).await;
+    }
+    if args.dry_run {
+        let request = request(&args, strategy);
+        let report = hands::with(context, "recover", async |hands| Ok(hands.recover(request).await?)).await?;
+        return conclude(context, &report, &[]);
+    }
+    here(context, args, strategy).await
+}
+
+fn request(args: &RecoverArgs, strategy: Strategy) -> RecoverRequest {
+    RecoverRequest { sessions: args.sessions.clone(), strategy, dry_run: args.dry_run, no_run: args.no_run }
+}
+
+async fn ask(context: &Context, hands: &Hands, args: RecoverArgs, strategy: Strategy) -> Outcome {
+    let report = hands.recover(request(&args, strategy)).await?;
+    conclude(context, &report, &[])
+}
+
+/// Without an owner: be the owner, for as long as there is something to continue.
+async fn here(context: &Context, args: RecoverArgs, strategy: Strategy) -> Outcome {
+    let (started, ready) = oneshot::channel();
+    let mode = RunMode::Recover { sessions: args.sessions, strategy, no_run: args.no_run };
+    let mut report = None;
+    let run = engine::run(context.config.clone(), mode, started);
+    let end = with_display(context, run, ready, |context, started| {
+        if !context.json && !context.quiet && acted(&started.recovery) {
+            // The table first: what follows is its consequence.
+            let _ = out::line(&table(&started.recovery, context.now()));
+        }
+        report = Some(started.recovery.clone());
+    })
+    .await;
+    let report = report.unwrap_or_default();
+    if let Some(error) = end.error {
+        if context.json {
+            print_json(&report, &end.sessions)?;
+        }
+        return Err(Failure::run(end.exit, error));
+    }
+    if !acted(&report) {
+        return conclude(context, &report, &end.sessions);
+    }
+    if context.json {
+        print_json(&report, &end.sessions)?;
+    } else if !context.quiet {
+        for summary in &end.sessions {
+            out::line(&format!("\n{}", session_table::end(summary)))?;
+        }
+    }
+    Ok(end.exit)
+}
+
+/// Whether any line is about more than a session that ended long ago.
+fn acted(report: &RecoveryReport) -> bool {
+    let over = |cause: Cause| matches!(cause, Cause::AlreadyEnded | Cause::Migrated);
+    report.sessions.iter().any(|item| item.decision != Decision::Skip || !over(item.info.cause))
+}
+
+/// Prints the report and finds the exit code.
+fn conclude(context: &Context, report: &RecoveryReport, ends: &[SessionSummary]) -> Outcome {
+    if context.json {
+        print_json(report, ends)?;
+    } else if !report.sessions.is_empty() && !context.quiet {
+        out::line(&table(report, context.now()))?;
+    }
+    if !acted(report) {
+        return Err(context.nothing("nothing to recover"));
+    }
+    let failed = report.sessions.iter().any(|item| item.result == RecoveryResult::Failed);
+    let stuck = |item: &RecoveryItem| matches!(item.info.cause, Cause::NeedsOperator | Cause::FormatTooNew);
+    let moved = report.sessions.iter().any(|item| item.decision != Decision::Skip);
+    Ok(match (failed, moved) {
+        (true, _) => ExitCode::CannotWrite,
+        (false, false) if report.sessions.iter().any(stuck) => ExitCode::BadConfig,
+        _ => ExitCode::Ok,
+    })
+}
+
+fn print_json(report: &RecoveryReport, ends: &[SessionSummary]) -> Result<(), Failure> {
+    let items: Vec<ItemEnd<'_>> = report
+        .sessions
+        .iter()
+        .map(|item| {
+            let id = item.new_session_id.as_ref().unwrap_or(&item.info.session_id);
+            let end = ends.iter().find(|summary| summary.session_id == *id).map(CrawlEnd::from);
+            ItemEnd { item, end }
+        })
+        .collect();
+    out::json(&serde_json::json!({ "sessions": items }))
+}
+
+/// The table of a recovery.
+fn table(report: &RecoveryReport, now: Timestamp) -> String {
+    let mut table =
+        Table::new(&["SESSION", "TASK", "STATUS", "CRASH REASON", "AGE", "PROGRESS", "URLS LEFT", "DECISION", "CAUSE"]);
+    for item in &report.sessions {
+        let info = &item.info;
+        let cause = match &item.message {
+            Some(message) => format!("{}: {message}", info.cause),
+            None => info.cause.to_string(),
+        };
+        table.row(vec![
+            info.session_id.to_string(),
+            info.task_id.as_ref().map_or_else(|| "?".to_owned(), ToString::to_string),
+            info.status.to_string(),
+            info.crash_reason.to_string(),
+            age(info.last_heartbeat.max(info.last_checkpoint), now),
+            percent(info.estimated_progress),
+            count(info.urls_remaining),
+            decision(item),
+            cause,
+        ]);
+    }
+    table.text()
+}
+
+fn decision(item: &RecoveryItem) -> String {
+    match (item.result, &item.new_session_id) {
+        (RecoveryResult::Failed, _) => format!("{} (failed)", item.decision),
+        (_, Some(new)) => format!("{} as {new}", item.decision),
+        _ => item.decision.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::session::{CrashReason, SessionRecoveryInfo, SessionStatus};
+
+    #[test]
+    fn the_table_says_what_is_done_with_each_session_and_why() {
+        let item = |id: &str, decision, cause, message: Option<&str>| RecoveryItem {
+            info: SessionRecoveryInfo {
+                session_id: id.parse().unwrap(),
+                task_id: "docs".parse().ok(),
+                last_checkpoint: Some(Timestamp::from_millis(0)),
+                last_heartbeat: Some(Timestamp::from_millis(60_000)),
+                status: SessionStatus::Crashed,
+                recovery_possible: true,
+                estimated_progress: 0.478,
+                urls_remaining: 1234,
+                crash_reason: CrashReason::Killed,
+                recovery_strategy: decision,
+                cause,
+            },
+            decision,
+            result: RecoveryResult::Planned,
+            new_session_id: None,
+            message: message.map(str::to_owned),
+        };
+        let mut report = RecoveryReport {
+            sessions: vec![
+                item("session_1_aaaaaaaa", Decision::Resume, Cause::Crash, None),
+                item("b", Decision::Skip, Cause::CrashLoop, Some("see\u{1b}[2J log")),
+            ],
+        };
+        assert!(acted(&report));
+        insta::assert_snapshot!(table(&report, Timestamp::from_millis(120_000)), @r"
+        SESSION             TASK  STATUS   CRASH REASON  AGE      PROGRESS  URLS LEFT  DECISION  CAUSE
+        session_1_aaaaaaaa  docs  crashed  killed        1 m 0 s  47 %      1 234      resume    crash
+        b                   docs  crashed  killed        1 m 0 s  47 %      1 234      skip      crash_loop: see\u{1b}[2J log
+        ");
+        report.sessions.truncate(1);
+        report.sessions[0] = item("b", Decision::Skip, Cause::AlreadyEnded, None);
+        assert!(!acted(&report));
+    }
+}

@@ -1,0 +1,31 @@
+//! `crawld run`: the daemon.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+use tokio::sync::oneshot;
+
+use crate::cli::context::Context;
+use crate::cli::failure::Failure;
+use crate::cli::{Outcome, engine};
+use crate::daemon::mode::RunMode;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct RunArgs {
+    /// Where the task files are [default: config/tasks]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    tasks_dir: Option<PathBuf>,
+}
+
+pub(in crate::cli) async fn run(mut context: Context, args: RunArgs) -> Outcome {
+    if let Some(dir) = args.tasks_dir {
+        context.config.tasks_dir = std::path::absolute(dir)?;
+    }
+    let (started, ready) = oneshot::channel();
+    let end = engine::run(context.config, RunMode::Daemon, started).await;
+    drop(ready);
+    match end.error {
+        Some(error) => Err(Failure::run(end.exit, error)),
+        None => Ok(end.exit),
+    }
+}

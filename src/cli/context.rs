@@ -1,0 +1,91 @@
+//! What every command needs: the configuration, how to speak, where the state is.
+
+use std::io::IsTerminal;
+use std::path::Path;
+
+use crate::cli::failure::Failure;
+use crate::cli::{Global, out};
+use crate::config::{Config, Flag, Loaded, Origin, Sources, load};
+use crate::exit_code::ExitCode;
+use crate::model::time::Timestamp;
+use crate::state::paths::StateDir;
+
+/// A command's surroundings.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub config: Config,
+    pub json: bool,
+    pub quiet: bool,
+}
+
+impl Global {
+    /// The layers, with these flags on top.
+    pub(super) fn load(&self) -> Result<Loaded, crate::config::ConfigError> {
+        load(&Sources::process(self.config.clone(), self.flags()))
+    }
+
+    fn flags(&self) -> Vec<Flag> {
+        let state_dir = self.state_dir.as_ref().map(|path| path.display().to_string());
+        [
+            ("--state-dir", "state_dir", state_dir),
+            ("--log-level", "log_level", self.log_level.clone()),
+            ("--log-format", "log_format", self.log_format.clone()),
+        ]
+        .into_iter()
+        .filter_map(|(flag, key, text)| text.map(|text| Flag { flag, key, text }))
+        .collect()
+    }
+}
+
+impl Context {
+    /// Reads the configuration and starts logging.
+    pub(super) fn load(global: &Global, command: &str) -> Result<Context, Failure> {
+        let loaded = global.load()?;
+        let by_default = loaded.origins.get("log_level") == Some(&Origin::Default);
+        // A foreground command shows progress; its log is for what needs attention.
+        let level = if by_default && command != "run" { "warn" } else { &loaded.config.log_level };
+        crate::telemetry::init(level, loaded.config.log_format)
+            .map_err(|message| Failure::new(ExitCode::BadConfig, format!("log_level: {message}")))?;
+        if !global.quiet {
+            for warning in &loaded.warnings {
+                out::say(&format!("crawld: warning: {warning}"));
+            }
+        }
+        Ok(Context { config: loaded.config, json: global.json, quiet: global.quiet })
+    }
+
+    pub(super) fn state_dir(&self) -> &Path {
+        &self.config.state_dir
+    }
+
+    /// The state directory, which must be there.
+    pub(super) fn existing(&self) -> Result<StateDir, Failure> {
+        let path = self.state_dir();
+        if !path.exists() {
+            return Err(self.nothing("nothing there: no state directory yet"));
+        }
+        StateDir::existing(path).map_err(|error| Failure::new(ExitCode::CannotWrite, error.to_string()))
+    }
+
+    /// Exit 5, with the place that was looked at.
+    pub(super) fn nothing(&self, what: &str) -> Failure {
+        Failure::new(ExitCode::Nothing, format!("{what} in `{}`", self.state_dir().display()))
+            .hint("name another directory with --state-dir, or begin with `crawld crawl URL`")
+    }
+
+    /// Whether a person looks at stderr.
+    pub(super) fn terminal(&self) -> bool {
+        std::io::stderr().is_terminal()
+    }
+
+    /// Talk, unless `--quiet`.
+    pub(super) fn say(&self, text: &str) {
+        if !self.quiet {
+            out::say(text);
+        }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        crate::clock::Clock::system().now()
+    }
+}
