@@ -91,6 +91,8 @@ pub struct Snapshot {
     pub last_commit_seq: CommitSeq,
     /// Visits running now.
     pub visits_active: u32,
+    /// Smoothed duration of a visit, in milliseconds.
+    pub page_ms: f64,
     /// One URL in flight, its query redacted.
     pub current_url: Option<String>,
     /// Age of the oldest visit.

@@ -1,8 +1,20 @@
 //! One session: controller, committer, workers.
 
 pub mod committer;
+mod compose;
+mod controller;
+mod gate;
+pub mod governor;
 pub mod handle;
+mod judge;
+mod links;
+pub mod load;
 pub mod phase;
+mod pulse;
 pub mod rebuild;
+mod scribe;
+pub mod session;
 pub mod stats;
+pub mod totals;
 pub mod verify;
+mod worker;

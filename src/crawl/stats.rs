@@ -93,6 +93,11 @@ impl Stats {
         Rates { pages_per_second_1m: self.rate(60, now), pages_per_second_15m: self.rate(RATE_WINDOW_S, now) }
     }
 
+    /// URLs ended per second over the last `window`, or since the start.
+    pub fn recent_rate(&self, window: Duration, now: Timestamp) -> f64 {
+        self.rate(i64::try_from(window.as_secs()).unwrap_or(RATE_WINDOW_S), now)
+    }
+
     fn rate(&self, window_s: i64, now: Timestamp) -> f64 {
         let second = now.millis().div_euclid(1000);
         let ended: u64 = self.per_second.iter().filter(|(at, _)| second - at < window_s).map(|(_, count)| count).sum();

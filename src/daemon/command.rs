@@ -62,11 +62,13 @@ pub struct RecoverRequest {
     pub dry_run: bool,
     /// Repair but do not crawl.
     pub no_run: bool,
+    /// Continue sessions that reached a limit; the limits count anew.
+    pub extend: bool,
 }
 
 impl Default for RecoverRequest {
     fn default() -> Self {
-        RecoverRequest { sessions: Vec::new(), strategy: Strategy::Auto, dry_run: false, no_run: false }
+        RecoverRequest { sessions: Vec::new(), strategy: Strategy::Auto, dry_run: false, no_run: false, extend: false }
     }
 }
 

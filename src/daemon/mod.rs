@@ -3,13 +3,27 @@
 pub mod answers;
 pub mod archive;
 pub mod command;
+mod desk;
+mod desk_recover;
+mod desk_tasks;
 pub mod evidence;
-pub mod governor;
+mod house;
 pub mod janitor;
 pub mod library;
+mod machine;
 pub mod mend;
 pub mod mode;
 pub mod outputs_seen;
+mod pulse;
+mod records;
 pub mod recover;
 pub mod resources;
+mod sampler;
+mod serve;
+mod signals;
 pub mod store_seen;
+pub mod summary;
+mod supervisor;
+mod systemd;
+
+pub use serve::{ServeApi, run};

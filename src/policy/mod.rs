@@ -12,4 +12,5 @@ pub mod retention;
 pub mod retry;
 pub mod robots;
 pub mod scope;
+pub mod tasks;
 pub mod traps;

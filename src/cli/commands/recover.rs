@@ -61,7 +61,13 @@ pub(in crate::cli) async fn run(context: &Context, args: RecoverArgs) -> Outcome
 }
 
 fn request(args: &RecoverArgs, strategy: Strategy) -> RecoverRequest {
-    RecoverRequest { sessions: args.sessions.clone(), strategy, dry_run: args.dry_run, no_run: args.no_run }
+    RecoverRequest {
+        sessions: args.sessions.clone(),
+        strategy,
+        dry_run: args.dry_run,
+        no_run: args.no_run,
+        extend: false,
+    }
 }
 
 async fn ask(context: &Context, hands: &Hands, args: RecoverArgs, strategy: Strategy) -> Outcome {

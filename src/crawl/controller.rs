@@ -1,0 +1,594 @@
+//! One session's loop: wait for one thing, decide, act. It alone changes the session's state.
+
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+use tracing::{error, info, warn};
+
+use crate::crawl::committer::{Batch, CommitError, Committed, CommitterHandle, LeaseWish, StoreOp};
+use crate::crawl::governor::{HostGovernor, HostGrant};
+use crate::crawl::handle::{HandleEnd, Order, Ordered, Snapshot};
+use crate::crawl::judge::panicked;
+use crate::crawl::load::Load;
+use crate::crawl::phase::{Hold, Phase};
+use crate::crawl::pulse::{Pulse, Raised};
+use crate::crawl::scribe::Scribe;
+use crate::crawl::session::{META_CANCELLED, META_EXTENSION};
+use crate::crawl::stats::Stats;
+use crate::crawl::totals::{Extension, Totals};
+use crate::crawl::worker::{Done, PartialLinks, Workshop, work};
+use crate::frontier::{Frontier, HostPermit, HostQueue, Next};
+use crate::model::checkpoint::OutputFile;
+use crate::model::ids::HostNo;
+use crate::model::lease::{self, Lease, UrlKind, VisitEnd};
+use crate::model::session::StopReason;
+use crate::model::time::Timestamp;
+use crate::model::url::CanonicalUrl;
+
+/// Sitemap batches that may wait for the controller; their readers wait with them.
+const PARTIAL_QUEUE: usize = 4;
+/// Pause before a commit that found no space is tried again.
+const NO_SPACE_RETRY: Duration = Duration::from_secs(5);
+/// Waking without a reason: the proof that this loop turns, and the beat of time limits.
+const TURN: Duration = Duration::from_secs(1);
+
+type Committing = Pin<Box<dyn Future<Output = (Result<Committed, CommitError>, Waiting)> + Send>>;
+
+/// Who waits for a commit.
+#[derive(Debug, Default)]
+struct Waiting {
+    grants: Vec<(HostNo, HostGrant)>,
+    ends: u64,
+    fetched: u64,
+    partial: Vec<oneshot::Sender<()>>,
+    orders: Vec<oneshot::Sender<Result<u64, String>>>,
+}
+
+/// A visit under way.
+#[derive(Debug)]
+struct Visit {
+    lease: Lease,
+    slot: usize,
+    since: Instant,
+    abort: AbortHandle,
+}
+
+/// One session at work.
+pub struct Controller {
+    pub(super) shop: Arc<Workshop>,
+    pub(super) pulse: Pulse,
+    pub(super) outputs: Vec<OutputFile>,
+    pub(super) alerts: mpsc::Sender<Raised>,
+    turned: Box<dyn Fn(Timestamp) + Send + Sync>,
+    sitemaps_read: HashSet<String>,
+    extended: bool,
+    pub(super) committer: CommitterHandle,
+    pub(super) governor: HostGovernor,
+    pub(super) frontier: Frontier,
+    pub(super) handle: HandleEnd,
+    pub(super) load: watch::Receiver<Load>,
+    pub(super) scribe: Scribe,
+    pub(super) phase: Phase,
+    pub(super) stats: Stats,
+    pub(super) totals: Totals,
+    visits: JoinSet<Done>,
+    by_task: HashMap<Id, Visit>,
+    free_slots: Vec<usize>,
+    batch: Batch,
+    waiting: Waiting,
+    committing: Option<Committing>,
+    asked: u32,
+    uncommitted_fetches: u64,
+    due: Option<Timestamp>,
+    partial: (mpsc::Sender<PartialLinks>, mpsc::Receiver<PartialLinks>),
+    retry_commit_at: Option<Instant>,
+}
+
+/// What a controller is made of.
+pub struct Parts {
+    /// What all visits share.
+    pub shop: Arc<Workshop>,
+    /// The session's writer.
+    pub committer: CommitterHandle,
+    /// The daemon's host memory.
+    pub governor: HostGovernor,
+    /// Hosts with work, as the store knows them.
+    pub frontier: Frontier,
+    /// Orders in, snapshots out.
+    pub handle: HandleEnd,
+    /// The machine's state and this session's share of it.
+    pub load: watch::Receiver<Load>,
+    /// Writer of checkpoint and heartbeat.
+    pub scribe: Scribe,
+    /// Health, heartbeats, checkpoints.
+    pub pulse: Pulse,
+    /// Limits, earlier lifetimes, names, committed totals.
+    pub totals: Totals,
+    /// Output files at the start.
+    pub outputs: Vec<OutputFile>,
+    /// Where raised alerts go.
+    pub alerts: mpsc::Sender<Raised>,
+    /// Told whenever the loop turns.
+    pub turned: Box<dyn Fn(Timestamp) + Send + Sync>,
+    /// The operator had paused it.
+    pub paused: bool,
+    /// The operator had cancelled it.
+    pub cancelled: bool,
+    /// Limits count anew from here.
+    pub extended: bool,
+    /// Visits at once at most, ever: the slots of the in-flight note.
+    pub slots: usize,
+}
+
+impl Controller {
+    /// Puts a controller together.
+    pub fn new(parts: Parts) -> Self {
+        let now = parts.shop.clock.now();
+        let mut phase = Phase::default();
+        if parts.paused {
+            phase.hold(Hold::Operator, Some("paused by the operator".to_owned()));
+        }
+        if parts.cancelled {
+            phase.stop(StopReason::Cancelled, true);
+        }
+        Controller {
+            shop: parts.shop,
+            committer: parts.committer,
+            governor: parts.governor,
+            frontier: parts.frontier,
+            handle: parts.handle,
+            load: parts.load,
+            scribe: parts.scribe,
+            phase,
+            stats: Stats::new(now),
+            totals: parts.totals,
+            pulse: parts.pulse,
+            outputs: parts.outputs,
+            alerts: parts.alerts,
+            turned: parts.turned,
+            sitemaps_read: HashSet::new(),
+            extended: parts.extended,
+            visits: JoinSet::new(),
+            by_task: HashMap::new(),
+            free_slots: (0..parts.slots).rev().collect(),
+            batch: Batch::new(now),
+            waiting: Waiting::default(),
+            committing: None,
+            asked: 0,
+            uncommitted_fetches: 0,
+            due: None,
+            partial: mpsc::channel(PARTIAL_QUEUE),
+            retry_commit_at: None,
+        }
+    }
+
+    /// Crawls until the end, a limit, an order or an error. Every lease is given back and committed
+    /// unless the session's own files failed.
+    pub async fn run(mut self) -> (StopReason, Controller) {
+        let mut turn = interval_at(Instant::now() + TURN, TURN);
+        turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        if self.extended {
+            self.batch.ops.extend([extension(&self.totals.extension), StoreOp::paused(false)]);
+        }
+        self.beat(true);
+        self.checkpoint(None);
+        loop {
+            self.enforce_limits();
+            self.plan();
+            self.start_commit();
+            if let Some(reason) = self.over() {
+                return (reason, self);
+            }
+            let wake = self.wake_at();
+            tokio::select! {
+                (result, waiting) = settled(&mut self.committing) => self.committed(result, waiting),
+                Some(ended) = self.visits.join_next_with_id() => self.visit_ended(ended),
+                Some(partial) = self.partial.1.recv() => self.partial_links(partial),
+                Some(ordered) = self.handle.orders.recv() => self.ordered(ordered),
+                changed = self.load.changed() => if changed.is_ok() { self.loaded() },
+                _ = turn.tick() => self.turned(),
+                () = sleep_until(wake) => {}
+            }
+        }
+    }
+
+    /// Asks for as many leases as there is room, due work and permission for.
+    fn plan(&mut self) {
+        self.due = None;
+        if !self.phase.may_lease() {
+            return;
+        }
+        let now = self.shop.clock.now();
+        let share = self.load.borrow().share;
+        while self.outstanding() < share && self.totals.room(self.uncommitted_fetches, self.outstanding()) {
+            let mut taken = None;
+            let next =
+                self.frontier.next(now, &mut |host| match self.governor.take(host, &self.shop.politeness, now) {
+                    Ok(grant) => {
+                        taken = Some(grant);
+                        HostPermit::Go
+                    }
+                    Err(not_now) => not_now,
+                });
+            match next {
+                Next::Lease { host } => self.wish(host, false, taken),
+                // Alone means alone: nothing of this session may be under way, not even a commit.
+                Next::Suspect { host } if !self.idle_store() => return self.frontier.refused(host, now),
+                Next::Suspect { host } => return self.wish(host, true, taken),
+                Next::GiveUp { host } => {
+                    self.batch.ops.push(StoreOp::FailHost { host });
+                    return;
+                }
+                Next::WaitUntil(at) => {
+                    self.due = Some(at);
+                    return;
+                }
+                Next::NothingDue | Next::Drained => return,
+            }
+        }
+    }
+
+    fn wish(&mut self, host: HostNo, suspects: bool, taken: Option<HostGrant>) {
+        let Some(grant) = taken else { return self.frontier.refused(host, self.shop.clock.now()) };
+        self.batch.leases.push(LeaseWish { host, suspects, count: 1 });
+        self.waiting.grants.push((host, grant));
+        self.asked += 1;
+    }
+
+    /// Visits running and leases asked for.
+    fn outstanding(&self) -> u32 {
+        u32::try_from(self.by_task.len()).unwrap_or(u32::MAX).saturating_add(self.asked)
+    }
+
+    fn idle_store(&self) -> bool {
+        self.committing.is_none() && self.batch.is_empty()
+    }
+
+    fn start_commit(&mut self) {
+        let held_back = self.retry_commit_at.is_some_and(|at| at > Instant::now());
+        if self.committing.is_some() || self.batch.is_empty() || held_back {
+            return;
+        }
+        self.retry_commit_at = None;
+        let now = self.shop.clock.now();
+        let mut batch = std::mem::replace(&mut self.batch, Batch::new(now));
+        batch.now = now;
+        let waiting = std::mem::take(&mut self.waiting);
+        let committer = self.committer.clone();
+        self.committing = Some(Box::pin(async move { (committer.commit(batch).await, waiting) }));
+    }
+
+    fn committed(&mut self, result: Result<Committed, CommitError>, mut waiting: Waiting) {
+        self.committing = None;
+        let committed = match result {
+            Ok(committed) => committed,
+            Err(CommitError::NoSpace { batch, message }) => return self.no_space(*batch, waiting, &message),
+            Err(error) => return self.store_failed(&error, waiting),
+        };
+        let now = self.shop.clock.now();
+        self.phase.hold(Hold::Disk, None);
+        self.asked -= count(&waiting.grants);
+        self.uncommitted_fetches -= waiting.fetched;
+        self.stats.committed(waiting.ends, committed.latency, now);
+        self.totals.counters = committed.counters;
+        self.totals.seq = committed.seq;
+        if !committed.outputs.is_empty() {
+            self.outputs = committed.outputs;
+        }
+        for host in committed.unfinished {
+            self.batch.ops.push(StoreOp::FailHost { host });
+        }
+        for host in &committed.hosts {
+            self.frontier.update_host(queue(host));
+        }
+        for lease in committed.leases {
+            let grant = waiting.grants.iter().position(|(host, _)| *host == lease.host);
+            self.frontier.leased(lease.host);
+            self.dispatch(lease, grant.map(|at| waiting.grants.swap_remove(at).1));
+        }
+        // A grant whose wish found no URL is dropped: it teaches nothing.
+        for (host, grant) in waiting.grants.drain(..) {
+            drop(grant);
+            self.frontier.refused(host, now);
+        }
+        for done in waiting.partial {
+            let _ = done.send(());
+        }
+        for reply in waiting.orders {
+            let _ = reply.send(Ok(committed.touched));
+        }
+        self.publish();
+    }
+
+    fn no_space(&mut self, batch: Batch, waiting: Waiting, message: &str) {
+        if self.phase.hold(Hold::Disk, Some(message.to_owned())) {
+            warn!(session_id = %self.shop.session, error = message, "no space: paused until there is");
+            self.beat(true);
+        }
+        let newer = std::mem::replace(&mut self.batch, batch);
+        self.batch.append(newer);
+        let newer = std::mem::replace(&mut self.waiting, waiting);
+        self.waiting.merge(newer);
+        self.retry_commit_at = Some(Instant::now() + NO_SPACE_RETRY);
+    }
+
+    fn store_failed(&mut self, error: &CommitError, waiting: Waiting) {
+        error!(session_id = %self.shop.session, %error, "the session's files failed: it stops");
+        self.phase.stop(StopReason::IoError, true);
+        self.totals.broken = Some(error.to_string());
+        self.asked = self.asked.saturating_sub(count(&waiting.grants));
+        for reply in waiting.orders {
+            let _ = reply.send(Err(error.to_string()));
+        }
+        self.abandon();
+    }
+
+    fn dispatch(&mut self, lease: Lease, grant: Option<HostGrant>) {
+        let (Some(grant), Some(slot)) = (grant, self.free_slots.pop()) else {
+            error!(url = %lease.url, "lease without a grant or a slot: given back");
+            self.batch.ends.push(VisitEnd::Released { lease });
+            return;
+        };
+        let task = work(self.shop.clone(), lease.clone(), grant, slot, self.partial.0.clone());
+        let abort = self.visits.spawn(task);
+        self.by_task.insert(abort.id(), Visit { lease, slot, since: Instant::now(), abort });
+    }
+
+    fn visit_ended(&mut self, ended: Result<(Id, Done), JoinError>) {
+        let id = match &ended {
+            Ok((id, _)) => *id,
+            Err(error) => error.id(),
+        };
+        let Some(visit) = self.by_task.remove(&id) else { return };
+        self.free_slots.push(visit.slot);
+        self.frontier.released(visit.lease.host, self.shop.clock.now());
+        let end = match ended {
+            Ok((_, done)) => {
+                let fetched = fetched(&done.end);
+                self.stats.visit(fetched || !matches!(done.end, VisitEnd::Retry { .. }), done.took);
+                self.batch.hosts.push(done.host);
+                self.learn_sitemaps(visit.lease.url.host_key(), done.learned.sitemaps);
+                self.batch.robots.extend(done.learned.fresh);
+                done.end
+            }
+            Err(error) if error.is_panic() => {
+                error!(url = %visit.lease.url, "a visit panicked: its URL is a suspect");
+                panicked(visit.lease, self.shop.clock.now())
+            }
+            Err(_) => VisitEnd::Released { lease: visit.lease },
+        };
+        if matches!(end, VisitEnd::Ended { .. }) {
+            self.waiting.ends += 1;
+        }
+        if fetched(&end) {
+            self.waiting.fetched += 1;
+            self.uncommitted_fetches += 1;
+        }
+        self.batch.ends.push(end);
+    }
+
+    /// Sitemaps that the robots.txt of a seed's host names become URLs, once per lifetime; known ones stay known.
+    fn learn_sitemaps(&mut self, host_key: &str, sitemaps: Vec<String>) {
+        if sitemaps.is_empty() || !self.shop.sitemap_hosts.contains(host_key) {
+            return;
+        }
+        if self.sitemaps_read.insert(host_key.to_owned()) {
+            let urls = sitemaps.iter().filter_map(|text| CanonicalUrl::parse(text).ok());
+            self.batch.seeds.extend(urls.map(|url| self.shop.rules.named(url, UrlKind::Sitemap)));
+        }
+    }
+
+    fn partial_links(&mut self, partial: PartialLinks) {
+        self.batch.links.push((partial.lease, partial.links));
+        self.waiting.partial.push(partial.done);
+    }
+
+    fn ordered(&mut self, ordered: Ordered) {
+        let Ordered { order, reply } = ordered;
+        match order {
+            Order::Pause | Order::Resume => {
+                let why = matches!(order, Order::Pause).then(|| "paused by the operator".to_owned());
+                self.batch.ops.push(StoreOp::paused(why.is_some()));
+                self.phase.hold(Hold::Operator, why);
+                self.waiting.orders.push(reply);
+                self.beat(true);
+            }
+            Order::Checkpoint => self.checkpoint(Some(reply)),
+            Order::RetryFailed { class, quarantined } => {
+                self.batch.ops.push(StoreOp::RetryFailed { class, quarantined });
+                self.waiting.orders.push(reply);
+            }
+            Order::ReleaseParked { reason } => {
+                self.batch.ops.push(StoreOp::ReleaseParked { reason });
+                self.waiting.orders.push(reply);
+            }
+            Order::Cancel => {
+                self.batch.ops.push(set_meta(META_CANCELLED, "1".to_owned()));
+                self.waiting.orders.push(reply);
+                self.phase.stop(StopReason::Cancelled, true);
+                self.abandon();
+            }
+            Order::Drain | Order::Abandon => {
+                let abandon = matches!(order, Order::Abandon);
+                self.phase.stop(StopReason::Shutdown, abandon);
+                if abandon {
+                    self.abandon();
+                }
+                let _ = reply.send(Ok(0));
+            }
+        }
+    }
+
+    /// Aborts the visits in flight; each comes back as a released lease.
+    fn abandon(&mut self) {
+        for visit in self.by_task.values() {
+            visit.abort.abort();
+        }
+    }
+
+    fn loaded(&mut self) {
+        let load = self.load.borrow_and_update().clone();
+        let mut changed = false;
+        for (hold, why) in load.holds {
+            if hold == Hold::Disk && why.is_none() && self.retry_commit_at.is_some() {
+                continue;
+            }
+            changed |= self.phase.hold(hold, why);
+        }
+        if changed {
+            let (status, reason) = self.phase.status();
+            info!(session_id = %self.shop.session, %status, reason = reason.as_deref().unwrap_or(""), "status changed");
+            self.beat(true);
+        }
+    }
+
+    fn turned(&mut self) {
+        let now = self.shop.clock.now();
+        if !self.phase.may_lease() || (self.by_task.is_empty() && self.due.is_some()) {
+            self.stats.excuse(now);
+        }
+        self.totals.turn(now, self.phase.may_lease());
+        (self.turned)(now);
+        self.judge_health(now);
+        self.publish();
+        if self.totals.heartbeat_due(now) {
+            self.batch.ops.push(StoreOp::active_ms(millis(self.totals.active)));
+            self.beat(false);
+        }
+        if self.totals.checkpoint_due(now) {
+            self.checkpoint(None);
+        }
+    }
+
+    fn enforce_limits(&mut self) {
+        if self.phase.stopping().is_none()
+            && let Some(reason) = self.totals.limit_reached()
+        {
+            info!(session_id = %self.shop.session, %reason, "a limit is reached: finishing what is in flight");
+            self.phase.stop(reason, false);
+        }
+    }
+
+    /// The reason to end, once nothing is in flight, asked for, or uncommitted.
+    fn over(&self) -> Option<StopReason> {
+        if !self.by_task.is_empty() {
+            return None;
+        }
+        if self.totals.broken.is_some() {
+            return Some(StopReason::IoError);
+        }
+        if !self.idle_store() || self.asked > 0 {
+            return None;
+        }
+        if let Some(stopping) = self.phase.stopping() {
+            return Some(stopping.reason);
+        }
+        let nothing_left = self.totals.counters.queued == 0 && self.totals.counters.in_flight == 0;
+        (nothing_left && self.phase.may_lease()).then_some(StopReason::Finished)
+    }
+
+    fn wake_at(&self) -> Instant {
+        let far = Instant::now() + TURN;
+        let due = self.due.map(|at| Instant::now() + at.since(self.shop.clock.now()));
+        [due, self.retry_commit_at].into_iter().flatten().fold(far, Instant::min)
+    }
+}
+
+impl Controller {
+    /// Whether the operator holds it.
+    pub(super) fn paused_by_operator(&self) -> bool {
+        self.phase.held_by(Hold::Operator)
+    }
+
+    /// What broke the session's own files.
+    pub(super) fn broken(&self) -> Option<String> {
+        self.totals.broken.clone()
+    }
+
+    /// What is left to commit at the end of a lifetime.
+    pub(super) fn last_batch(&mut self) -> Batch {
+        let mut batch = std::mem::replace(&mut self.batch, Batch::new(self.shop.clock.now()));
+        batch.ops.push(StoreOp::active_ms(millis(self.totals.active)));
+        batch
+    }
+
+    /// Visits running now.
+    pub(super) fn visits_active(&self) -> u32 {
+        u32::try_from(self.by_task.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The visit that runs longest: its URL, the query redacted, and its age.
+    pub(super) fn oldest_visit(&self) -> (Option<String>, Option<Duration>) {
+        let oldest = self.by_task.values().min_by_key(|visit| visit.since);
+        (oldest.map(|visit| redacted(&visit.lease.url)), oldest.map(|visit| visit.since.elapsed()))
+    }
+
+    /// Whether something could be visited now.
+    pub(super) fn work_due(&self) -> bool {
+        self.phase.may_lease() && (!self.by_task.is_empty() || (self.due.is_none() && self.totals.counters.queued > 0))
+    }
+}
+
+/// Query strings carry tokens; who reads heartbeats need not see them.
+fn redacted(url: &CanonicalUrl) -> String {
+    match url.as_str().split_once('?') {
+        Some((before, _)) => format!("{before}?…"),
+        None => url.as_str().to_owned(),
+    }
+}
+
+fn set_meta(key: &str, value: String) -> StoreOp {
+    StoreOp::SetMeta { key: key.to_owned(), value: Some(value) }
+}
+
+fn extension(extension: &Extension) -> StoreOp {
+    set_meta(META_EXTENSION, serde_json::to_string(extension).unwrap_or_default())
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A host's numbers as the frontier takes them.
+pub(super) fn queue(host: &lease::HostQueue) -> HostQueue {
+    HostQueue {
+        no: host.no,
+        key: host.key.as_str().into(),
+        queued: host.queued,
+        suspects: host.suspects,
+        earliest_retry: host.earliest_retry,
+    }
+}
+
+/// Waits for the commit under way; for ever when there is none.
+async fn settled(committing: &mut Option<Committing>) -> (Result<Committed, CommitError>, Waiting) {
+    match committing {
+        Some(commit) => commit.await,
+        None => std::future::pending().await,
+    }
+}
+
+fn fetched(end: &VisitEnd) -> bool {
+    use crate::model::outcome::Outcome;
+    matches!(end, VisitEnd::Ended { outcome: Outcome::Fetched, .. } | VisitEnd::Ended { target: Some(_), .. })
+}
+
+impl Waiting {
+    fn merge(&mut self, newer: Waiting) {
+        self.grants.extend(newer.grants);
+        self.ends += newer.ends;
+        self.fetched += newer.fetched;
+        self.partial.extend(newer.partial);
+        self.orders.extend(newer.orders);
+    }
+}
+
+fn count(grants: &[(HostNo, HostGrant)]) -> u32 {
+    u32::try_from(grants.len()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,252 @@
+//! From what a visit brought to what the store commits: outcome, retry, links, record. Pure.
+
+use std::time::Duration;
+
+use crate::crawl::links::{LinkRules, sort_links};
+use crate::model::ids::Epoch;
+use crate::model::lease::{Lease, Links, RedirectTarget, UrlKind, VisitEnd};
+use crate::model::outcome::{FailureClass, Outcome, OutcomeKind, SkipReason};
+use crate::model::record::{PAGE_FORMAT, PageRecord};
+use crate::model::time::Timestamp;
+use crate::model::url::CanonicalUrl;
+use crate::model::visit::{PageAnswer, VisitFailure, VisitResult};
+use crate::policy::retry::{self, Retry, SuspectVerdict};
+
+/// Longest error text kept in a record, in characters.
+const ERROR_MAX: usize = 500;
+
+/// A visit as the worker hands it over.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Visited {
+    /// The lease to be given back.
+    pub lease: Lease,
+    /// How it ended.
+    pub result: VisitResult,
+    /// The renderer, the browser or the worker itself crashed with the visit in it.
+    pub crashed: bool,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// What the judgement needs besides the visit.
+#[derive(Debug, Clone, Copy)]
+pub struct Judge<'a> {
+    /// Scope and traps.
+    pub rules: &'a LinkRules,
+    /// Attempts per URL.
+    pub attempts: u32,
+    /// This lifetime.
+    pub epoch: Epoch,
+    /// The host is behind its open breaker: a failure that is the host's costs the URL no attempt.
+    pub host_down: bool,
+    /// Now.
+    pub now: Timestamp,
+    /// 0..1, for jitter.
+    pub random: f64,
+}
+
+impl Judge<'_> {
+    /// Turns a visit into its end.
+    pub fn end(&self, visited: Visited) -> VisitEnd {
+        if visited.crashed {
+            return self.crashed(visited);
+        }
+        match visited.result.clone() {
+            VisitResult::Answer(answer) => self.answered(visited, *answer),
+            VisitResult::Download(answer) => self.downloaded(&visited, *answer),
+            VisitResult::Refused { hops, reason } => {
+                let record = PageRecord {
+                    final_url: hops.last().map(|url| url.as_str().to_owned()),
+                    ..self.record(&visited, Outcome::Skipped(reason))
+                };
+                ended(visited.lease, Outcome::Skipped(reason), record, Links::default(), None)
+            }
+            VisitResult::Failed(failure) => self.failed(visited, failure),
+        }
+    }
+
+    /// A crash is never charged an attempt; alone, it counts towards poison.
+    fn crashed(&self, visited: Visited) -> VisitEnd {
+        let lease = visited.lease.clone();
+        let alone = lease.suspect;
+        let explained = lease.crashes.0 + u32::from(alone);
+        if retry::suspect_verdict(explained, lease.crashes.1) == SuspectVerdict::Poison {
+            let mut record = self.record(&visited, Outcome::Skipped(SkipReason::Poison));
+            record.error = Some(format!("crashed its browser {explained} times while alone in it"));
+            return ended(lease, Outcome::Skipped(SkipReason::Poison), record, Links::default(), None);
+        }
+        VisitEnd::Retry {
+            lease,
+            not_before: self.now,
+            charged: false,
+            suspect: true,
+            crash_alone: alone.then_some(true),
+        }
+    }
+
+    fn answered(&self, visited: Visited, answer: PageAnswer) -> VisitEnd {
+        let has_retry_after = answer.retry_after.is_some();
+        if let Some(class) = retry::classify_status(answer.http_status, has_retry_after) {
+            let failure = VisitFailure {
+                class,
+                message: format!("the server answered {}", answer.http_status),
+                http_status: Some(answer.http_status),
+                retry_after: answer.retry_after,
+                ttfb: answer.ttfb,
+                hops: answer.hops,
+            };
+            return self.failed(visited, failure);
+        }
+        let landed = answer.hops.last().filter(|url| **url != visited.lease.url).cloned();
+        let Some(target) = landed else {
+            let links = self.links(&visited.lease, visited.lease.hops, &answer);
+            let record = fill(self.record(&visited, Outcome::Fetched), answer, &links);
+            return ended(visited.lease, Outcome::Fetched, record, links, None);
+        };
+        self.redirected(visited, target, answer)
+    }
+
+    /// The source ends as skipped(redirect); a target inside the scope ends as fetched beside it.
+    fn redirected(&self, visited: Visited, target: CanonicalUrl, answer: PageAnswer) -> VisitEnd {
+        let reason = Outcome::Skipped(SkipReason::Redirect);
+        let mut source = self.record(&visited, reason);
+        source.final_url = Some(target.as_str().to_owned());
+        let accepted = self.rules.accept(&target, visited.lease.depth, visited.lease.hops, visited.lease.kind);
+        let target = accepted.map(|url| {
+            let links = self.links(&visited.lease, url.hops, &answer);
+            let mut record = self.record(&visited, Outcome::Fetched);
+            record.url = target.as_str().to_owned();
+            record.via = Some(visited.lease.no);
+            let record = fill(record, answer, &links);
+            Box::new(RedirectTarget { url, record, links })
+        });
+        ended(visited.lease, reason, source, Links::default(), target)
+    }
+
+    fn downloaded(&self, visited: &Visited, answer: PageAnswer) -> VisitEnd {
+        let outcome = Outcome::Skipped(SkipReason::Download);
+        let final_url = answer.hops.last().map(|url| url.as_str().to_owned());
+        let record = PageRecord { final_url, ..fill(self.record(visited, outcome), answer, &Links::default()) };
+        ended(visited.lease.clone(), outcome, record, Links::default(), None)
+    }
+
+    fn failed(&self, visited: Visited, failure: VisitFailure) -> VisitEnd {
+        let attempt = visited.lease.attempt;
+        let charged = retry::charges_attempt(failure.class, self.host_down);
+        let allowed = if charged { self.attempts } else { u32::MAX };
+        let verdict = retry::decide(failure.class, attempt, allowed, self.now, failure.retry_after, self.random);
+        if let Retry::At(not_before) = verdict {
+            let lease = visited.lease;
+            return VisitEnd::Retry { lease, not_before, charged, suspect: false, crash_alone: None };
+        }
+        let outcome = Outcome::Failed(failure.class);
+        let record = PageRecord {
+            http_status: failure.http_status,
+            ttfb_ms: failure.ttfb.map(millis),
+            final_url: failure.hops.last().map(|url| url.as_str().to_owned()),
+            error: Some(failure.message.escape_debug().to_string().chars().take(ERROR_MAX).collect()),
+            ..self.record(&visited, outcome)
+        };
+        ended(visited.lease, outcome, record, Links::default(), None)
+    }
+
+    fn links(&self, lease: &Lease, hops: u32, answer: &PageAnswer) -> Links {
+        if answer.nofollow {
+            return Links { seen: answer.links.len() as u64, ..Links::default() };
+        }
+        sort_links(self.rules, answer.links.iter().map(|link| link.href.as_str()), UrlKind::Page, lease.depth + 1, hops)
+    }
+
+    /// The record's frame; what an answer knows is filled in by [`fill`].
+    fn record(&self, visited: &Visited, outcome: Outcome) -> PageRecord {
+        let lease = &visited.lease;
+        PageRecord {
+            format: PAGE_FORMAT,
+            n: lease.no,
+            url: lease.url.as_str().to_owned(),
+            final_url: None,
+            outcome: outcome.kind(),
+            failure_class: failure_class(outcome),
+            skip_reason: skip_reason(outcome),
+            kind: lease.kind,
+            http_status: None,
+            content_type: None,
+            title: None,
+            text: None,
+            depth: lease.depth,
+            via: lease.via,
+            attempt: lease.attempt,
+            epoch: self.epoch,
+            fetched_at: visited.started_at,
+            duration_ms: millis(visited.took),
+            ttfb_ms: None,
+            bytes: None,
+            links_found: 0,
+            links_added: 0,
+            digest: None,
+            fields: Default::default(),
+            error: None,
+            truncated: false,
+            supersedes: lease.supersedes,
+            commit_seq: 0,
+        }
+    }
+}
+
+/// Completes a record with what the answer holds.
+fn fill(record: PageRecord, answer: PageAnswer, links: &Links) -> PageRecord {
+    let final_url = match record.outcome {
+        OutcomeKind::Fetched => Some(record.url.clone()),
+        OutcomeKind::Failed | OutcomeKind::Skipped => record.final_url.clone(),
+    };
+    PageRecord {
+        final_url,
+        http_status: (answer.http_status != 0).then_some(answer.http_status),
+        content_type: answer.content_type,
+        title: answer.title,
+        text: answer.text,
+        ttfb_ms: answer.ttfb.map(millis),
+        bytes: Some(answer.bytes),
+        links_found: links.seen,
+        digest: answer.digest,
+        fields: answer.fields,
+        truncated: answer.truncated,
+        ..record
+    }
+}
+
+fn ended(
+    lease: Lease,
+    outcome: Outcome,
+    record: PageRecord,
+    links: Links,
+    target: Option<Box<RedirectTarget>>,
+) -> VisitEnd {
+    VisitEnd::Ended { lease, outcome, record: Box::new(record), links, target }
+}
+
+fn failure_class(outcome: Outcome) -> Option<FailureClass> {
+    match outcome {
+        Outcome::Failed(class) => Some(class),
+        _ => None,
+    }
+}
+
+fn skip_reason(outcome: Outcome) -> Option<SkipReason> {
+    match outcome {
+        Outcome::Skipped(reason) => Some(reason),
+        _ => None,
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The end of a visit whose own task panicked: a crash that points at its URL.
+pub fn panicked(lease: Lease, now: Timestamp) -> VisitEnd {
+    let alone = lease.suspect;
+    VisitEnd::Retry { lease, not_before: now, charged: false, suspect: true, crash_alone: alone.then_some(true) }
+}

@@ -1,0 +1,71 @@
+//! From the links of a page to URLs for the store: canonical, inside the scope, shaped for budgets.
+
+use std::collections::HashSet;
+
+use crate::model::lease::{Links, NewUrl, UrlKind};
+use crate::model::url::CanonicalUrl;
+use crate::policy::scope::{Scope, Verdict};
+use crate::policy::traps::{TrapConfig, shape};
+
+/// What decides about a link.
+#[derive(Debug)]
+pub struct LinkRules {
+    /// In or out.
+    pub scope: Scope,
+    /// Length, repetition, templates.
+    pub traps: TrapConfig,
+}
+
+impl LinkRules {
+    /// A URL that the operator or a robots.txt named: inside whatever the scope says.
+    pub fn named(&self, url: CanonicalUrl, kind: UrlKind) -> NewUrl {
+        let shape = shape(&url, &self.traps);
+        NewUrl { url, kind, depth: 0, hops: 0, park: None, template: shape.template, query: shape.query }
+    }
+
+    /// The URL as the store wants it, or `None` outside the scope.
+    ///
+    /// `depth` is the URL's own; `via_hops` is how far beyond the scope's edge the page lies on
+    /// which it was found.
+    pub fn accept(&self, url: &CanonicalUrl, depth: u32, via_hops: u32, kind: UrlKind) -> Option<NewUrl> {
+        let hops = match self.scope.judge(url, depth, via_hops) {
+            Verdict::In { hops } => hops,
+            Verdict::Out(_) => return None,
+        };
+        let shape = shape(url, &self.traps);
+        Some(NewUrl {
+            url: url.clone(),
+            kind,
+            depth,
+            hops,
+            park: shape.park,
+            template: shape.template,
+            query: shape.query,
+        })
+    }
+}
+
+/// Sorts a page's links: inside (without repetition, in page order), outside, not crawlable at all.
+pub fn sort_links<'a>(
+    rules: &LinkRules,
+    hrefs: impl Iterator<Item = &'a str>,
+    kind: UrlKind,
+    depth: u32,
+    via_hops: u32,
+) -> Links {
+    let mut links = Links::default();
+    let mut met = HashSet::new();
+    for href in hrefs {
+        links.seen += 1;
+        let Ok(url) = CanonicalUrl::parse(href) else { continue };
+        if met.contains(&url) {
+            continue;
+        }
+        match rules.accept(&url, depth, via_hops, kind) {
+            Some(new) => links.accepted.push(new),
+            None => links.out_of_scope += 1,
+        }
+        met.insert(url);
+    }
+    links
+}

@@ -1,0 +1,253 @@
+//! What a session says of itself: snapshots, heartbeats with health, checkpoints, alerts.
+
+use std::time::Duration;
+
+use tracing::{error, info, warn};
+
+use crate::crawl::compose::{Facts, compose};
+use crate::crawl::controller::Controller;
+use crate::crawl::handle::Snapshot;
+use crate::crawl::scribe::{CheckpointReply, Compose, Scribble};
+use crate::crawl::session::{SessionEnd, Settings};
+use crate::model::heartbeat::{HealthFactor, Heartbeat, Rates};
+use crate::model::ids::SessionId;
+use crate::model::session::{SessionStatus, StopReason};
+use crate::model::time::Timestamp;
+use crate::policy::alerts::{Alert, AlertInputs, Alerts};
+use crate::policy::health::{self, HealthInputs, HealthLevel};
+use crate::state::paths::SessionPaths;
+use crate::state::{Durability, process};
+
+/// A heartbeat is stale after three intervals: two lost ones are not a death.
+const STALE_INTERVALS: u32 = 3;
+
+/// An alert of a session, or of the whole process.
+pub type Raised = (Option<SessionId>, Alert);
+
+/// The memory behind heartbeats and checkpoints.
+#[derive(Debug)]
+pub struct Pulse {
+    paths: SessionPaths,
+    inline_urls: usize,
+    health_every: Duration,
+    judged_at: Option<Timestamp>,
+    score: f64,
+    factors: Vec<HealthFactor>,
+    level: HealthLevel,
+    alerts: Alerts,
+    checkpoint: (u64, Option<Timestamp>),
+    start_ticks: u64,
+}
+
+impl Pulse {
+    /// Nothing judged yet.
+    pub fn new(paths: &SessionPaths, settings: &Settings) -> Self {
+        Pulse {
+            paths: paths.clone(),
+            inline_urls: settings.inline_urls,
+            health_every: settings.health_every,
+            judged_at: None,
+            score: 1.0,
+            factors: Vec::new(),
+            level: HealthLevel::Healthy,
+            alerts: Alerts::default(),
+            checkpoint: (0, None),
+            start_ticks: process::own_start_ticks(),
+        }
+    }
+}
+
+impl Controller {
+    /// Publishes the state as of the last commit. Cheap: called after each.
+    pub(super) fn publish(&mut self) {
+        let (status, reason) = self.phase.status();
+        self.publish_as(status, reason, None);
+    }
+
+    fn publish_as(&mut self, status: SessionStatus, reason: Option<String>, stop_reason: Option<StopReason>) {
+        let now = self.shop.clock.now();
+        if let Some(generation) = self.scribe.written() {
+            self.pulse.checkpoint = (generation, Some(now));
+        }
+        let rates = self.stats.rates(now);
+        let (current_url, oldest) = self.oldest_visit();
+        let snapshot = Snapshot {
+            session_id: self.shop.session.clone(),
+            task_id: self.totals.task.clone(),
+            status,
+            status_reason: reason,
+            stop_reason,
+            epoch: self.shop.epoch,
+            session_start: self.totals.session_start,
+            started_at: self.totals.started_at,
+            active_seconds: self.totals.active.as_secs_f64(),
+            counters: self.totals.counters,
+            rates,
+            eta_seconds: self.totals.eta_seconds(rates.pages_per_second_1m),
+            health_score: self.pulse.score,
+            health_factors: self.pulse.factors.clone(),
+            last_commit_seq: self.totals.seq,
+            visits_active: self.visits_active(),
+            page_ms: self.stats.page_ms(),
+            current_url,
+            oldest_visit_seconds: oldest.map_or(0.0, |age| age.as_secs_f64()),
+            breakers_open: u32::try_from(self.governor.counts().1).unwrap_or(u32::MAX),
+            checkpoint: self.pulse.checkpoint,
+            outputs: self.outputs.clone(),
+        };
+        self.handle.snapshot.send_replace(std::sync::Arc::new(snapshot));
+    }
+
+    /// Judges health when it is due.
+    pub(super) fn judge_health(&mut self, now: Timestamp) {
+        let due = self.pulse.judged_at.is_none_or(|at| now < at || now.since(at) >= self.pulse.health_every);
+        if !due {
+            return;
+        }
+        self.pulse.judged_at = Some(now);
+        let inputs = self.health_inputs(now);
+        let judged = health::judge(&inputs, self.pulse.level);
+        if judged.level != self.pulse.level {
+            let worst = judged.factors.iter().min_by(|a, b| a.value.total_cmp(&b.value));
+            let reason = worst.map_or("", |factor| factor.reason.as_str());
+            info!(session_id = %self.shop.session, level = %judged.level, score = judged.score, reason, "health changed");
+        }
+        (self.pulse.score, self.pulse.factors, self.pulse.level) = (judged.score, judged.factors, judged.level);
+        let (open, all) = self.governor.counts();
+        let (fetched, failed) = self.stats.success();
+        let alerts = AlertInputs {
+            health: Some((self.pulse.score, self.pulse.level)),
+            failures: Some((failed, fetched + failed)),
+            breakers: Some((open as u64, all as u64)),
+            ..AlertInputs::default()
+        };
+        let (standing, raised) = self.pulse.alerts.evaluate(&alerts, now);
+        self.pulse.alerts = standing;
+        for alert in raised {
+            warn!(session_id = %self.shop.session, alert = %alert.kind, value = alert.value, threshold = alert.threshold, "alert");
+            // A full queue means that the webhook does not keep up; the log has it.
+            let _ = self.alerts.try_send((Some(self.shop.session.clone()), alert));
+        }
+    }
+
+    fn health_inputs(&self, now: Timestamp) -> HealthInputs {
+        let load = self.load.borrow();
+        let (fetched, failed) = self.stats.success();
+        let rates = self.stats.rates(now);
+        let open = |host: &str| {
+            self.governor.snapshot(host).is_some_and(|h| h.breaker.state != crate::model::host::BreakerState::Closed)
+        };
+        let p99 = self.stats.commit_p99_ms();
+        HealthInputs {
+            fetched,
+            failed,
+            work_due: self.work_due(),
+            recent_rate: self.stats.recent_rate(health::STALL, now),
+            mean_rate: rates.pages_per_second_15m,
+            idle: now.since(self.stats.last_progress()),
+            oldest_visit: self.oldest_visit().1,
+            visit_deadline: self.shop.fetch.page_timeout.0,
+            browser_restarts: load.browser_restarts_last_hour,
+            breakers_share: self.frontier.queued_share(open),
+            memory_headroom: load.memory_headroom,
+            disk_free: load.disk_free,
+            disk_reserve: load.disk_reserve,
+            commit_p99: (p99 > 0.0).then(|| Duration::from_secs_f64(p99 / 1000.0)),
+        }
+    }
+
+    /// Writes a heartbeat; durably at a change of status.
+    pub(super) fn beat(&mut self, durable: bool) {
+        let now = self.shop.clock.now();
+        self.totals.last_heartbeat = now;
+        self.publish();
+        let snapshot = self.handle.snapshot.borrow().clone();
+        let heartbeat = Box::new(self.heartbeat(&snapshot, now));
+        let durability = if durable { Durability::Full } else { Durability::Atomic };
+        self.scribe.ask(Scribble::Heartbeat(heartbeat, durability));
+    }
+
+    fn heartbeat(&self, snapshot: &Snapshot, now: Timestamp) -> Heartbeat {
+        let load = self.load.borrow();
+        let rates: Rates = snapshot.rates;
+        Heartbeat {
+            session_id: snapshot.session_id.clone(),
+            timestamp: now,
+            status: snapshot.status,
+            status_reason: snapshot.status_reason.clone(),
+            urls_processed: snapshot.counters.ended(),
+            urls_remaining: snapshot.counters.remaining(),
+            urls_parked: snapshot.counters.parked,
+            current_url: snapshot.current_url.clone(),
+            memory_usage_mb: (load.memory_bytes as f64 / f64::from(1 << 20) * 10.0).round() / 10.0,
+            browser_pages_active: snapshot.visits_active,
+            health_score: snapshot.health_score,
+            health_factors: snapshot.health_factors.clone(),
+            stale_after: now + self.totals.heartbeat_every * STALE_INTERVALS,
+            epoch: snapshot.epoch,
+            pid: std::process::id(),
+            pid_start_ticks: self.pulse.start_ticks,
+            started_at: snapshot.started_at,
+            rates,
+            eta_seconds: snapshot.eta_seconds,
+            oldest_visit_seconds: snapshot.oldest_visit_seconds,
+            last_commit_seq: snapshot.last_commit_seq,
+            browser_restarts: load.browser_restarts,
+            breakers_open: snapshot.breakers_open,
+            checkpoint_generation: snapshot.checkpoint.0,
+            checkpoint_age_seconds: snapshot.checkpoint.1.map_or(0, |at| now.since(at).as_secs()),
+        }
+    }
+
+    /// Asks for a checkpoint.
+    pub(super) fn checkpoint(&mut self, reply: Option<CheckpointReply>) {
+        self.totals.last_checkpoint = self.shop.clock.now();
+        let (status, _) = self.phase.status();
+        let compose = self.compose(status, None);
+        self.scribe.ask(Scribble::Checkpoint(compose, reply));
+    }
+
+    fn compose(&self, status: SessionStatus, stop_reason: Option<StopReason>) -> Compose {
+        let now = self.shop.clock.now();
+        let facts = Facts {
+            session: self.shop.session.clone(),
+            task: self.totals.task.clone(),
+            now,
+            status,
+            stop_reason,
+            pages_per_second: self.stats.rates(now).pages_per_second_1m,
+            active: self.totals.active,
+            session_start: self.totals.session_start,
+            epoch: self.shop.epoch,
+            fetch_mode: self.shop.mode,
+            limits_used: self.totals.limits_used(),
+            inline_urls: self.pulse.inline_urls,
+            browser: self.load.borrow().browser.clone(),
+        };
+        let paths = self.pulse.paths.clone();
+        Box::new(move || compose(&paths, facts))
+    }
+
+    /// The end, committed into the store's own memory before the store closes.
+    pub(super) async fn record_end(&mut self, end: &SessionEnd) {
+        let batch = self.last_batch();
+        if end.reason == StopReason::IoError || batch.is_empty() {
+            return;
+        }
+        if let Err(problem) = self.committer.commit(batch).await {
+            error!(session_id = %self.shop.session, error = %problem, "the last commit failed; what came before is safe");
+        }
+    }
+
+    /// The last snapshot, checkpoint and heartbeat.
+    pub(super) async fn say_goodbye(mut self, end: &SessionEnd) {
+        self.publish_as(end.status, end.message.clone(), Some(end.reason));
+        let compose = self.compose(end.status, Some(end.reason));
+        self.scribe.insist(Scribble::Checkpoint(compose, None)).await;
+        let now = self.shop.clock.now();
+        let snapshot = self.handle.snapshot.borrow().clone();
+        let heartbeat = Box::new(self.heartbeat(&snapshot, now));
+        self.scribe.insist(Scribble::Heartbeat(heartbeat, Durability::Full)).await;
+        self.scribe.close().await;
+    }
+}

@@ -1,0 +1,104 @@
+//! The one writer of a session's checkpoint and heartbeat; never in the way of its commits.
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tracing::warn;
+
+use crate::model::checkpoint::Checkpoint;
+use crate::model::heartbeat::Heartbeat;
+use crate::state::Durability;
+use crate::state::checkpoint_file::CheckpointWriter;
+use crate::state::heartbeat_file;
+use crate::state::paths::SessionPaths;
+
+/// Writings that may wait. A heartbeat that finds the queue full is dropped: a newer one follows.
+const QUEUE: usize = 8;
+
+/// Where the answer to a checkpoint goes: its generation, or what went wrong.
+pub type CheckpointReply = oneshot::Sender<Result<u64, String>>;
+
+/// Composes a checkpoint when it is its turn: reads a snapshot of the store.
+pub type Compose = Box<dyn FnOnce() -> Result<Checkpoint, String> + Send>;
+
+/// Something to write.
+pub enum Scribble {
+    /// A heartbeat; durable at changes of status.
+    Heartbeat(Box<Heartbeat>, Durability),
+    /// A checkpoint.
+    Checkpoint(Compose, Option<CheckpointReply>),
+}
+
+/// The controller's end.
+#[derive(Debug)]
+pub struct Scribe {
+    queue: mpsc::Sender<Scribble>,
+    done: mpsc::Receiver<u64>,
+    task: JoinHandle<()>,
+}
+
+impl Scribe {
+    /// Starts the writer of one session.
+    pub fn start(paths: SessionPaths) -> Self {
+        let (queue, inbox) = mpsc::channel(QUEUE);
+        let (written, done) = mpsc::channel(QUEUE);
+        let task = tokio::task::spawn_blocking(move || write_all(&paths, inbox, &written));
+        Scribe { queue, done, task }
+    }
+
+    /// Asks for a writing. A full queue drops it and answers a waiting caller.
+    pub fn ask(&self, scribble: Scribble) {
+        if let Err(refused) = self.queue.try_send(scribble)
+            && let Scribble::Checkpoint(_, Some(reply)) = refused.into_inner()
+        {
+            let _ = reply.send(Err("the disk does not keep up with checkpoints and heartbeats".to_owned()));
+        }
+    }
+
+    /// Asks for a writing and waits until there is room for it.
+    pub async fn insist(&self, scribble: Scribble) {
+        // An error means that the writer panicked; `close` says so.
+        let _ = self.queue.send(scribble).await;
+    }
+
+    /// Generations of checkpoints written since the last call.
+    pub fn written(&mut self) -> Option<u64> {
+        let mut newest = None;
+        while let Ok(generation) = self.done.try_recv() {
+            newest = Some(generation);
+        }
+        newest
+    }
+
+    /// Waits until everything asked for is written.
+    pub async fn close(self) {
+        drop(self.queue);
+        if let Err(error) = self.task.await {
+            warn!(%error, "the writer of checkpoints ended badly");
+        }
+    }
+}
+
+fn write_all(paths: &SessionPaths, mut inbox: mpsc::Receiver<Scribble>, written: &mpsc::Sender<u64>) {
+    let mut checkpoints = CheckpointWriter::open(paths);
+    let mut beats = 0;
+    while let Some(scribble) = inbox.blocking_recv() {
+        match scribble {
+            Scribble::Heartbeat(heartbeat, durability) => {
+                beats += 1;
+                if let Err(error) = heartbeat_file::write(paths, &heartbeat, beats, durability) {
+                    warn!(session_id = %paths.id(), %error, "heartbeat not written");
+                }
+            }
+            Scribble::Checkpoint(compose, reply) => {
+                let result = compose().and_then(|c| checkpoints.write(c).map_err(|error| error.to_string()));
+                match &result {
+                    Ok(generation) => drop(written.try_send(*generation)),
+                    Err(error) => warn!(session_id = %paths.id(), %error, "checkpoint not written"),
+                }
+                if let Some(reply) = reply {
+                    let _ = reply.send(result);
+                }
+            }
+        }
+    }
+}

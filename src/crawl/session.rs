@@ -1,0 +1,459 @@
+//! One session in this process: opened, run, closed.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc, watch};
+use tracing::{info, warn};
+
+use crate::browser::Browsers;
+use crate::clock::Clock;
+use crate::crawl::committer::{
+    Committer, META_ACTIVE_MS, META_PAUSED, OpenError, OpenSession, Opened, StorePaths, create_session, open_session,
+};
+use crate::crawl::controller::{Controller, Parts, queue};
+use crate::crawl::gate::RobotsDesk;
+use crate::crawl::governor::HostGovernor;
+use crate::crawl::handle::{self, SessionHandle, Snapshot};
+use crate::crawl::links::LinkRules;
+use crate::crawl::load::Load;
+use crate::crawl::phase::final_status;
+use crate::crawl::pulse::Pulse;
+pub use crate::crawl::pulse::Raised;
+use crate::crawl::scribe::Scribe;
+use crate::crawl::totals::{Extension, Totals};
+use crate::crawl::worker::Workshop;
+use crate::exit_code::ExitCode;
+use crate::fetch::{Fetchers, HttpClient, HttpFetcher, RobotsCache, default_user_agent};
+use crate::frontier::Frontier;
+use crate::model::ids::{CommitSeq, Epoch};
+use crate::model::lease::{NewUrl, UrlKind};
+use crate::model::session::{CrashReason, SessionStatus, StopReason};
+use crate::model::task::{StoredTask, TaskSpec};
+use crate::model::time::Timestamp;
+use crate::model::url::CanonicalUrl;
+use crate::policy::address::AddressPolicy;
+use crate::policy::scope::Scope;
+use crate::policy::traps::TrapConfig;
+use crate::state::inflight::InflightNote;
+use crate::state::lock::{Holder, Lock};
+use crate::state::paths::SessionPaths;
+use crate::state::{checkpoint_file, last_words, task_file};
+
+/// Meta key: what was used when the operator last extended the session, as JSON.
+pub const META_EXTENSION: &str = "extension";
+/// Meta key: the operator cancelled the session (`1`).
+pub const META_CANCELLED: &str = "cancelled";
+
+/// A finished segment of an output is about this large.
+const SEGMENT_BYTES: u64 = 256 << 20;
+
+/// What a session borrows from the process.
+pub struct Env {
+    /// The wall clock.
+    pub clock: Clock,
+    /// Where its files are.
+    pub paths: SessionPaths,
+    /// Politeness of all sessions.
+    pub governor: HostGovernor,
+    /// robots.txt of all sessions.
+    pub robots: Arc<RobotsCache>,
+    /// Chromium, for a task that needs it.
+    pub browsers: Option<Arc<Browsers>>,
+    /// Visits at once over all sessions of the same mode.
+    pub slots: Arc<Semaphore>,
+    /// The machine, and this session's share.
+    pub load: watch::Receiver<Load>,
+    /// Intervals and limits.
+    pub settings: Settings,
+    /// Where raised alerts go, besides the log.
+    pub alerts: mpsc::Sender<Raised>,
+    /// Told whenever the session's loop turns.
+    pub turned: Box<dyn Fn(Timestamp) + Send + Sync>,
+}
+
+/// The daemon's settings, as far as a session needs them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Between checkpoints.
+    pub checkpoint_every: Duration,
+    /// Between heartbeats.
+    pub heartbeat_every: Duration,
+    /// Between judgements of health.
+    pub health_every: Duration,
+    /// Limit on active time where the task has none.
+    pub max_duration: Duration,
+    /// Items in each of a checkpoint's lists at most.
+    pub inline_urls: usize,
+    /// Visits at once at most, ever.
+    pub max_visits: u32,
+    /// Page cache of the store, in bytes.
+    pub cache_bytes: u64,
+    /// Command word of the process, for the lock.
+    pub command: String,
+}
+
+/// How a session is opened.
+#[derive(Debug)]
+pub enum Opening {
+    /// New: nothing is on disk.
+    Create,
+    /// New in the place of another: directory and task are there.
+    Restart {
+        /// Not crawled until the operator says so.
+        as_paused: bool,
+    },
+    /// Continued after recovery has looked at it.
+    Resume {
+        /// Its lock, held since before the first repair.
+        lock: Lock,
+        /// Not crawled until the operator says so.
+        as_paused: bool,
+        /// How the lifetime before ended.
+        crash_reason: CrashReason,
+        /// The operator lets it go on past its limits.
+        extend: bool,
+    },
+}
+
+/// A session that is ready to run.
+pub struct OpenedSession {
+    /// Orders and snapshots.
+    pub handle: SessionHandle,
+    /// The session itself: to be spawned.
+    pub run: Pin<Box<dyn Future<Output = SessionEnd> + Send>>,
+    /// Which lifetime begins.
+    pub epoch: Epoch,
+    /// The last commit.
+    pub seq: CommitSeq,
+}
+
+/// How a lifetime ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionEnd {
+    /// Why.
+    pub reason: StopReason,
+    /// The session's status from now on.
+    pub status: SessionStatus,
+    /// In words, where there is more to say.
+    pub message: Option<String>,
+}
+
+/// Why a session cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// Its directory or one of its files cannot be written.
+    #[error("cannot prepare session {session}: {why}")]
+    Prepare {
+        /// Which.
+        session: String,
+        /// What the system said.
+        why: String,
+    },
+    /// Its store.
+    #[error("cannot open session {session}: {source}")]
+    Store {
+        /// Which.
+        session: String,
+        /// What is wrong with it.
+        source: OpenError,
+    },
+    /// Its task.
+    #[error("the task of session {session} is not usable: {why}")]
+    Task {
+        /// Which.
+        session: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl SessionError {
+    /// For the shell.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            SessionError::Prepare { .. } => ExitCode::CannotWrite,
+            SessionError::Store { source: OpenError::TooNew { .. } | OpenError::Damaged(_), .. } => ExitCode::BadConfig,
+            SessionError::Store { source: OpenError::Bug(_), .. } => ExitCode::Bug,
+            SessionError::Store { .. } => ExitCode::CannotWrite,
+            SessionError::Task { .. } => ExitCode::BadConfig,
+        }
+    }
+}
+
+/// Makes the session's directory and writes its task: the first durable trace of it.
+///
+/// # Errors
+/// What the system said.
+pub fn prepare(paths: &SessionPaths, task: &StoredTask) -> Result<(), SessionError> {
+    let failed = |why: String| SessionError::Prepare { session: paths.id().to_string(), why };
+    paths.create().map_err(|error| failed(format!("`{}`: {error}", paths.dir().display())))?;
+    task_file::write(paths, task).map_err(|error| failed(error.to_string()))
+}
+
+/// Opens a session. The future in the result does the crawling.
+///
+/// # Errors
+/// See [`SessionError`]; nothing runs then, and everything committed is as it was.
+pub async fn open(env: Env, task: StoredTask, opening: Opening) -> Result<OpenedSession, SessionError> {
+    let id = task.session_id.to_string();
+    let bad_task = |why: String| SessionError::Task { session: id.clone(), why };
+    let rules = Arc::new(link_rules(&task.spec).map_err(bad_task)?);
+    let client = Arc::new(http_client(&task, &env.clock).map_err(bad_task)?);
+    let seeds = seeds(&task.spec, &rules).map_err(bad_task)?;
+
+    let paths = env.paths.clone();
+    let (clock, settings, spec, stored) = (env.clock.clone(), env.settings.clone(), task.spec.clone(), task.clone());
+    let on_disk =
+        tokio::task::spawn_blocking(move || open_files(&paths, &stored, &spec, seeds, opening, &clock, &settings));
+    let files = on_disk.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+    Ok(furnish(env, task, rules, client, files))
+}
+
+/// What opening the session's files brought.
+struct Files {
+    opened: Opened,
+    lock: Lock,
+    note: InflightNote,
+    as_paused: bool,
+    extend: bool,
+}
+
+fn open_files(
+    paths: &SessionPaths,
+    task: &StoredTask,
+    spec: &TaskSpec,
+    seeds: Vec<NewUrl>,
+    opening: Opening,
+    clock: &Clock,
+    settings: &Settings,
+) -> Result<Files, SessionError> {
+    let session = || paths.id().to_string();
+    let prepare_failed = |why: String| SessionError::Prepare { session: session(), why };
+    let now = clock.now();
+    let me = Holder::me(&settings.command, now);
+    let take = || Lock::take(&paths.lock(), &me).map_err(|error| prepare_failed(error.to_string()));
+    let (lock, as_paused, extend, crash) = match opening {
+        Opening::Create => {
+            // A session that waited for its place has been prepared already.
+            if task_file::read(paths).good().is_none() {
+                prepare(paths, task)?;
+            }
+            (take()?, false, false, None)
+        }
+        Opening::Restart { as_paused } => (take()?, as_paused, false, None),
+        Opening::Resume { lock, as_paused, crash_reason, extend } => (lock, as_paused, extend, Some(crash_reason)),
+    };
+    let fresh = crash.is_none();
+    let open = OpenSession {
+        paths: StorePaths { db: paths.store(), out: paths.out(), quarantine: paths.damaged() },
+        scope: spec.scope.clone(),
+        seeds,
+        started: if fresh { Some(Vec::new()) } else { crate::state::inflight::read(&paths.in_flight()) },
+        blame: crash.and_then(blame),
+        epoch_known: checkpoint_file::read(paths).best().map_or(0, |(checkpoint, _)| checkpoint.crawler_state.epoch),
+        cache_bytes: settings.cache_bytes,
+        segment_bytes: SEGMENT_BYTES,
+        now,
+    };
+    let opened = if fresh { create_session(open) } else { open_session(open) };
+    let opened = opened.map_err(|source| SessionError::Store { session: session(), source })?;
+    let note = InflightNote::open(&paths.in_flight(), settings.max_visits as usize)
+        .map_err(|error| prepare_failed(error.to_string()))?;
+    last_words::clear(paths);
+    Ok(Files { opened, lock, note, as_paused, extend })
+}
+
+/// Whether the way a lifetime ended points at the visits it had: `Some(true)` it does and is explained,
+/// `Some(false)` it may, `None` it does not.
+fn blame(reason: CrashReason) -> Option<bool> {
+    match reason {
+        CrashReason::Clean => None,
+        CrashReason::Panic | CrashReason::Oom | CrashReason::BrowserLoss => Some(true),
+        CrashReason::Reboot | CrashReason::Killed | CrashReason::Watchdog | CrashReason::Unknown => Some(false),
+    }
+}
+
+fn link_rules(spec: &TaskSpec) -> Result<LinkRules, String> {
+    let seeds: Vec<CanonicalUrl> =
+        spec.seeds.iter().map(|seed| CanonicalUrl::parse(seed)).collect::<Result<_, _>>().map_err(|e| e.to_string())?;
+    let scope = Scope::new(&spec.scope, &seeds).map_err(|error| error.to_string())?;
+    Ok(LinkRules { scope, traps: TrapConfig::default() })
+}
+
+fn http_client(task: &StoredTask, clock: &Clock) -> Result<HttpClient, String> {
+    let addresses = AddressPolicy::new(&task.spec.allow_private_networks, &task.named_private);
+    let addresses = addresses.map_err(|error| error.to_string())?;
+    HttpClient::new(Arc::new(addresses), &task.spec.fetch, clock.clone()).map_err(|error| error.to_string())
+}
+
+/// Seeds are in the crawl whatever the scope says of them: the operator named them.
+fn seeds(spec: &TaskSpec, rules: &LinkRules) -> Result<Vec<NewUrl>, String> {
+    let pages = spec.seeds.iter().map(|seed| (seed, UrlKind::Page));
+    let sitemaps = spec.sitemaps.iter().map(|sitemap| (sitemap, UrlKind::Sitemap));
+    let mut met = HashSet::new();
+    let mut urls = Vec::new();
+    for (text, kind) in pages.chain(sitemaps) {
+        let url = CanonicalUrl::parse(text).map_err(|error| error.to_string())?;
+        if met.insert(url.clone()) {
+            urls.push(rules.named(url, kind));
+        }
+    }
+    Ok(urls)
+}
+
+fn furnish(env: Env, task: StoredTask, rules: Arc<LinkRules>, client: Arc<HttpClient>, files: Files) -> OpenedSession {
+    let Files { opened, lock, note, as_paused, extend } = files;
+    let now = env.clock.now();
+    let (epoch, seq) = (opened.epoch, opened.seq);
+    report(&task, &opened);
+    for (host, state) in &opened.host_states {
+        env.governor.restore(host, *state, now, now);
+    }
+    for (host, stored) in &opened.robots {
+        env.robots.restore(host, stored.clone());
+    }
+    let mut frontier = Frontier::new();
+    for host in &opened.hosts {
+        frontier.update_host(queue(host));
+    }
+    let totals = totals(&task, &opened, &env.settings, extend, now);
+    let cancelled = opened.meta.contains_key(META_CANCELLED);
+    let paused = !extend && (as_paused || opened.meta.contains_key(META_PAUSED));
+    let user_agent: Arc<str> = task.spec.fetch.user_agent.clone().unwrap_or_else(default_user_agent).into();
+    let shop = Arc::new(Workshop {
+        session: task.session_id.clone(),
+        epoch,
+        mode: task.spec.fetch.mode,
+        fetch: Arc::new(task.spec.fetch.clone()),
+        extract: Arc::new(task.spec.extract.clone()),
+        politeness: Arc::new(task.spec.politeness.clone()),
+        sitemap_hosts: sitemap_hosts(&task.spec),
+        robots: RobotsDesk { policy: task.spec.politeness.robots, cache: env.robots.clone(), user_agent },
+        fetchers: Arc::new(Fetchers { http: HttpFetcher::new(client.clone()), browser: env.browsers.clone() }),
+        governor: env.governor.clone(),
+        client,
+        rules,
+        slots: env.slots.clone(),
+        note: Arc::new(note),
+        clock: env.clock.clone(),
+    });
+    let first = first_snapshot(&task, &totals, epoch, seq);
+    let (handle, handle_end) = handle::channel(first);
+    let pulse = Pulse::new(&env.paths, &env.settings);
+    let controller = Controller::new(Parts {
+        shop,
+        committer: opened.handle.clone(),
+        governor: env.governor,
+        frontier,
+        handle: handle_end,
+        load: env.load,
+        scribe: Scribe::start(env.paths.clone()),
+        pulse,
+        totals,
+        outputs: Vec::new(),
+        paused,
+        cancelled,
+        extended: extend,
+        slots: env.settings.max_visits as usize,
+        turned: env.turned,
+        alerts: env.alerts,
+    });
+    let run = Box::pin(live(controller, opened.committer, lock));
+    OpenedSession { handle, run, epoch, seq }
+}
+
+fn report(task: &StoredTask, opened: &Opened) {
+    let found = &opened.report;
+    info!(
+        session_id = %task.session_id, epoch = opened.epoch, seq = opened.seq, created = found.created,
+        requeued = found.requeued, suspects = found.suspects.len(), cut_bytes = found.cut_bytes,
+        queued = opened.counters.queued, "session opened"
+    );
+    if found.lost_records > 0 || !found.damaged_files.is_empty() {
+        warn!(
+            session_id = %task.session_id, lost_records = found.lost_records, files = ?found.damaged_files,
+            "outputs were damaged: what is missing is fetched again"
+        );
+    }
+}
+
+fn totals(task: &StoredTask, opened: &Opened, settings: &Settings, extend: bool, now: Timestamp) -> Totals {
+    let active_ms: u64 = opened.meta.get(META_ACTIVE_MS).and_then(|text| text.parse().ok()).unwrap_or(0);
+    let extension = opened.meta.get(META_EXTENSION).and_then(|text| serde_json::from_str::<Extension>(text).ok());
+    let mut totals = Totals {
+        task: task.task_id.clone(),
+        session_start: task.created_at,
+        started_at: now,
+        counters: opened.counters,
+        seq: opened.seq,
+        broken: None,
+        limits: task.spec.limits.clone(),
+        max_duration: settings.max_duration,
+        extension: extension.unwrap_or_default(),
+        active: Duration::from_millis(active_ms),
+        heartbeat_every: settings.heartbeat_every,
+        checkpoint_every: settings.checkpoint_every,
+        last_heartbeat: now,
+        last_checkpoint: now,
+        counted_to: now,
+    };
+    if extend && totals.limit_reached().is_some() {
+        totals.extension = totals.extend_here();
+    }
+    totals
+}
+
+/// Hosts whose robots.txt is read for sitemaps: those of the seeds.
+fn sitemap_hosts(spec: &TaskSpec) -> HashSet<String> {
+    let seeds = spec.seeds.iter().filter(|_| spec.scope.use_sitemaps);
+    seeds.filter_map(|seed| CanonicalUrl::parse(seed).ok()).map(|url| url.host_key().to_owned()).collect()
+}
+
+fn first_snapshot(task: &StoredTask, totals: &Totals, epoch: Epoch, seq: CommitSeq) -> Snapshot {
+    Snapshot {
+        session_id: task.session_id.clone(),
+        task_id: task.task_id.clone(),
+        status: SessionStatus::Active,
+        status_reason: None,
+        stop_reason: None,
+        epoch,
+        session_start: totals.session_start,
+        started_at: totals.started_at,
+        active_seconds: totals.active.as_secs_f64(),
+        counters: totals.counters,
+        rates: Default::default(),
+        eta_seconds: None,
+        health_score: 1.0,
+        health_factors: Vec::new(),
+        last_commit_seq: seq,
+        visits_active: 0,
+        page_ms: 0.0,
+        current_url: None,
+        oldest_visit_seconds: 0.0,
+        breakers_open: 0,
+        checkpoint: (0, None),
+        outputs: Vec::new(),
+    }
+}
+
+/// Crawls, then closes: last commit, store, checkpoint, heartbeat, lock, in this order.
+async fn live(controller: Controller, committer: Committer, lock: Lock) -> SessionEnd {
+    let (reason, mut controller) = controller.run().await;
+    let paused = controller.paused_by_operator();
+    let mut end = SessionEnd { reason, status: final_status(reason, paused), message: controller.broken() };
+    controller.record_end(&end).await;
+    // Closed before the checkpoint is composed: it then describes the store as it stays.
+    if let Err(error) = committer.close().await
+        && end.message.is_none()
+    {
+        warn!(%error, "the store did not close cleanly; nothing committed is lost");
+        end.message = Some(error.to_string());
+    }
+    controller.say_goodbye(&end).await;
+    drop(lock);
+    end
+}

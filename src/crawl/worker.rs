@@ -1,0 +1,252 @@
+//! One visit, start to end: a straight async function with a deadline on every step.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tracing::warn;
+
+use crate::clock::Clock;
+use crate::crawl::gate::{Gate, Learned, RobotsDesk};
+use crate::crawl::governor::{HostGovernor, HostGrant, VisitSignal};
+use crate::crawl::judge::{Judge, Visited};
+use crate::crawl::links::{LinkRules, sort_links};
+use crate::fetch::sitemap::SitemapEntry;
+use crate::fetch::{Fetchers, HttpClient};
+use crate::model::host::BreakerState;
+use crate::model::ids::{Epoch, SessionId};
+use crate::model::lease::{HostUpdate, Lease, Links, UrlKind, VisitEnd};
+use crate::model::outcome::FailureClass;
+use crate::model::task::{ExtractSpec, FetchMode, FetchSpec, PolitenessSpec};
+use crate::model::visit::{Refusal, VisitFailure, VisitRequest, VisitResult};
+use crate::policy::retry;
+use crate::state::inflight::InflightNote;
+
+/// Added to the page deadline for the steps around it: robots.txt, names, the wait for a tab to close.
+const AROUND_PAGE: Duration = Duration::from_secs(60);
+
+/// What all visits of a session share.
+pub struct Workshop {
+    /// The session.
+    pub session: SessionId,
+    /// This lifetime.
+    pub epoch: Epoch,
+    /// How pages are fetched.
+    pub mode: FetchMode,
+    /// The task's fetch settings.
+    pub fetch: Arc<FetchSpec>,
+    /// The task's extraction.
+    pub extract: Arc<ExtractSpec>,
+    /// Scope and traps.
+    pub rules: Arc<LinkRules>,
+    /// Plain HTTP; knows which addresses may be reached.
+    pub client: Arc<HttpClient>,
+    /// How gently hosts are treated.
+    pub politeness: Arc<PolitenessSpec>,
+    /// Host keys whose robots.txt is read for sitemaps.
+    pub sitemap_hosts: HashSet<String>,
+    /// robots.txt.
+    pub robots: RobotsDesk,
+    /// The daemon's host memory.
+    pub governor: HostGovernor,
+    /// Both ways to fetch.
+    pub fetchers: Arc<Fetchers>,
+    /// Visits at once over all sessions; fair.
+    pub slots: Arc<Semaphore>,
+    /// Which visits have started, for the next lifetime to know.
+    pub note: Arc<InflightNote>,
+    /// The wall clock.
+    pub clock: Clock,
+}
+
+/// Links that a sitemap's visit found so far, committed while its lease is held.
+#[derive(Debug)]
+pub struct PartialLinks {
+    /// The sitemap.
+    pub lease: Lease,
+    /// At most 1,000.
+    pub links: Links,
+    /// Told after the commit.
+    pub done: oneshot::Sender<()>,
+}
+
+/// What a finished visit hands to the controller.
+#[derive(Debug)]
+pub struct Done {
+    /// The visit's end.
+    pub end: VisitEnd,
+    /// The host's memory after it.
+    pub host: HostUpdate,
+    /// What robots.txt said besides.
+    pub learned: Learned,
+    /// How long the visit took.
+    pub took: Duration,
+}
+
+/// Visits one leased URL. Never longer than the page deadline and a minute.
+///
+/// `slot` is the visit's place in the in-flight note. The grant is given back with what the visit
+/// taught about the host; dropped on the way (the task was aborted), it teaches nothing.
+pub async fn work(
+    shop: Arc<Workshop>,
+    lease: Lease,
+    grant: HostGrant,
+    slot: usize,
+    partial: mpsc::Sender<PartialLinks>,
+) -> Done {
+    let gate = Arc::new(Gate::new(&shop, lease.clone()));
+    // The wait for a slot belongs to no deadline: other sessions' visits, each with its own, fill it.
+    let permit = shop.slots.acquire().await;
+    let started_at = shop.clock.now();
+    let clock = Instant::now();
+    let mark = Mark::set(&shop.note, slot, &lease);
+    let deadline = shop.fetch.page_timeout.0 + AROUND_PAGE;
+    let visit = tokio::time::timeout(deadline, fetch(&shop, &lease, &gate, &partial));
+    let Fetched { result, crashed } = visit.await.unwrap_or_else(|_| {
+        Fetched::failed(VisitFailure {
+            class: FailureClass::Timeout,
+            message: format!("the visit took longer than {} s", deadline.as_secs()),
+            ..failure_frame()
+        })
+    });
+    drop(mark);
+    drop(permit);
+    let took = clock.elapsed();
+    let now = shop.clock.now();
+    let learned = gate.learned();
+    if learned.asked {
+        let asked = learned.crawl_delay.map(Duration::from_secs_f64);
+        shop.governor.set_crawl_delay(lease.url.host_key(), &shop.politeness, asked, now);
+    }
+    let host = grant.finish(&shop.politeness, signal(&result, crashed), now);
+    let host_down = host.breaker.state != BreakerState::Closed;
+    let host = HostUpdate { host_key: lease.url.host_key().to_owned(), state: host };
+    let judge = Judge {
+        rules: &shop.rules,
+        attempts: shop.fetch.attempts,
+        epoch: shop.epoch,
+        now,
+        host_down,
+        random: fastrand::f64(),
+    };
+    let end = judge.end(Visited { lease, result, crashed, started_at, took });
+    Done { end, host, learned, took }
+}
+
+/// A visit's entry in the in-flight note, for as long as the visit lasts.
+struct Mark<'a> {
+    note: &'a InflightNote,
+    slot: usize,
+}
+
+impl<'a> Mark<'a> {
+    /// A note that cannot be written makes every leased URL a suspect after a crash: safe, so go on.
+    fn set(note: &'a InflightNote, slot: usize, lease: &Lease) -> Self {
+        if let Err(error) = note.start(slot, lease.no, lease.attempt, lease.suspect) {
+            warn!(%error, url = %lease.url, "visit not noted");
+        }
+        Mark { note, slot }
+    }
+}
+
+impl Drop for Mark<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.note.end(self.slot) {
+            warn!(%error, "end of a visit not noted");
+        }
+    }
+}
+
+struct Fetched {
+    result: VisitResult,
+    crashed: bool,
+}
+
+impl Fetched {
+    fn failed(failure: VisitFailure) -> Self {
+        Fetched { result: VisitResult::Failed(failure), crashed: false }
+    }
+}
+
+async fn fetch(shop: &Workshop, lease: &Lease, gate: &Arc<Gate>, partial: &mpsc::Sender<PartialLinks>) -> Fetched {
+    match gate.check_first().await {
+        Ok(()) => {}
+        Err(Refusal::Skip(reason)) => {
+            return Fetched { result: VisitResult::Refused { hops: Vec::new(), reason }, crashed: false };
+        }
+        Err(Refusal::Fail(class, message)) => {
+            return Fetched::failed(VisitFailure { class, message, ..failure_frame() });
+        }
+    }
+    let request = VisitRequest {
+        session: shop.session.clone(),
+        url: lease.url.clone(),
+        solo: lease.suspect,
+        fetch: shop.fetch.clone(),
+        extract: shop.extract.clone(),
+        gate: gate.clone(),
+    };
+    if lease.kind == UrlKind::Sitemap {
+        let result = shop.fetchers.sitemap(request, |entries| announce(shop, lease, entries, partial)).await;
+        return Fetched { result, crashed: false };
+    }
+    let visit = shop.fetchers.visit(shop.mode, request).await;
+    Fetched { result: visit.result, crashed: visit.crash.is_some() }
+}
+
+/// Has a sitemap's entries committed before the next are read. The deadline is the visit's.
+async fn announce(shop: &Workshop, lease: &Lease, entries: Vec<SitemapEntry>, partial: &mpsc::Sender<PartialLinks>) {
+    let mut links = Links::default();
+    for (kind, urls) in by_kind(&entries) {
+        let sorted = sort_links(&shop.rules, urls.into_iter(), kind, lease.depth + 1, lease.hops);
+        links.accepted.extend(sorted.accepted);
+        links.out_of_scope += sorted.out_of_scope;
+        links.seen += sorted.seen;
+    }
+    let (done, committed) = oneshot::channel();
+    if partial.send(PartialLinks { lease: lease.clone(), links, done }).await.is_ok() {
+        // An error means that the controller is gone: then this task is about to be aborted.
+        let _ = committed.await;
+    }
+}
+
+/// A failure before anything was received.
+fn failure_frame() -> VisitFailure {
+    VisitFailure {
+        class: FailureClass::Timeout,
+        message: String::new(),
+        http_status: None,
+        retry_after: None,
+        ttfb: None,
+        hops: Vec::new(),
+    }
+}
+
+fn by_kind(entries: &[SitemapEntry]) -> [(UrlKind, Vec<&str>); 2] {
+    let of = |wanted: UrlKind| -> Vec<&str> {
+        entries.iter().filter(|entry| entry.kind == wanted).map(|entry| entry.url.as_str()).collect()
+    };
+    [(UrlKind::Page, of(UrlKind::Page)), (UrlKind::Sitemap, of(UrlKind::Sitemap))]
+}
+
+/// What a visit teaches about its host. A crash and a refusal of ours say nothing about it.
+fn signal(result: &VisitResult, crashed: bool) -> VisitSignal {
+    if crashed {
+        return VisitSignal::Neutral;
+    }
+    match result {
+        VisitResult::Answer(answer) | VisitResult::Download(answer) => {
+            match retry::classify_status(answer.http_status, answer.retry_after.is_some()) {
+                None => VisitSignal::Ok { ttfb: answer.ttfb },
+                Some(FailureClass::Throttled) => VisitSignal::Throttled { retry_after: answer.retry_after },
+                Some(class) => VisitSignal::Failed(class),
+            }
+        }
+        VisitResult::Refused { .. } => VisitSignal::Neutral,
+        VisitResult::Failed(failure) if failure.class == FailureClass::Throttled => {
+            VisitSignal::Throttled { retry_after: failure.retry_after }
+        }
+        VisitResult::Failed(failure) => VisitSignal::Failed(failure.class),
+    }
+}

@@ -1,0 +1,295 @@
+//! What is done about commands, recovery, task files and old sessions.
+
+use std::sync::Arc;
+
+use tokio::task::{Id, JoinError};
+use tracing::{info, warn};
+
+use crate::crawl::handle::Order;
+use crate::crawl::session::{Opening, SessionEnd};
+use crate::daemon::answers::{
+    CleanupReport, Done, OwnerHealth, RecoveryReport, SessionDetail, SessionSummary, Submitted,
+};
+use crate::daemon::command::{CleanupRequest, Command, OperatorError, RecoverRequest, SessionOrder};
+use crate::daemon::house::House;
+use crate::daemon::mode::{RunEnd, RunMode};
+use crate::daemon::summary;
+use crate::daemon::supervisor::{Supervisor, Wanted};
+use crate::daemon::systemd::Systemd;
+use crate::exit_code::ExitCode;
+use crate::model::ids::SessionId;
+use crate::model::session::SessionStatus;
+use crate::model::task::{PreparedTask, StoredTask, TASK_FORMAT, TaskOrigin};
+use crate::policy::tasks::{self, TaskAction, TaskSession};
+use crate::state::task_file;
+
+/// The desk at which orders are taken.
+pub struct Desk {
+    /// The sessions.
+    pub supervisor: Supervisor,
+    pub(super) house: Arc<House>,
+    pub(super) mode: RunMode,
+}
+
+/// What came of the start.
+#[derive(Debug, Default)]
+pub struct Begun {
+    /// The sessions that run because of it.
+    pub sessions: Vec<SessionId>,
+    /// A submitted task joined a session that was there.
+    pub joined: bool,
+    /// What recovery did.
+    pub recovery: RecoveryReport,
+}
+
+impl Desk {
+    /// An empty desk.
+    pub fn new(house: Arc<House>, supervisor: Supervisor, mode: RunMode) -> Self {
+        Desk { supervisor, house, mode }
+    }
+
+    /// Does what the mode asks for at the start.
+    pub async fn begin(&mut self, systemd: &Systemd) -> Result<Begun, Box<RunEnd>> {
+        match self.mode.clone() {
+            RunMode::Once { .. } => {
+                self.supervisor.rest();
+                Ok(Begun::default())
+            }
+            RunMode::Daemon => {
+                let request =
+                    RecoverRequest { no_run: !self.house.config.session_recovery_enabled, ..RecoverRequest::default() };
+                let (recovery, sessions) = self.recover(request, false, systemd).await;
+                self.reload_tasks().await;
+                Ok(Begun { sessions, joined: false, recovery })
+            }
+            RunMode::Recover { sessions, strategy, no_run } => {
+                let request = RecoverRequest { sessions, strategy, no_run, ..RecoverRequest::default() };
+                let (recovery, sessions) = self.recover(request, true, systemd).await;
+                Ok(Begun { sessions, joined: false, recovery })
+            }
+            RunMode::Crawl { task, new } => {
+                let submitted = self
+                    .submit(*task, new, true)
+                    .await
+                    .map_err(|(code, error)| Box::new(RunEnd::failed(code, error, "")))?;
+                Ok(Begun {
+                    sessions: vec![submitted.session_id],
+                    joined: submitted.joined,
+                    recovery: RecoveryReport::default(),
+                })
+            }
+        }
+    }
+
+    /// Carries out a command, `Shutdown` excepted, and answers it.
+    pub async fn execute(&mut self, command: Command, stopping: bool) {
+        // A listener that has gone is no error: the command was carried out all the same.
+        match command {
+            Command::Submit { task, new, reply } => {
+                let answer = match stopping {
+                    true => Err(OperatorError::NotNow("crawld is stopping".to_owned())),
+                    false => self.submit(*task, new, true).await.map_err(|(code, error)| operator_error(code, error)),
+                };
+                let _ = reply.send(answer);
+            }
+            Command::Sessions { reply } => drop(reply.send(Ok(self.sessions().await))),
+            Command::Status { session, reply } => drop(reply.send(self.status(session).await.map(Box::new))),
+            Command::Order { session, order, reply } => drop(reply.send(self.order(session, order).await)),
+            Command::Recover { request, reply } => {
+                let (report, _) = self.recover(request, true, &Systemd::default()).await;
+                let _ = reply.send(Ok(report));
+            }
+            Command::Cleanup { request, reply } => drop(reply.send(self.cleanup(request).await)),
+            Command::Export { session, file, copy, reply } => drop(reply.send(self.export(session, file, copy).await)),
+            Command::Import { file, reply } => drop(reply.send(self.import(file).await)),
+            Command::Stats { reply } => drop(reply.send(Ok(self.supervisor.records().stats()))),
+            Command::Health { reply } => drop(reply.send(Ok(self.health(stopping)))),
+            Command::Shutdown { reply, .. } => drop(reply.send(Ok(()))),
+        }
+    }
+
+    /// Starts a task's session, or joins the unfinished one of the same content.
+    pub(super) async fn submit(
+        &mut self,
+        task: PreparedTask,
+        new: bool,
+        repeat: bool,
+    ) -> Result<Submitted, (ExitCode, String)> {
+        let known = self.known_tasks().await;
+        let action = if new { TaskAction::Start } else { tasks::plan(&task.task_id, &task.task_hash, repeat, &known) };
+        let task_id = task.task_id.clone();
+        let joined = |session_id| Submitted { session_id, task_id: task_id.clone(), joined: true };
+        match action {
+            TaskAction::Start => {
+                let stored = self.store_task(task);
+                let session_id = stored.session_id.clone();
+                self.supervisor.want(Wanted { task: stored, opening: Opening::Create }).await?;
+                Ok(Submitted { session_id, task_id, joined: false })
+            }
+            TaskAction::Join(id) => {
+                self.continue_session(&id).await?;
+                Ok(joined(id))
+            }
+            TaskAction::AlreadyRan(id) => Ok(joined(id)),
+            TaskAction::Changed(id) => Err((
+                ExitCode::InUse,
+                format!(
+                    "session {id} of this task is unfinished and was started with other settings: cancel it, or use --new"
+                ),
+            )),
+        }
+    }
+
+    fn store_task(&self, task: PreparedTask) -> StoredTask {
+        let now = self.house.clock.now();
+        StoredTask {
+            format: TASK_FORMAT,
+            session_id: SessionId::new(now.millis(), fastrand::u64(..)),
+            task_id: task.task_id,
+            task_hash: task.task_hash,
+            origin: task.origin,
+            file: task.file,
+            created_at: now,
+            named_private: task.named_private,
+            spec: task.spec,
+        }
+    }
+
+    /// Runs a session again that is not running, by way of recovery, so that whatever happened to it is seen to.
+    async fn continue_session(&mut self, id: &SessionId) -> Result<(), (ExitCode, String)> {
+        if self.supervisor.handle(id).is_some() || self.supervisor.is_waiting(id) {
+            return Ok(());
+        }
+        let request = RecoverRequest {
+            sessions: vec![id.clone()],
+            strategy: crate::model::session::Strategy::Resume,
+            ..RecoverRequest::default()
+        };
+        let (report, started) = self.recover(request, true, &Systemd::default()).await;
+        if started.contains(id) {
+            return Ok(());
+        }
+        let why = report.sessions.iter().find_map(|item| item.message.clone());
+        Err((ExitCode::BadConfig, why.unwrap_or_else(|| format!("session {id} cannot be continued"))))
+    }
+
+    async fn sessions(&self) -> Vec<SessionSummary> {
+        let mut all = self.supervisor.snapshots();
+        let running: Vec<SessionId> = all.iter().map(|summary| summary.session_id.clone()).collect();
+        let (dir, now) = (self.house.dir.clone(), self.house.clock.now());
+        let others = blocking(move || {
+            let listing = dir.list().map(|listing| listing.sessions).unwrap_or_default();
+            let others = listing.into_iter().filter(|on_disk| !running.contains(&on_disk.id));
+            others.map(|on_disk| summary::offline(&dir.session(&on_disk.id), now).summary).collect::<Vec<_>>()
+        });
+        all.extend(others.await);
+        for summary in all.iter_mut().filter(|summary| self.supervisor.is_waiting(&summary.session_id)) {
+            summary.status = SessionStatus::Queued;
+        }
+        all.sort_by(|a, b| b.session_start.cmp(&a.session_start).then_with(|| b.session_id.cmp(&a.session_id)));
+        all
+    }
+
+    async fn status(&self, id: SessionId) -> Result<SessionDetail, OperatorError> {
+        let paths = self.house.dir.session(&id);
+        let now = self.house.clock.now();
+        if !paths.dir().exists() && !paths.checkpoint().exists() {
+            return Err(OperatorError::UnknownSession(id.to_string()));
+        }
+        let online = self.supervisor.handle(&id).map(|handle| summary::online(&handle.snapshot(), &paths, now));
+        let mut detail = blocking(move || summary::offline(&paths, now)).await;
+        if let Some(online) = online {
+            detail.summary = online;
+        } else if self.supervisor.is_waiting(&id) {
+            detail.summary.status = SessionStatus::Queued;
+        }
+        Ok(detail)
+    }
+
+    async fn order(&mut self, id: SessionId, order: SessionOrder) -> Result<Done, OperatorError> {
+        let paths = self.house.dir.session(&id);
+        if !paths.dir().exists() {
+            return Err(OperatorError::UnknownSession(id.to_string()));
+        }
+        if self.supervisor.handle(&id).is_none() {
+            return self.order_at_rest(id, order).await;
+        }
+        let handle = self.supervisor.handle(&id).cloned();
+        let Some(handle) = handle else { return Err(OperatorError::Ended(id.to_string())) };
+        let given = match order {
+            SessionOrder::Checkpoint => Order::Checkpoint,
+            SessionOrder::Pause => Order::Pause,
+            SessionOrder::Resume { .. } => Order::Resume,
+            SessionOrder::Cancel => Order::Cancel,
+            SessionOrder::RetryFailed { quarantined } => Order::RetryFailed { class: None, quarantined },
+            SessionOrder::ReleaseParked => Order::ReleaseParked { reason: None },
+        };
+        let count = handle.order(given).await.map_err(OperatorError::NotNow)?;
+        Ok(Done { session_id: id, status: handle.snapshot().status, count })
+    }
+
+    /// Sees a session end. A task file with `rerun` starts anew.
+    pub async fn session_ended(&mut self, end: Result<(Id, SessionEnd), JoinError>) {
+        let Some(last) = self.supervisor.saw_end(end).await else { return };
+        if matches!(self.mode, RunMode::Daemon) && last.status == SessionStatus::Completed {
+            self.rerun(&last).await;
+        }
+    }
+
+    /// One line for the service manager and for `health`.
+    pub fn status_line(&self) -> String {
+        let snapshots = self.supervisor.snapshots();
+        let (mut fetched, mut left, mut health) = (0, 0, 1.0_f64);
+        for summary in &snapshots {
+            fetched += summary.counters.fetched;
+            left += summary.counters.remaining();
+            health = health.min(summary.health_score);
+        }
+        format!("{} sessions, {fetched} pages fetched, {left} URLs left, health {health:.2}", snapshots.len())
+    }
+
+    fn health(&mut self, stopping: bool) -> OwnerHealth {
+        let mut degraded: Vec<String> =
+            self.supervisor.holds().into_iter().map(|(hold, why)| format!("{hold}: {why}")).collect();
+        degraded.extend(self.supervisor.records().failure().map(|failure| format!("registry: {failure}")));
+        OwnerHealth {
+            status: if stopping { "stopping" } else { "ok" }.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            mode: self.mode.name().to_owned(),
+            state_dir: self.house.dir.root().display().to_string(),
+            started_at: self.house.started_at,
+            sessions: u32::try_from(self.supervisor.snapshots().len()).unwrap_or(u32::MAX),
+            degraded,
+        }
+    }
+
+    /// How the run ended, for the shell.
+    pub fn run_end(&mut self) -> RunEnd {
+        let exit = match self.mode {
+            RunMode::Daemon | RunMode::Once { .. } => match self.supervisor.exit_code() {
+                ExitCode::Bug => ExitCode::Bug,
+                _ => ExitCode::Ok,
+            },
+            _ => self.supervisor.exit_code(),
+        };
+        RunEnd { exit, sessions: self.supervisor.ended().values().cloned().collect(), error: None }
+    }
+}
+
+/// Runs file work off the loop.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+fn operator_error(code: ExitCode, error: String) -> OperatorError {
+    match code {
+        ExitCode::InUse => OperatorError::NotNow(error),
+        ExitCode::CannotWrite => OperatorError::Io(error),
+        ExitCode::NoBrowser => OperatorError::NotNow(error),
+        _ => OperatorError::Invalid(vec![crate::daemon::command::Problem::new("task", error)]),
+    }
+}

@@ -1,0 +1,233 @@
+//! Recovery as the daemon does it: plan, act, run what is to be continued.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use crate::config::Config;
+use crate::crawl::session::Opening;
+use crate::daemon::answers::{RecoveryItem, RecoveryReport, RecoveryResult};
+use crate::daemon::command::RecoverRequest;
+use crate::daemon::desk::{Desk, blocking};
+use crate::daemon::evidence::Sources;
+use crate::daemon::recover::{self, Acting, Outcome, Planned, ResumeOrder, StartOrder};
+use crate::daemon::supervisor::Wanted;
+use crate::daemon::systemd::Systemd;
+use crate::model::ids::SessionId;
+use crate::model::session::{Cause, Decision, SessionRecoveryInfo};
+use crate::model::time::Timestamp;
+use crate::policy::recovery::Options;
+use crate::state::StateDir;
+use crate::store::registry::Registry;
+
+/// While recovery works, the service manager is asked for more time this often.
+const EXTEND_EVERY: Duration = Duration::from_secs(20);
+
+/// What recovery needs of the house, for a thread of its own.
+struct Ground {
+    dir: StateDir,
+    registry: Option<Arc<Registry>>,
+    config: Arc<Config>,
+    now: Timestamp,
+    command: String,
+}
+
+/// What came of one session.
+struct Acted {
+    item: RecoveryItem,
+    wanted: Option<Wanted>,
+}
+
+impl Desk {
+    /// Looks at the sessions that nobody runs, decides, acts, and runs what is to be continued.
+    /// Returns the report and the sessions that run because of it.
+    pub(super) async fn recover(
+        &mut self,
+        request: RecoverRequest,
+        by_command: bool,
+        systemd: &Systemd,
+    ) -> (RecoveryReport, Vec<SessionId>) {
+        let ground = Ground {
+            dir: self.house.dir.clone(),
+            registry: self.supervisor.records().registry(),
+            config: self.house.config.clone(),
+            now: self.house.clock.now(),
+            command: self.mode.name().to_owned(),
+        };
+        let options = Options {
+            enabled: by_command || ground.config.session_recovery_enabled,
+            migration: ground.config.enable_session_migration,
+            strategy: request.strategy,
+            extend: request.extend,
+            resume_max_age: ground.config.resume_max_age.0,
+            cleanup_age: ground.config.auto_session_cleanup_age.0,
+        };
+        let running: Vec<SessionId> = self.supervisor.snapshots().into_iter().map(|s| s.session_id).collect();
+        let (only, dry_run) = (request.sessions.clone(), request.dry_run);
+        let work = blocking(move || look_and_act(&ground, &only, &running, &options, dry_run));
+        let acted = patiently(work, systemd).await;
+        let mut report = RecoveryReport::default();
+        let mut started = Vec::new();
+        for Acted { mut item, wanted } in acted {
+            if let Some(wanted) = wanted.filter(|_| !request.no_run) {
+                let id = wanted.task.session_id.clone();
+                match self.supervisor.want(wanted).await {
+                    Ok(()) => started.push(id),
+                    Err((_, why)) => {
+                        warn!(session_id = %id, reason = why, "session not continued");
+                        item.result = RecoveryResult::Failed;
+                        item.message = Some(why);
+                    }
+                }
+            }
+            report.sessions.push(item);
+        }
+        (report, started)
+    }
+}
+
+/// Waits for recovery's work, asking the service manager for time while it lasts.
+async fn patiently<T>(work: impl Future<Output = T>, systemd: &Systemd) -> T {
+    let mut work = std::pin::pin!(work);
+    loop {
+        match tokio::time::timeout(EXTEND_EVERY, &mut work).await {
+            Ok(done) => return done,
+            Err(_) => systemd.extend_start(),
+        }
+    }
+}
+
+fn look_and_act(
+    ground: &Ground,
+    only: &[SessionId],
+    running: &[SessionId],
+    options: &Options,
+    dry_run: bool,
+) -> Vec<Acted> {
+    let mut acted = Vec::new();
+    if !dry_run {
+        acted.extend(finish_restarts(ground));
+    }
+    let hash_of = |file: &Path| crate::config::task::load(file, &ground.config).ok().map(|task| task.task_hash);
+    let sources =
+        Sources { now: ground.now, clock_sane: true, registry: ground.registry.as_deref(), task_file_hash: &hash_of };
+    let planned = match recover::plan(&ground.dir, only, sources, options) {
+        Ok(planned) => planned,
+        Err(error) => {
+            warn!(%error, "recovery cannot look at the sessions");
+            return acted;
+        }
+    };
+    let fresh: Vec<SessionId> =
+        acted.iter().filter_map(|acted| acted.wanted.as_ref().map(|w| w.task.session_id.clone())).collect();
+    for plan in planned {
+        let id = &plan.info.session_id;
+        if running.contains(id) || fresh.contains(id) {
+            continue;
+        }
+        acted.push(if dry_run { said(&plan) } else { act_on(&plan, ground, options.extend) });
+    }
+    if let Some(registry) = ground.registry.as_deref().filter(|_| !dry_run && only.is_empty())
+        && let Err(error) = recover::close_lost_epochs(&ground.dir, registry)
+    {
+        warn!(%error, "open epochs of lost sessions stay open in the registry");
+    }
+    acted
+}
+
+fn finish_restarts(ground: &Ground) -> Vec<Acted> {
+    let orders = recover::finish_intents(&ground.dir).unwrap_or_else(|error| {
+        warn!(%error, "an interrupted restart could not be finished");
+        Vec::new()
+    });
+    orders.into_iter().map(|order| Acted { item: restarted_before(&order), wanted: Some(start(order)) }).collect()
+}
+
+fn said(plan: &Planned) -> Acted {
+    Acted { item: item(plan.info.clone(), RecoveryResult::Planned, None, None), wanted: None }
+}
+
+fn act_on(plan: &Planned, ground: &Ground, extend: bool) -> Acted {
+    let acting =
+        Acting { dir: &ground.dir, registry: ground.registry.as_deref(), now: ground.now, command: &ground.command };
+    let info = plan.info.clone();
+    let id = info.session_id.clone();
+    let outcome = recover::act(plan, acting);
+    info!(session_id = %id, decision = %info.recovery_strategy, cause = %info.cause, crash_reason = %info.crash_reason, "recovery decided");
+    match outcome {
+        Ok(Outcome::Skip) => {
+            Acted { item: item(info.clone(), RecoveryResult::Skipped, None, advice(&info)), wanted: None }
+        }
+        Ok(Outcome::Resume(order)) => {
+            let message = order.repaired.clone();
+            let wanted = Wanted { task: order.task.clone(), opening: resume(order, extend) };
+            Acted { item: item(info, RecoveryResult::Resumed, None, message), wanted: Some(wanted) }
+        }
+        Ok(Outcome::Start(order)) => {
+            let message = Some(format!("the old state is kept in {}", order.quarantine.display()));
+            let new = Some(order.session_id.clone());
+            Acted { item: item(info, RecoveryResult::Restarted, new, message), wanted: Some(start(order)) }
+        }
+        Err(error) => {
+            warn!(session_id = %id, %error, "recovery could not act");
+            Acted { item: item(info, RecoveryResult::Failed, None, Some(error.to_string())), wanted: None }
+        }
+    }
+}
+
+fn resume(order: ResumeOrder, extend: bool) -> Opening {
+    let ResumeOrder { lock, as_paused, crash_reason, .. } = order;
+    Opening::Resume { lock, as_paused, crash_reason, extend }
+}
+
+fn start(order: StartOrder) -> Wanted {
+    Wanted { task: order.task, opening: Opening::Restart { as_paused: order.as_paused } }
+}
+
+fn item(
+    info: SessionRecoveryInfo,
+    result: RecoveryResult,
+    new_session_id: Option<SessionId>,
+    message: Option<String>,
+) -> RecoveryItem {
+    RecoveryItem { decision: info.recovery_strategy, info, result, new_session_id, message }
+}
+
+fn restarted_before(order: &StartOrder) -> RecoveryItem {
+    let info = SessionRecoveryInfo {
+        session_id: order.replaces.clone(),
+        task_id: Some(order.task.task_id.clone()),
+        last_checkpoint: None,
+        last_heartbeat: None,
+        status: crate::model::session::SessionStatus::Recoverable,
+        recovery_possible: true,
+        estimated_progress: 0.0,
+        urls_remaining: 0,
+        crash_reason: crate::model::session::CrashReason::Unknown,
+        recovery_strategy: Decision::Restart,
+        cause: Cause::NothingUsable,
+    };
+    let message = Some("a restart that was interrupted has been finished".to_owned());
+    item(info, RecoveryResult::Restarted, Some(order.session_id.clone()), message)
+}
+
+/// What the operator can do about a session that was left alone.
+fn advice(info: &SessionRecoveryInfo) -> Option<String> {
+    let id = &info.session_id;
+    let text = match info.cause {
+        Cause::OwnerAlive => "another process runs it".to_owned(),
+        Cause::OwnerHung => "its process lives but gives no sign of life: look at it, end it, then recover".to_owned(),
+        Cause::Environment => "something outside the session is in the way: see `crawld doctor`".to_owned(),
+        Cause::FormatTooNew => "a newer crawld wrote it: use that one".to_owned(),
+        Cause::AlreadyEnded => return None,
+        Cause::Migrated => "it lives on another machine now".to_owned(),
+        Cause::NeedsOperator => "no copy of its task is left: its outputs are in the session's directory".to_owned(),
+        Cause::CrashLoop | Cause::TooOld | Cause::Disabled => {
+            format!("`crawld recover {id} --strategy resume` continues it")
+        }
+        _ => return None,
+    };
+    Some(text)
+}

@@ -1,0 +1,178 @@
+//! Task files, and sessions that are not running: started, changed, packed, swept.
+
+use std::path::PathBuf;
+
+use tracing::{info, warn};
+
+use crate::config::task::{load_dir, name_private};
+use crate::crawl::handle::Order;
+use crate::daemon::answers::{CleanupReport, Done, SessionSummary, Submitted};
+use crate::daemon::command::{CleanupRequest, OperatorError, RecoverRequest, SessionOrder};
+use crate::daemon::desk::{Desk, blocking};
+use crate::daemon::systemd::Systemd;
+use crate::daemon::{archive, janitor, summary};
+use crate::model::ids::SessionId;
+use crate::model::session::{SessionStatus, Strategy};
+use crate::model::task::TaskOrigin;
+use crate::policy::retention::RetentionOptions;
+use crate::policy::tasks::{TaskAction, TaskSession};
+use crate::state::task_file;
+
+impl Desk {
+    /// Reads the task files: new ones start, changed ones are reported, running ones are not touched.
+    pub(super) async fn reload_tasks(&mut self) {
+        let config = self.house.config.clone();
+        let (prepared, problems) = blocking(move || load_dir(&config.tasks_dir, &config)).await;
+        for problem in problems {
+            warn!(%problem, "task file not usable");
+        }
+        for mut task in prepared {
+            name_private(&mut task).await;
+            let (id, repeat) = (task.task_id.clone(), false);
+            let known = self.known_tasks().await;
+            match crate::policy::tasks::plan(&id, &task.task_hash, repeat, &known) {
+                TaskAction::Start => {
+                    if let Err((_, error)) = self.submit(task, true, repeat).await {
+                        warn!(task_id = %id, error, "task not started");
+                    }
+                }
+                TaskAction::Changed(session) => {
+                    warn!(task_id = %id, session_id = %session, "task file changed while its session is unfinished: not applied");
+                }
+                TaskAction::Join(session) => info!(task_id = %id, session_id = %session, "task has a session"),
+                TaskAction::AlreadyRan(session) => info!(task_id = %id, session_id = %session, "task has run"),
+            }
+        }
+    }
+
+    /// Starts a task file with `rerun` anew after its session ended.
+    pub(super) async fn rerun(&mut self, last: &SessionSummary) {
+        let task = task_file::read(&self.house.dir.session(&last.session_id));
+        let Some((stored, _)) = task.good() else { return };
+        if stored.origin != TaskOrigin::File || !stored.spec.rerun {
+            return;
+        }
+        let config = self.house.config.clone();
+        let (prepared, _) = blocking(move || load_dir(&config.tasks_dir, &config)).await;
+        for mut task in prepared.into_iter().filter(|task| task.task_id == stored.task_id && task.spec.rerun) {
+            name_private(&mut task).await;
+            if let Err((_, error)) = self.submit(task, true, true).await {
+                warn!(task_id = %stored.task_id, error, "task not started again");
+            }
+        }
+    }
+
+    /// Every session's task, and whether the session has ended.
+    pub(super) async fn known_tasks(&self) -> Vec<TaskSession> {
+        let (dir, now) = (self.house.dir.clone(), self.house.clock.now());
+        let running: Vec<SessionId> = self.supervisor.snapshots().into_iter().map(|s| s.session_id).collect();
+        blocking(move || {
+            let listing = dir.list().map(|listing| listing.sessions).unwrap_or_default();
+            let mut known: Vec<TaskSession> = Vec::new();
+            for on_disk in listing {
+                let paths = dir.session(&on_disk.id);
+                let Some((task, _)) = task_file::read(&paths).good().map(|(task, e)| (task.clone(), e.clone())) else {
+                    continue;
+                };
+                let ended = !running.contains(&on_disk.id) && summary::offline(&paths, now).summary.status.ended();
+                known.push(TaskSession { session: on_disk.id, task: task.task_id, hash: task.task_hash, ended });
+            }
+            known.sort_by(|a, b| a.session.cmp(&b.session));
+            known
+        })
+        .await
+    }
+
+    /// An order about a session that is not running: it is opened for it, and left at rest again
+    /// where the mode crawls nothing.
+    pub(super) async fn order_at_rest(&mut self, id: SessionId, order: SessionOrder) -> Result<Done, OperatorError> {
+        let paths = self.house.dir.session(&id);
+        let now = self.house.clock.now();
+        let status = summary::offline(&paths, now).summary.status;
+        let revives = matches!(
+            order,
+            SessionOrder::Resume { extend: true } | SessionOrder::RetryFailed { .. } | SessionOrder::ReleaseParked
+        );
+        if status == SessionStatus::Migrated || (status.ended() && !revives) {
+            return Err(OperatorError::Ended(id.to_string()));
+        }
+        self.supervisor.forget_waiting(&id);
+        let request = RecoverRequest {
+            sessions: vec![id.clone()],
+            strategy: Strategy::Resume,
+            extend: true,
+            ..RecoverRequest::default()
+        };
+        let (report, started) = self.recover(request, true, &Systemd::default()).await;
+        if !started.contains(&id) {
+            let why = report.sessions.into_iter().find_map(|item| item.message);
+            return Err(OperatorError::NotNow(why.unwrap_or_else(|| "it cannot be opened".to_owned())));
+        }
+        let Some(handle) = self.supervisor.handle(&id).cloned() else {
+            return Ok(Done { session_id: id, status: SessionStatus::Queued, count: 0 });
+        };
+        let given = match order {
+            SessionOrder::Checkpoint => Some(Order::Checkpoint),
+            SessionOrder::Pause => Some(Order::Pause),
+            SessionOrder::Resume { .. } => Some(Order::Resume),
+            SessionOrder::Cancel => Some(Order::Cancel),
+            SessionOrder::RetryFailed { quarantined } => Some(Order::RetryFailed { class: None, quarantined }),
+            SessionOrder::ReleaseParked => Some(Order::ReleaseParked { reason: None }),
+        };
+        let mut count = 0;
+        if let Some(given) = given {
+            count = handle.order(given).await.map_err(OperatorError::NotNow)?;
+        }
+        Ok(Done { session_id: id, status: handle.snapshot().status, count })
+    }
+
+    /// Removes what is old.
+    pub(super) async fn cleanup(&mut self, request: CleanupRequest) -> Result<CleanupReport, OperatorError> {
+        let ground = self.house.clone();
+        let config = &self.house.config;
+        let options = RetentionOptions {
+            max_age: request.older_than.unwrap_or(config.auto_session_cleanup_age).0,
+            purge_outputs: request.purge_outputs || config.purge_outputs,
+            purge_unfinished: config.purge_unfinished,
+        };
+        blocking(move || janitor::clean(&ground.dir, ground.clock.now(), &options, request.dry_run))
+            .await
+            .map_err(|error| OperatorError::Io(error.to_string()))
+    }
+
+    /// The janitor's round.
+    pub(super) async fn sweep(&mut self) {
+        match self.cleanup(CleanupRequest::default()).await {
+            Ok(report) if report.removed.is_empty() => {}
+            Ok(report) => {
+                info!(removed = report.removed.len(), bytes = report.freed_bytes, "old sessions were cleaned up")
+            }
+            Err(error) => warn!(%error, "the janitor could not do its round"),
+        }
+    }
+
+    /// Packs a session that is not running.
+    pub(super) async fn export(&mut self, id: SessionId, file: PathBuf, copy: bool) -> Result<Done, OperatorError> {
+        if self.supervisor.handle(&id).is_some() {
+            return Err(OperatorError::NotNow(format!("session {id} is running: cancel it or stop crawld first")));
+        }
+        let house = self.house.clone();
+        let packed = id.clone();
+        let bytes = blocking(move || archive::export(&house.dir, &packed, &file, copy, house.clock.now()))
+            .await
+            .map_err(|error| OperatorError::Io(error.to_string()))?;
+        let status = summary::offline(&self.house.dir.session(&id), self.house.clock.now()).summary.status;
+        Ok(Done { session_id: id, status, count: bytes })
+    }
+
+    /// Unpacks a session and continues it.
+    pub(super) async fn import(&mut self, file: PathBuf) -> Result<Submitted, OperatorError> {
+        let house = self.house.clone();
+        let imported = blocking(move || archive::import(&house.dir, &file, house.clock.now()))
+            .await
+            .map_err(|error| OperatorError::Io(error.to_string()))?;
+        let request = RecoverRequest { sessions: vec![imported.session_id.clone()], ..RecoverRequest::default() };
+        self.recover(request, true, &Systemd::default()).await;
+        Ok(Submitted { session_id: imported.session_id, task_id: imported.task.task_id, joined: false })
+    }
+}

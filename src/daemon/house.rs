@@ -1,0 +1,167 @@
+//! What the process owns once and every session borrows.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, Semaphore};
+
+use crate::browser::{BrowserConfig, BrowserError, Browsers};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::crawl::governor::HostGovernor;
+use crate::crawl::session::Settings;
+use crate::daemon::pulse::Liveness;
+use crate::fetch::robots::RobotsCache;
+use crate::model::ids::SessionId;
+use crate::model::task::FetchMode;
+use crate::model::time::Timestamp;
+use crate::policy::breaker::BreakerConfig;
+use crate::policy::pressure;
+use crate::state::StateDir;
+
+/// Everything shared by the sessions of one process.
+pub struct House {
+    /// What the operator set.
+    pub config: Arc<Config>,
+    /// The wall clock.
+    pub clock: Clock,
+    /// The state directory, locked by this process.
+    pub dir: StateDir,
+    /// Politeness of all sessions.
+    pub governor: HostGovernor,
+    /// robots.txt of all sessions.
+    pub robots: Arc<RobotsCache>,
+    /// Visits by browser at once, over all sessions.
+    pub tabs: Arc<Semaphore>,
+    /// Visits by plain HTTP at once, over all sessions.
+    pub requests: Arc<Semaphore>,
+    /// How many of each there are.
+    pub visits_at_once: VisitsAtOnce,
+    /// Which loops turn.
+    pub liveness: Liveness,
+    /// When the process started.
+    pub started_at: Timestamp,
+    /// The command word of the process.
+    pub command: String,
+    browsers: Mutex<Option<Arc<Browsers>>>,
+}
+
+/// Visits at once over all sessions, by fetch mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VisitsAtOnce {
+    /// Tabs.
+    pub browser: u32,
+    /// Plain requests.
+    pub http: u32,
+}
+
+impl VisitsAtOnce {
+    /// As configured, or by cores and memory.
+    pub fn new(config: &Config, cores: u32, memory_bytes: u64) -> Self {
+        let by_machine = |mode| pressure::initial_tabs(cores, memory_bytes, mode);
+        VisitsAtOnce {
+            browser: config.tabs.unwrap_or_else(|| by_machine(FetchMode::Browser)).max(1),
+            http: by_machine(FetchMode::Http).max(1),
+        }
+    }
+
+    /// For one mode.
+    pub fn of(self, mode: FetchMode) -> u32 {
+        match mode {
+            FetchMode::Browser => self.browser,
+            FetchMode::Http => self.http,
+        }
+    }
+}
+
+/// The page caches of all stores together.
+const STORE_CACHE_BYTES: u64 = 64 << 20;
+
+fn breaker(config: &Config) -> BreakerConfig {
+    BreakerConfig {
+        failure_threshold: config.breaker_failure_threshold,
+        recovery_timeout: config.breaker_recovery_timeout.0,
+        ..BreakerConfig::default()
+    }
+}
+
+impl House {
+    /// Furnishes a house in a locked state directory.
+    pub fn new(config: Arc<Config>, clock: Clock, dir: StateDir, visits_at_once: VisitsAtOnce, command: &str) -> Self {
+        let started_at = clock.now();
+        House {
+            governor: HostGovernor::new(breaker(&config)),
+            command: command.to_owned(),
+            robots: Arc::new(RobotsCache::default()),
+            tabs: Arc::new(Semaphore::new(visits_at_once.browser as usize)),
+            requests: Arc::new(Semaphore::new(visits_at_once.http as usize)),
+            visits_at_once,
+            liveness: Liveness::default(),
+            browsers: Mutex::new(None),
+            started_at,
+            config,
+            clock,
+            dir,
+        }
+    }
+
+    /// What a session of this mode needs of the configuration.
+    pub fn session_settings(&self, mode: FetchMode) -> Settings {
+        let config = &self.config;
+        Settings {
+            checkpoint_every: config.session_checkpoint_interval.0,
+            heartbeat_every: config.session_heartbeat_interval.0,
+            health_every: config.session_health_check_interval.0,
+            max_duration: config.max_session_duration.0,
+            inline_urls: config.checkpoint_inline_urls as usize,
+            max_visits: self.visits_at_once.of(mode),
+            cache_bytes: STORE_CACHE_BYTES / u64::from(config.sessions_at_once.max(1)),
+            command: self.command.clone(),
+        }
+    }
+
+    /// Tells the watchdog that this session's loop turns.
+    pub fn session_turned(&self, session: &SessionId) -> Box<dyn Fn(Timestamp) + Send + Sync> {
+        let (liveness, name) = (self.liveness.clone(), session.to_string());
+        Box::new(move |now| liveness.turned(&name, now))
+    }
+
+    /// Where browser profiles live.
+    pub fn profiles(&self) -> PathBuf {
+        self.dir.root().join("browsers")
+    }
+
+    /// The pool of browsers; made by the first session that needs one.
+    ///
+    /// # Errors
+    /// There is no usable browser; says what to do.
+    pub async fn browsers(&self) -> Result<Arc<Browsers>, BrowserError> {
+        let mut browsers = self.browsers.lock().await;
+        if let Some(pool) = browsers.as_ref() {
+            return Ok(pool.clone());
+        }
+        let config = BrowserConfig {
+            executable: self.config.chrome.clone(),
+            no_sandbox: self.config.no_sandbox,
+            max_tabs: self.visits_at_once.browser,
+            reply_timeout: self.config.cdp_timeout.0,
+            ..BrowserConfig::new(self.profiles())
+        };
+        let pool = Arc::new(Browsers::start(config).await?);
+        *browsers = Some(pool.clone());
+        Ok(pool)
+    }
+
+    /// The pool, if a session has needed one.
+    pub async fn browsers_if_any(&self) -> Option<Arc<Browsers>> {
+        self.browsers.lock().await.clone()
+    }
+
+    /// Ends every browser.
+    pub async fn shut_browsers(&self, deadline: Duration) {
+        if let Some(pool) = self.browsers.lock().await.take() {
+            pool.shutdown(deadline).await;
+        }
+    }
+}

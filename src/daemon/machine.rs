@@ -1,0 +1,113 @@
+//! The machine, sampled: what it means for every session, and each session's share.
+
+use crate::crawl::load::Load;
+use crate::crawl::phase::Hold;
+use crate::model::checkpoint::BrowserInfo;
+
+/// Browser losses are remembered for an hour, for the health factor.
+const LOSS_WINDOW_MS: u64 = 3_600_000;
+
+/// The machine as of the last sample.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Machine {
+    /// Memory, CPU and disk.
+    pub sample: Sample,
+    /// Reserves, as configured.
+    pub reserves: Reserves,
+    /// Visits at once over all sessions, as the pressure decides; `None`: as configured.
+    pub visits: Option<u32>,
+    /// The pool of browsers, where there is one.
+    pub browsers: Option<BrowserFacts>,
+}
+
+/// Memory and disk; `None` is not measured.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Sample {
+    /// Resident bytes of the daemon and its browsers.
+    pub tree_bytes: u64,
+    /// Free memory as a share of what may be used, 0..1.
+    pub memory_headroom: Option<f64>,
+    /// Free bytes on the state directory's file system.
+    pub disk_free: Option<u64>,
+}
+
+/// Below these, crawling pauses.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Reserves {
+    /// Free memory as a share of what may be used.
+    pub memory_share: f64,
+    /// Free bytes of the state directory's file system.
+    pub disk_bytes: u64,
+}
+
+/// What sessions need to know of the pool.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct BrowserFacts {
+    /// Visits in a tab.
+    pub tabs_active: u32,
+    /// Losses in this lifetime.
+    pub restarts: u32,
+    /// Losses in the last hour.
+    pub restarts_last_hour: u32,
+    /// Why no browser can be started, while none can.
+    pub breaker_open: Option<String>,
+    /// The browser in use.
+    pub info: Option<BrowserInfo>,
+}
+
+impl Machine {
+    /// Visits at once: the pressure's number, never above the configured one.
+    pub fn visits_at_once(&self, configured: u32) -> u32 {
+        self.visits.unwrap_or(configured).clamp(1, configured)
+    }
+
+    /// Conditions that hold every session.
+    pub fn holds(&self) -> Vec<(Hold, String)> {
+        let all =
+            [(Hold::Memory, self.memory_hold()), (Hold::Disk, self.disk_hold()), (Hold::Browser, self.browser_hold())];
+        all.into_iter().filter_map(|(hold, why)| why.map(|why| (hold, why))).collect()
+    }
+
+    /// The load as a session with this share sees it.
+    pub fn load_for(&self, share: u32) -> Load {
+        let browsers = self.browsers.clone().unwrap_or_default();
+        Load {
+            share,
+            holds: vec![
+                (Hold::Memory, self.memory_hold()),
+                (Hold::Disk, self.disk_hold()),
+                (Hold::Browser, self.browser_hold()),
+            ],
+            memory_bytes: self.sample.tree_bytes,
+            memory_headroom: self.sample.memory_headroom,
+            disk_free: self.sample.disk_free,
+            disk_reserve: self.reserves.disk_bytes,
+            browser_restarts_last_hour: browsers.restarts_last_hour,
+            browser_restarts: browsers.restarts,
+            browser: browsers.info,
+        }
+    }
+
+    fn memory_hold(&self) -> Option<String> {
+        let (free, reserve) = (self.sample.memory_headroom?, self.reserves.memory_share);
+        (free < reserve).then(|| {
+            format!("{:.0} % of memory is free, less than the reserve of {:.0} %", free * 100.0, reserve * 100.0)
+        })
+    }
+
+    fn disk_hold(&self) -> Option<String> {
+        let (free, reserve) = (self.sample.disk_free?, self.reserves.disk_bytes);
+        (free < reserve)
+            .then(|| format!("{} MiB of disk are free, less than the reserve of {} MiB", free >> 20, reserve >> 20))
+    }
+
+    fn browser_hold(&self) -> Option<String> {
+        self.browsers.as_ref().and_then(|browsers| browsers.breaker_open.clone())
+    }
+}
+
+/// Losses within the last hour, given their instants in milliseconds since boot.
+pub fn losses_last_hour(lost_at_ms: &[u64], now_ms: u64) -> u32 {
+    let recent = lost_at_ms.iter().filter(|at| now_ms.saturating_sub(**at) <= LOSS_WINDOW_MS).count();
+    u32::try_from(recent).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,201 @@
+//! Keeps the registry up to date; when it cannot be written, crawling goes on and it is said.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use crate::clock::Clock;
+use crate::daemon::answers::{DayStats, SessionSummary, StatsReport};
+use crate::model::ids::{CommitSeq, Epoch, SessionId};
+use crate::model::session::SessionStatus;
+use crate::model::task::StoredTask;
+use crate::model::time::Timestamp;
+use crate::state::process;
+use crate::store::registry::{DayNumbers, EpochRow, Registry, RegistryError, SessionRow};
+
+/// Days that `crawld stats` shows at most.
+const STATS_DAYS: u32 = 366;
+
+/// What a session's opening tells the registry.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpenedFacts {
+    /// Which lifetime begins.
+    pub epoch: Epoch,
+    /// The last commit.
+    pub seq: CommitSeq,
+    /// It was created, not continued.
+    pub created: bool,
+}
+
+/// The registry's keeper.
+pub struct Records {
+    registry: Option<Arc<Registry>>,
+    clock: Clock,
+    failure: Option<String>,
+    booked: BTreeMap<SessionId, (Epoch, DayNumbers)>,
+}
+
+impl Records {
+    /// Keeps `registry`; without one, or when it fails, everything is only said in the log.
+    pub fn new(registry: Option<Arc<Registry>>, clock: Clock) -> Self {
+        let failure = registry.is_none().then(|| "the registry could not be opened".to_owned());
+        Records { registry, clock, failure, booked: BTreeMap::new() }
+    }
+
+    /// The registry, for those who read it.
+    pub fn registry(&self) -> Option<Arc<Registry>> {
+        self.registry.clone()
+    }
+
+    /// What is wrong, for `health`.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+
+    /// A session's lifetime begins.
+    pub fn session_opened(&mut self, facts: &OpenedFacts, task: &StoredTask, first: &SessionSummary) {
+        let now = self.clock.now();
+        let epoch = EpochRow {
+            session_id: task.session_id.clone(),
+            epoch: facts.epoch,
+            pid: std::process::id(),
+            boot_id: process::boot_id(),
+            started_at: now,
+            ended_at: None,
+            commit_seq: facts.seq,
+            stop_reason: None,
+            crash_reason: None,
+            decision: None,
+        };
+        let started = DayNumbers { sessions_started: u64::from(facts.created), ..DayNumbers::default() };
+        self.attempt(|registry| {
+            registry.put_task(task)?;
+            registry.put_epoch(&epoch)?;
+            registry.add_to_day(&day(now), &started)
+        });
+        // What the session had before was booked by the lifetimes before.
+        self.booked.insert(task.session_id.clone(), (facts.epoch, numbers(first)));
+        self.book(first, SessionStatus::Active, None);
+    }
+
+    /// Books what sessions have done since the last call.
+    pub fn counters(&mut self, sessions: Vec<SessionSummary>) {
+        for session in sessions {
+            if self.news(&session) {
+                self.book(&session, session.status, None);
+            }
+        }
+    }
+
+    /// Whether something was done since the last booking; active time alone is not worth a write.
+    fn news(&self, session: &SessionSummary) -> bool {
+        let booked = self.booked.get(&session.session_id).map(|(_, numbers)| *numbers);
+        let without_time = |numbers: DayNumbers| DayNumbers { active_seconds: 0.0, ..numbers };
+        self.failure.is_some() || booked.map(without_time) != Some(without_time(numbers(session)))
+    }
+
+    /// A session's lifetime is over.
+    pub fn session_ended(&mut self, last: &SessionSummary) {
+        let now = self.clock.now();
+        self.book(last, last.status, Some(now));
+        let seq = 0;
+        self.attempt(|registry| match last.stop_reason {
+            Some(reason) => registry.stop_epoch(&last.session_id, last.epoch, now, seq, reason),
+            None => Ok(()),
+        });
+        if last.status.ended() {
+            let ended = DayNumbers { sessions_ended: 1, ..DayNumbers::default() };
+            self.attempt(|registry| registry.add_to_day(&day(now), &ended));
+        }
+    }
+
+    fn book(&mut self, session: &SessionSummary, status: SessionStatus, end: Option<Timestamp>) {
+        let now = self.clock.now();
+        let totals = numbers(session);
+        let before = match self.booked.insert(session.session_id.clone(), (session.epoch, totals)) {
+            Some((epoch, before)) if epoch == session.epoch => before,
+            _ => totals,
+        };
+        let row = SessionRow {
+            id: session.session_id.clone(),
+            task_id: session.task_id.clone(),
+            task_hash: None,
+            is_active: end.is_none(),
+            status,
+            stop_reason: session.stop_reason,
+            session_start: session.session_start.unwrap_or(now),
+            session_end: end.filter(|_| status.ended()),
+            duration_seconds: session.active_seconds,
+            counters: session.counters,
+            last_life: Some(now),
+        };
+        self.attempt(|registry| {
+            registry.put_session(&row)?;
+            registry.add_to_day(&day(now), &difference(&totals, &before))
+        });
+    }
+
+    /// Daily statistics.
+    pub fn stats(&self) -> StatsReport {
+        let days = self.registry.as_ref().and_then(|registry| registry.days(STATS_DAYS).ok()).unwrap_or_default();
+        StatsReport { days: days.into_iter().map(|(day, numbers)| day_stats(day, &numbers)).collect() }
+    }
+
+    fn attempt(&mut self, write: impl FnOnce(&Registry) -> Result<(), RegistryError>) {
+        let Some(registry) = &self.registry else { return };
+        match write(registry) {
+            Ok(()) if self.failure.take().is_some() => info!("the registry can be written again"),
+            Ok(()) => {}
+            Err(error) if self.failure.is_none() => {
+                warn!(%error, "the registry cannot be written: crawling goes on without it");
+                self.failure = Some(error.to_string());
+            }
+            Err(error) => self.failure = Some(error.to_string()),
+        }
+    }
+}
+
+fn numbers(session: &SessionSummary) -> DayNumbers {
+    DayNumbers {
+        fetched: session.counters.fetched,
+        failed: session.counters.failed,
+        skipped: session.counters.skipped,
+        bytes: session.counters.bytes,
+        active_seconds: session.active_seconds,
+        ..DayNumbers::default()
+    }
+}
+
+/// One day as the API shows it.
+pub fn day_stats(day: String, n: &DayNumbers) -> DayStats {
+    DayStats {
+        day,
+        sessions_started: n.sessions_started,
+        sessions_ended: n.sessions_ended,
+        crashes: n.crashes,
+        fetched: n.fetched,
+        failed: n.failed,
+        skipped: n.skipped,
+        bytes: n.bytes,
+        active_seconds: n.active_seconds,
+    }
+}
+
+fn difference(now: &DayNumbers, before: &DayNumbers) -> DayNumbers {
+    DayNumbers {
+        sessions_started: 0,
+        sessions_ended: 0,
+        crashes: 0,
+        fetched: now.fetched.saturating_sub(before.fetched),
+        failed: now.failed.saturating_sub(before.failed),
+        skipped: now.skipped.saturating_sub(before.skipped),
+        bytes: now.bytes.saturating_sub(before.bytes),
+        active_seconds: (now.active_seconds - before.active_seconds).max(0.0),
+    }
+}
+
+/// `2026-11-21`, in UTC.
+fn day(at: Timestamp) -> String {
+    at.to_string().chars().take(10).collect()
+}

@@ -1,0 +1,306 @@
+//! The process: start in order, loop, stop in order.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::crawl::session::Raised;
+use crate::daemon::command::{self, Command, StopLevel};
+use crate::daemon::desk::Desk;
+use crate::daemon::house::{House, VisitsAtOnce};
+use crate::daemon::mode::{RunEnd, RunMode, Started};
+use crate::daemon::records::Records;
+use crate::daemon::sampler::Sampler;
+use crate::daemon::signals::{Asked, Signals};
+use crate::daemon::supervisor::Supervisor;
+use crate::daemon::systemd::Systemd;
+use crate::exit_code::ExitCode;
+use crate::state::StateDir;
+use crate::state::lock::{Holder, Lock, LockError};
+use crate::store::registry::{Opened, Registry};
+
+/// Alerts that may wait for the webhook; the log has them all.
+const ALERT_QUEUE: usize = 32;
+/// The machine is sampled, and the watchdog asked, this often.
+const BEAT: Duration = Duration::from_secs(2);
+/// The janitor's round.
+const JANITOR_EVERY: Duration = Duration::from_secs(3600);
+/// For browsers to close by themselves at the stop.
+const BROWSER_STOP: Duration = Duration::from_secs(5);
+/// For sessions to write their last words after being told to abandon.
+const ABANDON_STOP: Duration = Duration::from_secs(20);
+
+/// Starts what serves the API on the directory's socket, until the token is cancelled. Given by the
+/// caller, because the API stands above the daemon.
+pub type ServeApi =
+    Box<dyn FnOnce(&Path, command::Operator, CancellationToken) -> std::io::Result<JoinHandle<()>> + Send>;
+
+/// Runs as the owner of the state directory until the mode's end, an order or a signal.
+///
+/// `started` is told once crawling starts; it is dropped without a word when the start fails.
+pub async fn run(config: Arc<Config>, mode: RunMode, api: ServeApi, started: oneshot::Sender<Started>) -> RunEnd {
+    match Owner::take(config, mode, api).await {
+        Ok(owner) => owner.live(started).await,
+        Err(end) => *end,
+    }
+}
+
+/// The owner of a state directory.
+struct Owner {
+    mode: RunMode,
+    house: Arc<House>,
+    desk: Desk,
+    raised: mpsc::Receiver<Raised>,
+    inbox: mpsc::Receiver<Command>,
+    operator: command::Operator,
+    signals: Signals,
+    systemd: Systemd,
+    api: (JoinHandle<()>, CancellationToken),
+    stop: Option<Stop>,
+    /// Freed last.
+    _lock: Lock,
+}
+
+/// A stop under way.
+struct Stop {
+    signals: u32,
+    abandon_at: Instant,
+    abandoned: bool,
+    give_up_at: Instant,
+}
+
+impl Owner {
+    /// Lock, registry, socket: in this order, and nothing crawls yet.
+    async fn take(config: Arc<Config>, mode: RunMode, api: ServeApi) -> Result<Owner, Box<RunEnd>> {
+        let fail = |exit, message: String, hint: &str| Box::new(RunEnd::failed(exit, message, hint));
+        let clock = Clock::system();
+        let dir =
+            StateDir::open(&config.state_dir).map_err(|error| fail(ExitCode::CannotWrite, error.to_string(), ""))?;
+        let lock = Lock::take(&dir.lock(), &Holder::me(mode.name(), clock.now())).map_err(|error| match &error {
+            LockError::Held { .. } => fail(ExitCode::InUse, error.to_string(), "ask it with `crawld status`"),
+            LockError::Io { .. } => fail(ExitCode::CannotWrite, error.to_string(), "check it with `crawld doctor`"),
+        })?;
+        info!(state_dir = %dir.root().display(), mode = mode.name(), version = env!("CARGO_PKG_VERSION"), "crawld owns its state directory");
+        if let Some(warning) = dir.file_system_warning() {
+            warn!(state_dir = %dir.root().display(), reason = warning, "the state directory is not on a safe disk");
+        }
+        let signals = Signals::listen()
+            .map_err(|error| fail(ExitCode::Bug, format!("cannot listen for signals: {error}"), ""))?;
+        crate::fetch::install_tls_provider();
+        let registry = open_registry(&dir.registry());
+        let (cores, memory) = machine_size();
+        let visits = VisitsAtOnce::new(&config, cores, memory);
+        let house = Arc::new(House::new(config, clock.clone(), dir, visits, mode.name()));
+        for reaped in crate::browser::reap_leftovers(&house.profiles()) {
+            info!(pid = reaped.killed_pid, profile = %reaped.profile.display(), "a browser of an earlier life was ended");
+        }
+        let records = Records::new(registry, clock);
+        let (alerts, raised) = mpsc::channel(ALERT_QUEUE);
+        let supervisor = Supervisor::new(house.clone(), records, alerts);
+        let (operator, inbox) = command::channel();
+        let stop_api = CancellationToken::new();
+        let api = api(house.dir.root(), operator.clone(), stop_api.clone()).map_err(|error| {
+            fail(
+                ExitCode::CannotWrite,
+                format!("cannot open the socket in `{}`: {error}", house.dir.root().display()),
+                "",
+            )
+        })?;
+        let desk = Desk::new(house.clone(), supervisor, mode.clone());
+        Ok(Owner {
+            mode,
+            house,
+            desk,
+            raised,
+            inbox,
+            operator,
+            signals,
+            systemd: Systemd::new(),
+            api: (api, stop_api),
+            stop: None,
+            _lock: lock,
+        })
+    }
+
+    async fn live(mut self, started: oneshot::Sender<Started>) -> RunEnd {
+        let mut sampler = Sampler::new(&self.house);
+        self.desk.supervisor.sampled(sampler.sample(&self.house).await);
+        let first = match self.desk.begin(&self.systemd).await {
+            Ok(begun) => begun,
+            Err(end) => return self.close(Some(*end)).await,
+        };
+        self.systemd.ready(&self.desk.status_line());
+        let said = started.send(Started {
+            operator: self.operator.clone(),
+            sessions: first.sessions,
+            joined: first.joined,
+            recovery: first.recovery,
+        });
+        if said.is_err() {
+            warn!("nobody follows this run");
+        }
+        let mut beat = interval(BEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut janitor = interval(JANITOR_EVERY);
+        janitor.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !self.over() {
+            let deadline = self.stop.as_ref().map(Stop::next_deadline);
+            tokio::select! {
+                end = self.desk.supervisor.next_end() => { self.desk.session_ended(end).await; }
+                Some(command) = self.inbox.recv() => self.command(command).await,
+                asked = self.signals.next() => self.signal(asked).await,
+                _ = beat.tick() => {
+                    let machine = sampler.sample(&self.house).await;
+                    self.desk.supervisor.sampled(machine);
+                    self.beat();
+                }
+                _ = janitor.tick() => self.desk.sweep().await,
+                () = until(deadline) => self.press_on().await,
+            }
+        }
+        self.close(None).await
+    }
+
+    fn beat(&mut self) {
+        let now = self.house.clock.now();
+        self.house.liveness.turned("daemon", now);
+        self.systemd.watchdog(now, &self.house.liveness);
+        self.systemd.status(now, self.desk.status_line());
+    }
+
+    async fn command(&mut self, command: Command) {
+        match command {
+            Command::Shutdown { level, reply } => {
+                self.begin_stop(level == StopLevel::Abandon).await;
+                let _ = reply.send(Ok(()));
+            }
+            other => self.desk.execute(other, self.stop.is_some()).await,
+        }
+    }
+
+    async fn signal(&mut self, asked: Asked) {
+        match (asked, self.stop.as_mut()) {
+            (Asked::Reload, None) => {
+                self.systemd.reloading();
+                self.desk.reload_tasks().await;
+                self.systemd.ready(&self.desk.status_line());
+            }
+            (Asked::Reload, Some(_)) => {}
+            (Asked::Stop, None) => {
+                info!("stopping: visits in flight are finished; a second signal abandons them");
+                self.begin_stop(false).await;
+            }
+            (Asked::Stop, Some(stop)) => {
+                stop.signals += 1;
+                if stop.signals > 2 {
+                    error!("third signal: dying at once; everything committed is safe");
+                    std::process::exit(i32::from(ExitCode::Stopped.code()));
+                }
+                self.abandon().await;
+            }
+        }
+    }
+
+    async fn begin_stop(&mut self, abandon: bool) {
+        if self.stop.is_none() {
+            self.systemd.stopping();
+            let now = Instant::now();
+            let abandon_at = now + self.house.config.stop_timeout.0;
+            self.stop = Some(Stop { signals: 1, abandon_at, abandoned: false, give_up_at: abandon_at + ABANDON_STOP });
+            self.desk.supervisor.stop(false).await;
+        }
+        if abandon {
+            self.abandon().await;
+        }
+    }
+
+    async fn abandon(&mut self) {
+        if let Some(stop) = self.stop.as_mut().filter(|stop| !stop.abandoned) {
+            warn!("abandoning the visits in flight; they are fetched again when the crawl continues");
+            stop.abandoned = true;
+            stop.give_up_at = Instant::now() + ABANDON_STOP;
+            self.desk.supervisor.stop(true).await;
+        }
+    }
+
+    /// A deadline of the stop has passed.
+    async fn press_on(&mut self) {
+        match &self.stop {
+            Some(stop) if stop.abandoned && Instant::now() >= stop.give_up_at => {
+                error!("a session did not stop in time: dying; everything committed is safe");
+                std::process::exit(i32::from(ExitCode::Stopped.code()));
+            }
+            Some(_) => self.abandon().await,
+            None => {}
+        }
+    }
+
+    fn over(&self) -> bool {
+        match (&self.mode, &self.stop) {
+            (_, Some(_)) => self.desk.supervisor.running_none(),
+            (RunMode::Crawl { .. } | RunMode::Recover { .. }, None) => self.desk.supervisor.idle(),
+            (RunMode::Daemon | RunMode::Once { .. }, None) => false,
+        }
+    }
+
+    /// API, browsers, lock: in this order.
+    async fn close(mut self, failed: Option<RunEnd>) -> RunEnd {
+        self.systemd.stopping();
+        self.inbox.close();
+        self.house.shut_browsers(BROWSER_STOP).await;
+        let (task, stop) = self.api;
+        stop.cancel();
+        if tokio::time::timeout(Duration::from_secs(5), task).await.is_err() {
+            warn!("the API did not end in time");
+        }
+        if let Err(error) = std::fs::remove_file(self.house.dir.socket()) {
+            warn!(%error, "the socket was not removed");
+        }
+        failed.unwrap_or_else(|| self.desk.run_end())
+    }
+}
+
+impl Stop {
+    fn next_deadline(&self) -> Instant {
+        if self.abandoned { self.give_up_at } else { self.abandon_at }
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Cores, and bytes of memory.
+fn machine_size() -> (u32, u64) {
+    let cores = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX));
+    let Ok(mut system) = sysinfo::System::new() else { return (cores, 0) };
+    system.refresh_memory();
+    let limit = system.cgroup_limits().map(|limits| limits.total_memory).filter(|bytes| *bytes > 0);
+    (cores, limit.unwrap_or_else(|| system.total_memory()))
+}
+
+fn open_registry(path: &Path) -> Option<Arc<Registry>> {
+    match Registry::open(path) {
+        Ok((registry, opened)) => {
+            if let Opened::Rebuilt { moved_to } = opened {
+                warn!(moved_to = %moved_to.display(), "the registry was damaged: a new one is filled from the sessions");
+            }
+            Some(Arc::new(registry))
+        }
+        Err(error) => {
+            warn!(%error, "no registry: crawling goes on without it");
+            None
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! Owns the running sessions: starts them within the limit, shares visits among them, sees them end.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::{Id, JoinError, JoinSet};
+use tracing::{error, info, warn};
+
+use crate::crawl::handle::{Order, SessionHandle};
+use crate::crawl::load::Load;
+use crate::crawl::phase::Hold;
+use crate::crawl::session::{self, Env, Opening, Raised, SessionEnd};
+use crate::daemon::answers::SessionSummary;
+use crate::daemon::house::House;
+use crate::daemon::machine::Machine;
+use crate::daemon::records::{OpenedFacts, Records};
+use crate::daemon::summary;
+use crate::exit_code::ExitCode;
+use crate::model::ids::SessionId;
+use crate::model::session::{SessionStatus, StopReason};
+use crate::model::task::{FetchMode, StoredTask};
+
+/// A session that is to run.
+#[derive(Debug)]
+pub struct Wanted {
+    /// Its task as stored.
+    pub task: StoredTask,
+    /// New, or continued and how.
+    pub opening: Opening,
+}
+
+/// A session that runs in this process.
+struct Running {
+    handle: SessionHandle,
+    load: watch::Sender<Load>,
+    task: StoredTask,
+}
+
+/// The sessions of this process.
+pub struct Supervisor {
+    house: Arc<House>,
+    records: Records,
+    running: BTreeMap<SessionId, Running>,
+    waiting: VecDeque<Wanted>,
+    ended: BTreeMap<SessionId, SessionSummary>,
+    tasks: JoinSet<SessionEnd>,
+    names: BTreeMap<Id, SessionId>,
+    machine: Machine,
+    alerts: mpsc::Sender<Raised>,
+    stopping: bool,
+    resting: bool,
+    worst: ExitCode,
+}
+
+impl Supervisor {
+    /// Nothing runs yet.
+    pub fn new(house: Arc<House>, records: Records, alerts: mpsc::Sender<Raised>) -> Self {
+        Supervisor {
+            house,
+            records,
+            running: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            ended: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            names: BTreeMap::new(),
+            machine: Machine::default(),
+            alerts,
+            stopping: false,
+            resting: false,
+            worst: ExitCode::Ok,
+        }
+    }
+
+    /// The registry's keeper.
+    pub fn records(&mut self) -> &mut Records {
+        &mut self.records
+    }
+
+    /// The handle of a running session.
+    pub fn handle(&self, id: &SessionId) -> Option<&SessionHandle> {
+        self.running.get(id).map(|running| &running.handle)
+    }
+
+    /// The task of a running or waiting session.
+    pub fn task(&self, id: &SessionId) -> Option<&StoredTask> {
+        let waiting = || self.waiting.iter().map(|wanted| &wanted.task).find(|task| &task.session_id == id);
+        self.running.get(id).map(|running| &running.task).or_else(waiting)
+    }
+
+    /// Whether the session waits for a free place.
+    pub fn is_waiting(&self, id: &SessionId) -> bool {
+        self.waiting.iter().any(|wanted| &wanted.task.session_id == id)
+    }
+
+    /// Running sessions as they stand.
+    pub fn snapshots(&self) -> Vec<SessionSummary> {
+        let now = self.house.clock.now();
+        let one = |(id, running): (&SessionId, &Running)| {
+            summary::online(&running.handle.snapshot(), &self.house.dir.session(id), now)
+        };
+        self.running.iter().map(one).collect()
+    }
+
+    /// Sessions that ended in this process.
+    pub fn ended(&self) -> &BTreeMap<SessionId, SessionSummary> {
+        &self.ended
+    }
+
+    /// Whether no session runs.
+    pub fn running_none(&self) -> bool {
+        self.running.is_empty()
+    }
+
+    /// Whether no session runs or waits.
+    pub fn idle(&self) -> bool {
+        self.running.is_empty() && self.waiting.is_empty()
+    }
+
+    /// The exit code that the sessions that ended so far ask for.
+    pub fn exit_code(&self) -> ExitCode {
+        self.worst
+    }
+
+    /// Starts a session now, or has it wait for a free place.
+    ///
+    /// # Errors
+    /// The session cannot be opened; says why and what to do, with the exit code for it.
+    pub async fn want(&mut self, wanted: Wanted) -> Result<(), (ExitCode, String)> {
+        if self.stopping {
+            return Err((ExitCode::InUse, "crawld is stopping".to_owned()));
+        }
+        if self.running.len() >= self.house.config.sessions_at_once as usize {
+            info!(session_id = %wanted.task.session_id, "queued: all places are taken");
+            session::prepare(&self.house.dir.session(&wanted.task.session_id), &wanted.task)
+                .map_err(|error| (error.exit_code(), error.to_string()))?;
+            self.waiting.push_back(wanted);
+            return Ok(());
+        }
+        self.start(wanted).await
+    }
+
+    async fn start(&mut self, wanted: Wanted) -> Result<(), (ExitCode, String)> {
+        let Wanted { task, opening } = wanted;
+        let id = task.session_id.clone();
+        let (load, env) = self.env(&task).await?;
+        let created = !matches!(opening, Opening::Resume { .. });
+        let opened = session::open(env, task.clone(), opening).await;
+        let opened = opened.map_err(|error| (error.exit_code(), error.to_string()))?;
+        let first = summary::online(&opened.handle.snapshot(), &self.house.dir.session(&id), self.house.clock.now());
+        self.records.session_opened(&OpenedFacts { epoch: opened.epoch, seq: opened.seq, created }, &task, &first);
+        let abort = self.tasks.spawn(opened.run);
+        self.names.insert(abort.id(), id.clone());
+        self.running.insert(id, Running { handle: opened.handle, load, task });
+        self.share();
+        Ok(())
+    }
+
+    async fn env(&self, task: &StoredTask) -> Result<(watch::Sender<Load>, Env), (ExitCode, String)> {
+        let house = &self.house;
+        let mode = task.spec.fetch.mode;
+        let browsers = match mode {
+            FetchMode::Http => None,
+            FetchMode::Browser => Some(house.browsers().await.map_err(|error| (error.exit_code(), error.to_string()))?),
+        };
+        let slots = match mode {
+            FetchMode::Browser => house.tabs.clone(),
+            FetchMode::Http => house.requests.clone(),
+        };
+        let (load, seen) = watch::channel(self.machine.load_for(0));
+        let env = Env {
+            clock: house.clock.clone(),
+            paths: house.dir.session(&task.session_id),
+            governor: house.governor.clone(),
+            robots: house.robots.clone(),
+            browsers,
+            slots,
+            load: seen,
+            settings: house.session_settings(mode),
+            alerts: self.alerts.clone(),
+            turned: house.session_turned(&task.session_id),
+        };
+        Ok((load, env))
+    }
+
+    /// Waits for a session to end; for ever while none runs. Cancel-safe.
+    pub async fn next_end(&mut self) -> Result<(Id, SessionEnd), JoinError> {
+        match self.tasks.join_next_with_id().await {
+            Some(end) => end,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes note of an end, and starts the next session that waits.
+    pub async fn saw_end(&mut self, end: Result<(Id, SessionEnd), JoinError>) -> Option<SessionSummary> {
+        let (task, end) = match end {
+            Ok((task, end)) => (task, Some(end)),
+            Err(error) => {
+                error!(%error, "a session's loop panicked; its state is as committed");
+                self.raise(ExitCode::Bug);
+                (error.id(), None)
+            }
+        };
+        let id = self.names.remove(&task)?;
+        let running = self.running.remove(&id)?;
+        self.house.liveness.ended(id.as_str());
+        if let Some(pool) = self.house.browsers_if_any().await {
+            pool.end_session(&id).await;
+        }
+        let now = self.house.clock.now();
+        let mut last = summary::online(&running.handle.snapshot(), &self.house.dir.session(&id), now);
+        if let Some(end) = &end {
+            last.status = end.status;
+            last.stop_reason = Some(end.reason);
+            last.status_reason = end.message.clone();
+            self.raise(exit_of(end, last.counters.failed));
+            info!(session_id = %id, reason = %end.reason, status = %end.status, "session ended");
+        } else {
+            last.stop_reason = Some(StopReason::Panic);
+            last.status = SessionStatus::Crashed;
+        }
+        self.records.session_ended(&last);
+        self.ended.insert(id, last.clone());
+        self.fill_places().await;
+        self.share();
+        Some(last)
+    }
+
+    async fn fill_places(&mut self) {
+        while !self.stopping && self.running.len() < self.house.config.sessions_at_once as usize {
+            let Some(next) = self.waiting.pop_front() else { return };
+            let id = next.task.session_id.clone();
+            if let Err((code, error)) = self.start(next).await {
+                warn!(session_id = %id, error, "a waiting session could not be opened");
+                self.raise(code);
+            }
+        }
+    }
+
+    /// Removes a session that waits for a place.
+    pub fn forget_waiting(&mut self, id: &SessionId) -> Option<StoredTask> {
+        let at = self.waiting.iter().position(|wanted| &wanted.task.session_id == id)?;
+        self.waiting.remove(at).map(|wanted| wanted.task)
+    }
+
+    /// Crawls nothing from now on: sessions are opened for orders only.
+    pub fn rest(&mut self) {
+        self.resting = true;
+    }
+
+    /// The machine was sampled anew.
+    pub fn sampled(&mut self, machine: Machine) {
+        self.machine = machine;
+        self.share();
+        self.records.counters(self.snapshots());
+    }
+
+    /// Every session gets the same share of the visits of its mode, at least one.
+    fn share(&self) {
+        for mode in FetchMode::ALL {
+            let of_mode = || self.running.values().filter(|running| running.task.spec.fetch.mode == *mode);
+            let sessions = u32::try_from(of_mode().count()).unwrap_or(u32::MAX).max(1);
+            let all = self.machine.visits_at_once(self.house.visits_at_once.of(*mode));
+            for running in of_mode() {
+                let wanted = running.task.spec.fetch.tabs.unwrap_or(u32::MAX);
+                let share = if self.resting { 0 } else { all.div_ceil(sessions).min(wanted).max(1) };
+                let load = self.machine.load_for(share);
+                running.load.send_if_modified(|old| {
+                    let changed = *old != load;
+                    *old = load;
+                    changed
+                });
+            }
+        }
+    }
+
+    /// Tells every session to stop; waiting ones stay queued in their files.
+    pub async fn stop(&mut self, abandon: bool) {
+        self.stopping = true;
+        self.waiting.clear();
+        for running in self.running.values() {
+            let order = if abandon { Order::Abandon } else { Order::Drain };
+            // A session that does not answer has ended, or is about to be abandoned.
+            let _ = tokio::time::timeout(Duration::from_secs(1), running.handle.order(order)).await;
+        }
+    }
+
+    fn raise(&mut self, code: ExitCode) {
+        if severity(code) > severity(self.worst) {
+            self.worst = code;
+        }
+    }
+
+    /// Conditions that a session alone cannot see, for `health`.
+    pub fn holds(&self) -> Vec<(Hold, String)> {
+        self.machine.holds()
+    }
+}
+
+/// The exit code that one session's end asks for.
+fn exit_of(end: &SessionEnd, failed: u64) -> ExitCode {
+    match end.status {
+        SessionStatus::Completed if failed > 0 => ExitCode::SomeFailed,
+        SessionStatus::Completed | SessionStatus::Cancelled | SessionStatus::Migrated => ExitCode::Ok,
+        SessionStatus::Failed => ExitCode::CannotWrite,
+        _ => ExitCode::Stopped,
+    }
+}
+
+fn severity(code: ExitCode) -> u8 {
+    match code {
+        ExitCode::Ok => 0,
+        ExitCode::SomeFailed => 1,
+        ExitCode::Stopped => 2,
+        _ => 3,
+    }
+}

@@ -1,0 +1,84 @@
+//! What a task file means, given the sessions that exist: start, continue, report, leave.
+
+use crate::model::ids::{SessionId, TaskId};
+
+/// What matters of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskSession {
+    /// The session.
+    pub session: SessionId,
+    /// Its task.
+    pub task: TaskId,
+    /// Hash of the task's normalised content.
+    pub hash: String,
+    /// Whether it has ended (completed, cancelled, failed, expired, migrated).
+    pub ended: bool,
+}
+
+/// What is done about a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TaskAction {
+    /// A new session.
+    Start,
+    /// This session of the same content is active or can be continued: join it.
+    Join(SessionId),
+    /// It ran already with this content.
+    AlreadyRan(SessionId),
+    /// An unfinished session runs an older content; it is not touched.
+    Changed(SessionId),
+}
+
+/// Decides about a submitted task.
+///
+/// `repeat` starts anew when the same content ran to its end: a file's `rerun`, or any command line.
+pub fn plan(task: &TaskId, hash: &str, repeat: bool, sessions: &[TaskSession]) -> TaskAction {
+    let of_task = || sessions.iter().filter(|s| &s.task == task);
+    let newest = |found: Option<&TaskSession>| found.map(|s| s.session.clone());
+    if let Some(session) = newest(of_task().filter(|s| !s.ended && s.hash == hash).last()) {
+        return TaskAction::Join(session);
+    }
+    if let Some(session) = newest(of_task().filter(|s| !s.ended).last()) {
+        return TaskAction::Changed(session);
+    }
+    match newest(of_task().filter(|s| s.hash == hash).last()) {
+        Some(session) if !repeat => TaskAction::AlreadyRan(session),
+        _ => TaskAction::Start,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(id: &str, hash: &str, ended: bool) -> TaskSession {
+        TaskSession { session: id.parse().unwrap(), task: "docs".parse().unwrap(), hash: hash.to_owned(), ended }
+    }
+
+    #[track_caller]
+    fn check(name: &str, sessions: &[TaskSession], repeat: bool, expected: TaskAction) {
+        assert_eq!(plan(&"docs".parse().unwrap(), "new", repeat, sessions), expected, "{name}");
+    }
+
+    #[test]
+    fn a_task_runs_once_per_content() {
+        let id = |text: &str| text.parse().unwrap();
+        check("never seen", &[], false, TaskAction::Start);
+        check("ran", &[session("a", "new", true)], false, TaskAction::AlreadyRan(id("a")));
+        check("ran, repeated", &[session("a", "new", true)], true, TaskAction::Start);
+        check("edited after its end", &[session("a", "old", true)], false, TaskAction::Start);
+        check("running", &[session("a", "new", false)], true, TaskAction::Join(id("a")));
+        check("running older content", &[session("a", "old", false)], true, TaskAction::Changed(id("a")));
+        check(
+            "ended once, running now",
+            &[session("a", "new", true), session("b", "new", false)],
+            false,
+            TaskAction::Join(id("b")),
+        );
+        let other = TaskSession { task: id2("other"), ..session("a", "new", false) };
+        check("another task", &[other], false, TaskAction::Start);
+    }
+
+    fn id2(text: &str) -> TaskId {
+        text.parse().unwrap()
+    }
+}
