@@ -23,6 +23,8 @@ const ALWAYS: &[&str] = &[
     // No way around a proxy or the name checks.
     "--disable-quic",
     "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
+    // Windows that a page opens would ask for documents before anybody could judge them.
+    "--block-new-web-contents",
     // Tabs that nobody looks at work at full speed.
     "--disable-background-timer-throttling",
     "--disable-backgrounding-occluded-windows",
@@ -40,7 +42,7 @@ const ALWAYS: &[&str] = &[
     "--password-store=basic",
     "--use-mock-keychain",
     "--window-size=1280,1024",
-    "--disable-features=Translate,OptimizationHints,MediaRouter,DialMediaRouteProvider,InterestFeedContentSuggestions,CertificateTransparencyComponentUpdater,AutofillServerCommunication,HttpsUpgrades,HttpsFirstBalancedModeAutoEnable",
+    "--disable-features=BackForwardCache,Prerender2,Translate,OptimizationHints,MediaRouter,DialMediaRouteProvider,InterestFeedContentSuggestions,CertificateTransparencyComponentUpdater,AutofillServerCommunication,HttpsUpgrades,HttpsFirstBalancedModeAutoEnable",
 ];
 
 /// Beginnings of switches that the operator may not add: they weaken the sandbox or the isolation

@@ -21,6 +21,7 @@ mod relaunch;
 mod report;
 mod response;
 mod selftest;
+mod shared;
 mod tab;
 mod traffic;
 mod visit;

@@ -1,10 +1,9 @@
 //! The pool of browsers and tabs, shared by all sessions.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
@@ -15,7 +14,7 @@ use super::config::{BrowserConfig, BrowserError};
 use super::instance::Instance;
 use super::relaunch::Relaunch;
 use super::report::{BrowserVisit, CrashScope, PoolStatus};
-use super::tab::Tab;
+use super::shared::Shared;
 use super::visit::{self, Ended};
 use super::{find, flags};
 use crate::clock::boottime_ms;
@@ -29,23 +28,12 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Losses remembered for the health factor.
 const LOSSES_KEPT: usize = 32;
 /// How often idle tabs are looked at.
-const SWEEP_EVERY: Duration = Duration::from_secs(5);
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// The pool of browsers and tabs. Dropping it ends the browsers; `shutdown` ends them politely.
 #[derive(Debug)]
 pub struct Browsers {
     inner: Arc<Inner>,
-}
-
-/// A browser in the pool, with its idle tabs.
-struct Shared {
-    instance: Arc<Instance>,
-    idle: Mutex<HashMap<SessionId, Vec<Tab>>>,
-    tabs: AtomicU32,
-    pages: AtomicU64,
-    visits: AtomicU32,
-    /// No new visits; ended when the last one in flight has.
-    retired: AtomicBool,
 }
 
 struct Inner {
@@ -114,10 +102,7 @@ impl Browsers {
     pub async fn end_session(&self, session: &SessionId) {
         let shown = lock(&self.inner.shown).clone();
         let Some(shared) = shown else { return };
-        let tabs = lock(&shared.idle).remove(session).unwrap_or_default();
-        shared.tabs.fetch_sub(tabs.len() as u32, Ordering::Relaxed);
-        drop(tabs);
-        shared.instance.end_session(session).await;
+        shared.end_session(session).await;
     }
 
     /// The browser in use, for the checkpoint; none before the first launch.
@@ -160,7 +145,7 @@ impl Browsers {
             let old = self.inner.current.lock().await.take();
             if let Some(old) = old {
                 self.inner.retire(Arc::clone(&old));
-                lock(&old.idle).clear();
+                old.drop_tabs();
                 old.instance.end(true).await;
             }
             self.inner.tasks.close();
@@ -260,7 +245,7 @@ impl Inner {
         };
         let shared = Arc::new(Shared::new(instance));
         let visit = self.in_browser(&shared, req).await;
-        lock(&shared.idle).clear();
+        shared.drop_tabs();
         shared.instance.end(false).await;
         visit
     }
@@ -272,8 +257,9 @@ impl Inner {
             Ok(tab) => tab,
             Err(BrowserError::Lost(_)) => return self.browser_lost(),
             Err(error) => {
-                // A browser that opens no tab is of no use to the next visit either.
-                self.give_up_on(shared, &error.to_string()).await;
+                if shared.is_useless().await {
+                    self.give_up_on(shared, &error.to_string()).await;
+                }
                 return failed(FailureClass::BrowserLost, &error.to_string());
             }
         };
@@ -366,11 +352,11 @@ impl Inner {
 
     /// Counts a lost browser, once: by the one who takes it out of `current`.
     fn note_loss(&self, dead: &Arc<Shared>) {
-        lock(&dead.idle).clear();
+        dead.drop_tabs();
         let lived = dead.instance.born.elapsed();
         lock(&self.relaunch).lost(boottime_ms(), lived.as_millis() as u64, "a running browser was lost".to_owned());
         *lock(&self.shown) = None;
-        let unparsed = dead.instance.unparsed.load(Ordering::Relaxed);
+        let unparsed = dead.instance.unparsed.swap(0, Ordering::Relaxed);
         self.status.send_modify(|status| {
             status.restarts += 1;
             status.lost_at_boot_ms.push(boottime_ms());
@@ -409,7 +395,7 @@ impl Inner {
                 *shown = None;
             }
         }
-        let unparsed = old.instance.unparsed.load(Ordering::Relaxed);
+        let unparsed = old.instance.unparsed.swap(0, Ordering::Relaxed);
         self.status.send_modify(|status| status.unparsed_messages += unparsed);
         if old.visits.load(Ordering::Acquire) == 0 {
             self.end_retired(old);
@@ -425,12 +411,12 @@ impl Inner {
 
     fn end_retired(&self, old: Arc<Shared>) {
         self.tasks.spawn(async move {
-            lock(&old.idle).clear();
+            old.drop_tabs();
             old.instance.end(true).await;
         });
     }
 
-    /// Closes tabs that nobody used for a while, until the pool closes.
+    /// Tends idle tabs, and keeps the count of unparsed messages current, until the pool closes.
     async fn sweep(self: Arc<Self>) {
         loop {
             tokio::select! {
@@ -439,61 +425,12 @@ impl Inner {
             }
             let shown = lock(&self.shown).clone();
             if let Some(shared) = shown {
-                shared.close_idle(self.config.tab_idle).await;
+                shared.tend_idle(self.config.tab_idle).await;
+                let unparsed = shared.instance.unparsed.swap(0, Ordering::Relaxed);
+                if unparsed > 0 {
+                    self.status.send_modify(|status| status.unparsed_messages += unparsed);
+                }
             }
-        }
-    }
-}
-
-impl Shared {
-    fn new(instance: Arc<Instance>) -> Shared {
-        Shared {
-            instance,
-            idle: Mutex::default(),
-            tabs: AtomicU32::new(0),
-            pages: AtomicU64::new(0),
-            visits: AtomicU32::new(0),
-            retired: AtomicBool::new(false),
-        }
-    }
-
-    /// An idle tab of the session, or a new one.
-    async fn take_tab(&self, req: &VisitRequest, pages_per_tab: u32) -> Result<Tab, BrowserError> {
-        let idle = lock(&self.idle).get_mut(&req.session).and_then(Vec::pop);
-        if let Some(mut tab) = idle {
-            if tab.pages < pages_per_tab && tab.adapt(&self.instance, &req.fetch).await.is_ok() {
-                return Ok(tab);
-            }
-            self.close(tab).await;
-        }
-        let tab = Tab::open(&self.instance, &req.session, &req.fetch).await?;
-        self.tabs.fetch_add(1, Ordering::Relaxed);
-        Ok(tab)
-    }
-
-    async fn give_back(&self, mut tab: Tab, session: &SessionId, clean: bool) {
-        if clean && !self.instance.lost.is_cancelled() {
-            tab.used = Instant::now();
-            lock(&self.idle).entry(session.clone()).or_default().push(tab);
-        } else {
-            self.close(tab).await;
-        }
-    }
-
-    async fn close(&self, tab: Tab) {
-        self.tabs.fetch_sub(1, Ordering::Relaxed);
-        self.instance.close_page(&tab.page).await;
-    }
-
-    async fn close_idle(&self, after: Duration) {
-        let mut old = Vec::new();
-        for tabs in lock(&self.idle).values_mut() {
-            let (keep, close) = std::mem::take(tabs).into_iter().partition(|tab| tab.used.elapsed() < after);
-            *tabs = keep;
-            old.extend::<Vec<Tab>>(close);
-        }
-        for tab in old {
-            self.close(tab).await;
         }
     }
 }

@@ -6,9 +6,10 @@ use std::time::Instant;
 use chromiumoxide::Page;
 use chromiumoxide::cdp::browser_protocol::emulation::SetUserAgentOverrideParams;
 use chromiumoxide::cdp::browser_protocol::fetch::{self, EventRequestPaused, RequestPattern, RequestStage};
-use chromiumoxide::cdp::browser_protocol::network::ResourceType;
+use chromiumoxide::cdp::browser_protocol::network::{ResourceType, SetBypassServiceWorkerParams};
 use chromiumoxide::cdp::browser_protocol::page::{
-    EventJavascriptDialogOpening, EventLifecycleEvent, EventWindowOpen, NavigateParams, NavigateReturns,
+    AddScriptToEvaluateOnNewDocumentParams, EventJavascriptDialogOpening, EventLifecycleEvent, EventWindowOpen,
+    NavigateParams, NavigateReturns,
 };
 use chromiumoxide::cdp::browser_protocol::security::SetIgnoreCertificateErrorsParams;
 use chromiumoxide::types::{Command, Method, MethodId};
@@ -51,6 +52,8 @@ pub(super) struct Tab {
     pub pages: u32,
     /// When it was last used.
     pub used: Instant,
+    /// The page of the last visit has been replaced by an empty one.
+    pub blank: bool,
     agent: Agent,
 }
 
@@ -75,6 +78,10 @@ impl Agent {
 
 /// Named in the user agent, so that the owner of a site can learn what visits it.
 pub(super) const HOME_PAGE: &str = "https://github.com/crawld/crawld";
+
+/// Before a page in the tab's history lies another visit's: a page that goes back would pass for
+/// one that redirects there.
+const NO_WAY_BACK: &str = "for (const name of ['back', 'forward', 'go']) History.prototype[name] = function () {};";
 
 impl Tab {
     /// Opens a tab for a session.
@@ -106,8 +113,14 @@ impl Tab {
         };
         let events = instance.step("listening to a tab", listen).await?;
         instance.step("Fetch.enable", page.execute(documents())).await?;
+        // A service worker would answer for documents without anybody being asked.
+        let bypass = SetBypassServiceWorkerParams::new(true);
+        instance.step("Network.setBypassServiceWorker", page.execute(bypass)).await?;
+        let script = AddScriptToEvaluateOnNewDocumentParams::new(NO_WAY_BACK);
+        instance.step("Page.addScriptToEvaluateOnNewDocument", page.execute(script)).await?;
         let agent = Agent::of(instance, fetch);
-        let mut tab = Tab { page, target, events, listening, watch, pages: 0, used: Instant::now(), agent };
+        let mut tab =
+            Tab { page, target, events, listening, watch, pages: 0, used: Instant::now(), blank: true, agent };
         tab.apply(instance).await?;
         Ok(tab)
     }
@@ -122,6 +135,17 @@ impl Tab {
             self.agent = agent;
             self.apply(instance).await?;
         }
+        Ok(())
+    }
+
+    /// Replaces the page by an empty one, so that its scripts neither compute nor ask their server.
+    ///
+    /// # Errors
+    /// The browser is gone or does not do as told.
+    pub(super) async fn empty(&mut self, instance: &Instance) -> Result<(), BrowserError> {
+        let navigate = Navigate(NavigateParams::new("about:blank"));
+        instance.step("Page.navigate", self.page.execute(navigate)).await?;
+        self.blank = true;
         Ok(())
     }
 

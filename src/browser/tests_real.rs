@@ -99,6 +99,15 @@ async fn answer(stream: &mut TcpStream, path: &str, head: &str) -> std::io::Resu
         "/hangingimage" => html("<a href=/x>x</a><img src=/hang>"),
         "/closer" => html("<script>window.close()</script><a href=/x>x</a>"),
         "/toofile" => html("<script>location = 'file:///etc/passwd'</script><a href=/x>x</a>"),
+        "/back" => html("<script>onload = () => history.back()</script>"),
+        "/worker" => html(
+            "<script>navigator.serviceWorker.register('/sw.js').then(() => navigator.serviceWorker.ready).then(() => { document.title = 'ready' })</script>",
+        ),
+        "/sw.js" => {
+            let script = "onfetch = (e) => e.respondWith(new Response('<title>fake</title>', {headers: {'content-type': 'text/html'}}));\
+                onactivate = (e) => e.waitUntil(clients.claim())";
+            return respond(stream, "200 OK", "content-type: text/javascript\r\n", script.as_bytes()).await;
+        }
         "/form" => html(
             "<a href=/x>x</a><form method=post action=/posted></form><script>onload = () => document.forms[0].submit()</script>",
         ),
@@ -262,6 +271,8 @@ async fn a_page_is_read_whole() {
     assert!(answer.bytes > 100 && answer.ttfb.is_some());
     assert!(answer.digest.as_deref().is_some_and(|digest| digest.starts_with("sha256:")));
     assert_eq!(links(&stage.page("/late").await), [format!("{base}/found-late")], "content that a script fetched");
+    stage.page("/worker").await;
+    assert_eq!(stage.page("/plain").await.title.as_deref(), Some("/plain"), "service workers do not answer for pages");
     let agent = stage.page("/agent").await.text.unwrap();
     assert!(agent.contains("Chrome/") && agent.contains("crawld/"), "{agent}");
     let info = stage.pool.info().unwrap();
@@ -331,6 +342,9 @@ async fn bad_pages_cost_their_own_deadline_and_nothing_else() {
     assert_eq!(links(&stage.page("/alerts").await), x, "dialogs are dismissed");
     let answer = stage.page("/popup").await;
     assert_eq!(answer.links.len(), 3, "addresses of popups are links: {:?}", links(&answer));
+    assert!(!stage.site.was_asked("/popped"), "popups are not asked for");
+    let answer = stage.page("/back").await;
+    assert_eq!((answer.title.as_deref(), answer.hops.len()), (Some("/back"), 0), "no way back to the page before");
     let short = Duration::from_secs(4);
     for path in
         ["/alertstorm", "/loopbefore", "/loopafter", "/endless", "/hang", "/hangingimage", "/frameloop", "/closer"]

@@ -146,6 +146,7 @@ impl Visit<'_> {
         let page = self.tab.page.clone();
         let params = NavigateParams::new(self.req.url.as_str());
         self.reply = Some(Box::pin(async move { Ok(page.execute(Navigate(params)).await?.result) }));
+        self.tab.blank = false;
         self.asked_at = Instant::now();
         loop {
             // Looked at here as well, because events come before the clock and may never run dry.
