@@ -9,6 +9,7 @@ mod chromium;
 mod damage;
 mod disk;
 mod fault_points;
+mod oracle_itself;
 mod owners;
 mod poison;
 mod random_kills;
