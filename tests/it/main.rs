@@ -6,6 +6,7 @@ mod support;
 mod site;
 
 mod chromium;
+mod commands;
 mod damage;
 mod disk;
 mod fault_points;

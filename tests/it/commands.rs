@@ -1,0 +1,112 @@
+//! Bad input, and nothing to act on: one clear message, a documented exit code, nothing lost.
+
+use std::fs;
+use std::io::Write as _;
+use std::process::Stdio;
+
+use crate::site::Config;
+use crate::support::world::Fetch;
+use crate::support::{World, skip};
+
+fn world() -> World {
+    World::new(Config::plain(3), Fetch::Http)
+}
+
+/// Runs a command that must fail with `code`, and say each of `words`.
+#[track_caller]
+fn check(args: &[&str], code: i32, words: &[&str]) {
+    let ended = world().crawld(args).run();
+    assert_eq!(ended.code, Some(code), "{args:?}: {}", ended.said());
+    let said = format!("{}{}", ended.stdout, ended.stderr);
+    for word in words {
+        assert!(said.contains(word), "{args:?} does not say `{word}`: {said}");
+    }
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+#[test]
+fn mistakes_on_the_command_line() {
+    check(&["frobnicate"], 2, &["frobnicate"]);
+    check(&["crawl"], 2, &["URL"]);
+    check(&["crawl", "ftp://127.0.0.1/"], 2, &["ftp"]);
+    check(&["crawl", "not a url"], 2, &["not a url"]);
+    check(&["crawl", "http://127.0.0.1:1/", "--delay", "soon"], 2, &["soon"]);
+    check(&["crawl", "http://127.0.0.1:1/", "--include", "("], 2, &["("]);
+    check(&["status", "../../etc/passwd"], 2, &["passwd"]);
+}
+
+#[test]
+fn nothing_there_to_act_on() {
+    check(&["recover"], 5, &["state"]);
+    check(&["verify"], 5, &[]);
+    check(&["pause", "session_1_abcdefgh"], 5, &[]);
+}
+
+#[test]
+fn a_bad_configuration_is_named_with_its_place() {
+    let world = world();
+    let file = world.path().join("bad.toml");
+    fs::write(&file, "no_such_key = 1\n").expect("write");
+    let ended = world.crawld(&["config", "check", "--config"]).args(&[&file.display().to_string()]).run();
+    let said = format!("{}{}", ended.stdout, ended.stderr);
+    assert_eq!(ended.code, Some(78), "{said}");
+    assert!(said.contains("no_such_key") && said.contains("bad.toml"), "{said}");
+}
+
+#[test]
+fn a_bad_task_file_is_named_with_its_line() {
+    let world = world();
+    let file = world.path().join("bad.toml");
+    fs::write(&file, "seeds = [\"http://127.0.0.1:1/\"]\n[limits]\nmax_pages = \"many\"\n").expect("write");
+    let ended = world.crawld(&["crawl"]).args(&[&file.display().to_string()]).run();
+    let said = format!("{}{}", ended.stdout, ended.stderr);
+    assert_eq!(ended.code, Some(78), "{said}");
+    assert!(said.contains("bad.toml") && said.contains('3'), "{said}");
+}
+
+#[test]
+fn root_without_a_word_about_the_sandbox_gets_no_browser() {
+    if !skip::root() {
+        return skip::because("commands::root_without_a_word_about_the_sandbox_gets_no_browser", "not root");
+    }
+    let world = world();
+    let seed = world.site.at("/");
+    let ended = world.crawld(&["crawl", &seed, "--fetch", "browser"]).run().expect_code(69);
+    assert!(ended.stderr.contains("CRAWLD_NO_SANDBOX"), "{}", ended.said());
+}
+
+#[test]
+fn robots_decisions_by_the_line() {
+    let world = world();
+    let rows = [("Disallow: /private/", "/private/x", false), ("Disallow: /private/", "/public", true)];
+    let input: String = rows
+        .iter()
+        .enumerate()
+        .map(|(id, (rule, path, _))| {
+            let body = format!("User-agent: *\n{rule}\n");
+            let url = format!("https://example.org{path}");
+            let row = serde_json::json!({ "id": id, "body": body, "user_agent": "crawld", "url": url });
+            format!("{row}\n")
+        })
+        .collect();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_crawld"));
+    command.args(["robots", "test"]).current_dir(world.path());
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the binary starts");
+    child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("write");
+    let output = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let answers: Vec<serde_json::Value> =
+        said.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    assert_eq!(answers.len(), rows.len(), "{said}");
+    for (answer, (_, _, allowed)) in answers.iter().zip(rows) {
+        assert_eq!(answer["allowed"], allowed, "{answer}");
+    }
+}
+
+#[test]
+fn schemas_are_json() {
+    for name in ["checkpoint", "heartbeat", "page", "task", "config"] {
+        let schema = world().crawld(&["schema", name]).run().expect_code(0).json();
+        assert!(schema["properties"].is_object(), "{name}: {schema}");
+    }
+}
