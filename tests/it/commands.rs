@@ -47,7 +47,7 @@ fn a_bad_configuration_is_named_with_its_place() {
     let world = world();
     let file = world.path().join("bad.toml");
     fs::write(&file, "no_such_key = 1\n").expect("write");
-    let ended = world.crawld(&["config", "check", "--config"]).args(&[&file.display().to_string()]).run();
+    let ended = world.crawld(&["config", "check"]).args(&["--config", &file.display().to_string()]).run();
     let said = format!("{}{}", ended.stdout, ended.stderr);
     assert_eq!(ended.code, Some(78), "{said}");
     assert!(said.contains("no_such_key") && said.contains("bad.toml"), "{said}");
