@@ -206,3 +206,84 @@ async fn dispatch(cli: Cli) -> Outcome {
         | Command::Man => unreachable!("handled before the configuration was read"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_flags_are_taken_before_and_after_the_command() {
+        for line in [
+            "crawld --state-dir d --json status",
+            "crawld status --state-dir d --json",
+            "crawld robots test f http://a/ --json --state-dir d",
+        ] {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            assert!(cli.global.json && cli.global.state_dir.is_some(), "{line}");
+        }
+    }
+
+    #[test]
+    fn wrong_usage_is_told_from_help() {
+        for (line, kind) in [
+            ("crawld crawl", ErrorKind::MissingRequiredArgument),
+            ("crawld crawl http://a --scope planet", ErrorKind::InvalidValue),
+            ("crawld crawl http://a --delay soon", ErrorKind::ValueValidation),
+            ("crawld crawl http://a --max-pages -1", ErrorKind::UnknownArgument),
+            ("crawld pause ../../etc", ErrorKind::ValueValidation),
+            ("crawld status --check --threshold 7", ErrorKind::ValueValidation),
+            ("crawld schema nothing", ErrorKind::InvalidValue),
+            ("crawld crawl --help", ErrorKind::DisplayHelp),
+        ] {
+            assert_eq!(Cli::try_parse_from(line.split(' ')).unwrap_err().kind(), kind, "{line}");
+        }
+    }
+
+    fn help(command: &str) -> String {
+        let mut cli = Cli::command();
+        let sub = cli.find_subcommand_mut(command).expect("a command of ours");
+        // Without the part that is the same everywhere, and wide enough not to wrap.
+        let text = sub.clone().term_width(200).max_term_width(200).render_help().to_string();
+        text.split("\nEverywhere:").next().unwrap_or_default().trim_end().to_owned()
+    }
+
+    #[test]
+    fn help_of_recover() {
+        insta::assert_snapshot!(help("recover"), @r"
+        Look at what a crash left, decide, repair, continue
+
+        Usage: recover [OPTIONS] [SESSIONS]...
+
+        Arguments:
+          [SESSIONS]...  These only [default: all]
+
+        Options:
+              --dry-run              Show what would be done; change nothing
+              --strategy <STRATEGY>  What to do with them; auto follows the recovery table [default: auto] [possible values: auto, resume, restart, skip]
+              --no-run               Decide and repair, but crawl nothing
+          -h, --help                 Print help
+        ");
+    }
+
+    #[test]
+    fn help_of_status() {
+        insta::assert_snapshot!(help("status"), @r"
+        Show one session in full, or where all of them stand
+
+        Usage: status [OPTIONS] [SESSION]
+
+        Arguments:
+          [SESSION]  The session [default: all]
+
+        Options:
+              --check               Exit non-zero when a session that should be crawling is below the threshold
+              --threshold <HEALTH>  Health that `--check` asks for, 0 to 1 [default: 0.7]
+          -h, --help                Print help
+        ");
+    }
+}

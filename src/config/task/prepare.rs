@@ -11,6 +11,7 @@ use crate::config::task::{Draft, derive_id, task_hash, validate};
 use crate::config::{Config, Problem};
 use crate::model::task::{NamedAddress, PreparedTask, TaskOrigin, TaskSpec};
 use crate::model::url::CanonicalUrl;
+use crate::policy::address::{AddressClass, classify};
 
 /// A name that does not resolve in this time names no private address.
 const RESOLVE_DEADLINE: Duration = Duration::from_secs(5);
@@ -140,31 +141,11 @@ pub async fn name_private(task: &mut PreparedTask) {
         let name = host.trim_matches(['[', ']']).to_owned();
         let lookup = tokio::time::timeout(RESOLVE_DEADLINE, tokio::net::lookup_host((name, port))).await;
         let Ok(Ok(found)) = lookup else { continue };
-        let addresses: BTreeSet<IpAddr> = found.map(|address| address.ip()).filter(|ip| !is_public(*ip)).collect();
+        let addresses: BTreeSet<IpAddr> =
+            found.map(|address| address.ip()).filter(|ip| classify(*ip) != AddressClass::Public).collect();
         if !addresses.is_empty() {
             task.named_private.push(NamedAddress { host, port, addresses: addresses.into_iter().collect() });
         }
-    }
-}
-
-fn is_public(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(v4) => {
-            let [a, b, ..] = v4.octets();
-            let shared = a == 100 && (64..128).contains(&b);
-            let special = v4.is_private() || v4.is_loopback() || v4.is_link_local() || v4.is_unspecified();
-            !(special
-                || shared
-                || v4.is_broadcast()
-                || v4.is_multicast()
-                || a == 0
-                || a >= 240
-                || (a == 198 && (18..20).contains(&b)))
-        }
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(v4) => is_public(IpAddr::V4(v4)),
-            None => v6.segments()[0] & 0xe000 == 0x2000,
-        },
     }
 }
 

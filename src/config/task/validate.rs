@@ -1,13 +1,12 @@
 //! What a task must satisfy beyond the types of its values.
 
-use std::net::IpAddr;
-
 use crate::config::Problem;
 use crate::config::check::header_safe;
 use crate::model::duration::Span;
 use crate::model::task::{ScopePreset, TaskSpec};
 use crate::model::text::escape_control;
 use crate::model::url::CanonicalUrl;
+use crate::policy::address::AddressPolicy;
 
 /// More seeds belong into a sitemap.
 const MAX_SEEDS: usize = 100_000;
@@ -55,11 +54,9 @@ pub fn validate(spec: &TaskSpec) -> Vec<Problem> {
         }
     }
     for network in &spec.allow_private_networks {
-        if !is_network(network) {
-            say(
-                "allow_private_networks",
-                format!("`{}` is not an address or network: write 10.0.0.0/8 or ::1", escape_control(network)),
-            );
+        if let Err(error) = AddressPolicy::new(std::slice::from_ref(network), &[]) {
+            let error = error.to_string();
+            say("allow_private_networks", error.trim_start_matches("allow_private_networks: ").to_owned());
         }
     }
     numbers(spec, &mut say);
@@ -110,18 +107,5 @@ fn web_url(text: &str) -> Result<(), String> {
             Err(format!("`{shown}` is not a URL: write https://{shown}"))
         }
         Err(error) => Err(format!("{}: write an http or https URL", escape_control(&error.to_string()))),
-    }
-}
-
-/// An address, or an address with a prefix length.
-fn is_network(text: &str) -> bool {
-    let (address, bits) = match text.split_once('/') {
-        Some((address, bits)) => (address, bits.parse::<u8>().ok()),
-        None => (text, Some(0)),
-    };
-    match (address.parse::<IpAddr>(), bits) {
-        (Ok(IpAddr::V4(_)), Some(bits)) => bits <= 32,
-        (Ok(IpAddr::V6(_)), Some(bits)) => bits <= 128,
-        _ => false,
     }
 }
