@@ -67,8 +67,8 @@ pub fn memory_total() -> u64 {
     limits.chain(system).min().unwrap_or(0)
 }
 
-/// Takes samples; keeps what differences need. A sample takes about a millisecond: call it every few seconds,
-/// outside the async threads where that matters.
+/// Takes samples; keeps what differences need. A sample reads one small file per process of the machine, a few
+/// milliseconds in all: take one every few seconds while crawling, and every half minute while idle.
 #[derive(Debug)]
 pub struct ResourceSampler {
     cgroup: Cgroup,
@@ -181,6 +181,19 @@ mod tests {
         assert!(sample.tree.processes >= 1, "{sample:?}");
         assert!(sample.memory_headroom.is_some_and(|free| (0.0..=1.0).contains(&free)), "{sample:?}");
         assert!(memory_total() > 64 << 20 && cores() >= 1);
+    }
+
+    /// A guard against a sample that grows dear by orders of magnitude.
+    #[test]
+    fn a_sample_is_cheap() {
+        let mut sampler = ResourceSampler::new();
+        let begun = std::time::Instant::now();
+        for _ in 0..10 {
+            sampler.sample(&[]);
+        }
+        let each = begun.elapsed() / 10;
+        println!("{each:?} a sample");
+        assert!(each < std::time::Duration::from_millis(100), "{each:?}");
     }
 
     #[test]
