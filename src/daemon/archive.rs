@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
@@ -14,7 +15,7 @@ use crate::model::ids::SessionId;
 use crate::model::session::SessionStatus;
 use crate::model::task::{StoredTask, TaskOrigin};
 use crate::model::time::Timestamp;
-use crate::state::atomic_file::{TEMP_PREFIX, create_temporary, open_regular, sync_dir, temporary_name};
+use crate::state::atomic_file::{create_temporary, open_regular, stale_temporary, sync_dir, temporary_name};
 use crate::state::checkpoint_file::CheckpointWriter;
 use crate::state::end_note::{self, EndNote};
 use crate::state::envelope::{self, Reading};
@@ -351,12 +352,10 @@ fn looks_like_sqlite(path: &Path) -> bool {
     }
 }
 
-/// Removes what an interrupted import left behind; call it at start with the state directory's lock held.
-pub fn sweep(dir: &StateDir) -> usize {
+/// Removes what an import that was interrupted longer than `age` ago left behind.
+pub fn sweep(dir: &StateDir, age: Duration) -> usize {
     let entries = fs::read_dir(dir.sessions()).into_iter().flatten().flatten();
-    let left = entries.filter(|entry| {
-        entry.file_name().to_string_lossy().starts_with(TEMP_PREFIX) && entry.file_type().is_ok_and(|t| t.is_dir())
-    });
+    let left = entries.filter(|entry| stale_temporary(entry, age) && entry.file_type().is_ok_and(|t| t.is_dir()));
     left.map(|entry| discard(&entry.path())).count()
 }
 

@@ -178,7 +178,12 @@ fn act_on(plan: &Planned, ground: &Ground, extend: bool) -> Acted {
 }
 
 fn resume(order: ResumeOrder, extend: bool) -> Opening {
-    let ResumeOrder { lock, as_paused, crash_reason, .. } = order;
+    let ResumeOrder { lock, as_paused, crash_reason, fresh, .. } = order;
+    if fresh {
+        // It was killed before its store was made: opened as a new one, under its own id.
+        drop(lock);
+        return Opening::Restart { as_paused };
+    }
     Opening::Resume { lock, as_paused, crash_reason, extend }
 }
 

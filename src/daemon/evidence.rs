@@ -333,15 +333,17 @@ fn task_changed(task: &StoredTask, sources: Sources<'_>) -> bool {
     (sources.task_file_hash)(Path::new(file)).is_some_and(|hash| hash != task.task_hash)
 }
 
-/// Killed between the writing of `task.json` and the first trace of a crawl: nothing is lost.
+/// Killed between the writing of `task.json` and the first commit: nothing is lost. The store may be
+/// missing or half made.
 fn never_begun(read: &Read) -> bool {
-    let absent = |missing: bool, state| missing && state == StoreState::Missing;
-    let no_files = read.checkpoints.current == Reading::Missing
+    read.checkpoints.current == Reading::Missing
         && read.checkpoints.previous == Reading::Missing
         && read.heartbeat == Reading::Missing
-        && read.ended == Reading::Missing;
-    let no_history = read.row.as_ref().is_none_or(|row| row.counters.discovered == 0);
-    absent(no_files && no_history && !read.outputs.any, read.store.state) && read.task.good().is_some()
+        && read.ended == Reading::Missing
+        && read.row.as_ref().is_none_or(|row| row.counters.discovered == 0)
+        && !read.outputs.any
+        && !matches!(read.store.state, StoreState::Good(_))
+        && read.task.good().is_some()
 }
 
 fn end_facts(read: &Read) -> EndFacts {

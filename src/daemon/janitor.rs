@@ -6,10 +6,12 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tracing::warn;
 
 use crate::daemon::answers::{CleanupItem, CleanupReport};
+use crate::daemon::archive;
 use crate::daemon::evidence::clock_facts;
 use crate::faults::point;
 use crate::model::counters::Counters;
@@ -17,7 +19,7 @@ use crate::model::ids::SessionId;
 use crate::model::session::SessionStatus;
 use crate::model::time::Timestamp;
 use crate::policy::retention::{Candidate, ClockFacts, Kept, Part, Purge, RetentionOptions, RetentionPlan, plan};
-use crate::state::atomic_file::{FileError, sync_dir};
+use crate::state::atomic_file::{FileError, sweep_temporaries, sync_dir};
 use crate::state::end_note::{self, EndNote};
 use crate::state::lock::{Holder, Lock, LockError, Probe, probe};
 use crate::state::paths::{SessionPaths, StateDir, compact};
@@ -27,6 +29,9 @@ use crate::state::{checkpoint_file, heartbeat_file, task_file};
 /// Kill points of a cleanup.
 pub const POINTS: &[&str] =
     &["janitor.before_note", "janitor.before_trash", "janitor.after_trash", "janitor.after_delete"];
+
+/// A temporary that has not changed for so long is nobody's any more.
+const LEFTOVER_AGE: Duration = Duration::from_secs(3600);
 
 /// Why a session could not be cleaned up.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +116,7 @@ pub fn clean(dir: &StateDir, now: Timestamp, options: &RetentionOptions, dry_run
     let planned = plan(&inventory(dir)?, &clock, options);
     let mut report = CleanupReport { dry_run, ..CleanupReport::default() };
     if !dry_run {
+        sweep_leftovers(dir);
         report.notes.extend(empty_trash(dir));
     }
     note_kept(&planned, &mut report);
@@ -126,6 +132,15 @@ pub fn clean(dir: &StateDir, now: Timestamp, options: &RetentionOptions, dry_run
         }
     }
     Ok(report)
+}
+
+/// Removes what killed processes left half written.
+fn sweep_leftovers(dir: &StateDir) {
+    archive::sweep(dir, LEFTOVER_AGE);
+    sweep_temporaries(&dir.sessions(), LEFTOVER_AGE);
+    for session in dir.list().map(|listing| listing.sessions).unwrap_or_default() {
+        sweep_temporaries(&dir.session(&session.id).dir(), LEFTOVER_AGE);
+    }
 }
 
 fn note_kept(planned: &RetentionPlan, report: &mut CleanupReport) {

@@ -4,7 +4,6 @@ use super::*;
 use crate::state::checkpoint_file::CheckpointWriter;
 use crate::state::{Durability, envelope};
 use std::os::unix::fs::symlink;
-use std::time::Duration;
 
 /// Everything is "old" a year after it was written.
 fn later() -> Timestamp {

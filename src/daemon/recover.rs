@@ -224,7 +224,14 @@ fn resume(
         task_file::write(paths, task)?;
         step(&paths.task(), "recover.after_task")?;
     }
+    let fresh = planned.gathered.evidence.never_begun;
     step(&paths.store(), "recover.before_repair")?;
+    if fresh {
+        // Half made: it holds nothing, and its opener makes it anew.
+        for suffix in ["", "-wal", "-shm"] {
+            set_aside(paths, &beside(&paths.store(), suffix), acting.now)?;
+        }
+    }
     let repaired = mend::repair(paths, task, planned.verdict.repair, acting.now)
         .map_err(|why| RecoverError::Repair { session: paths.id().clone(), why })?;
     step(&paths.store(), "recover.after_repair")?;
@@ -234,10 +241,17 @@ fn resume(
         lock,
         as_paused: planned.verdict.as_paused,
         crash_reason: planned.gathered.crash_reason,
-        fresh: planned.gathered.evidence.never_begun,
+        fresh,
         repair: planned.verdict.repair,
         repaired,
     })
+}
+
+/// The path of a file that SQLite keeps beside a store.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 fn step(path: &Path, name: &'static str) -> Result<(), FileError> {

@@ -12,7 +12,7 @@ use crate::model::time::Timestamp;
 use crate::state::heartbeat_file::{self, fresh};
 use crate::state::lock::{Probe, probe};
 use crate::state::paths::SessionPaths;
-use crate::state::{checkpoint_file, task_file};
+use crate::state::{checkpoint_file, end_note, task_file};
 
 /// Ended / discovered, 0..1.
 pub fn progress(counters: &Counters) -> f64 {
@@ -54,14 +54,19 @@ pub fn offline(paths: &SessionPaths, now: Timestamp) -> SessionDetail {
     let task = task_file::read(paths);
     let lives = heartbeat.is_some_and(|(beat, envelope)| fresh(beat, envelope, now));
     let owned = matches!(probe(&paths.lock()), Ok(Probe::Held(_)));
+    // Outlives the store and the checkpoint of a session that was cleaned up or exported.
+    let ended = end_note::read(paths);
+    let ended = ended.good().map(|(note, _)| note);
     let declared = declared_status(heartbeat.map(|(beat, _)| beat), checkpoint);
+    let declared = ended.map(|note| note.status).or(declared);
     let status = match declared {
         Some(status) if status.ended() => status,
         Some(status) if owned || status == SessionStatus::Paused || status == SessionStatus::Queued => status,
         Some(_) if checkpoint.is_some_and(|c| c.progress_snapshot.stop_reason.is_some()) => SessionStatus::Recoverable,
         Some(_) | None => SessionStatus::Crashed,
     };
-    let counters = checkpoint.map(|c| c.progress_snapshot.counters).unwrap_or_default();
+    let counters = checkpoint.map(|c| c.progress_snapshot.counters).or(ended.map(|note| note.counters));
+    let counters = counters.unwrap_or_default();
     let beat = heartbeat.map(|(beat, _)| beat.clone());
     let summary = SessionSummary {
         session_id: paths.id().clone(),

@@ -374,7 +374,7 @@ fn condition(e: &Evidence) -> Option<(Cause, Repair)> {
             Some((Cause::RebuiltFromOutputs, Repair::Rebuild))
         }
         // Nothing is lost and nothing has to be moved aside: it keeps its id.
-        StoreState::Missing if e.never_begun => Some((Cause::Crash, Repair::Cut)),
+        StoreState::Missing | StoreState::Damaged if e.never_begun => Some((Cause::Crash, Repair::Cut)),
         StoreState::Damaged | StoreState::Missing => None,
     }
 }

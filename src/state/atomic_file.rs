@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -155,14 +156,20 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Removes temporaries that a killed process left in `dir`; call it with the lock held.
-/// Only regular files with our prefix are removed; what cannot be removed stays.
-pub fn sweep_temporaries(dir: &Path) -> usize {
+/// Removes temporaries that a killed process left in `dir` longer than `age` ago; a younger one may be
+/// in use. Only regular files with our prefix are removed; what cannot be removed stays.
+pub fn sweep_temporaries(dir: &Path, age: Duration) -> usize {
     let Ok(entries) = fs::read_dir(dir) else { return 0 };
-    let ours = |entry: &fs::DirEntry| {
-        entry.file_name().to_string_lossy().starts_with(TEMP_PREFIX) && entry.file_type().is_ok_and(|t| t.is_file())
-    };
+    let ours = |entry: &fs::DirEntry| stale_temporary(entry, age) && entry.file_type().is_ok_and(|t| t.is_file());
     entries.flatten().filter(ours).filter(|entry| fs::remove_file(entry.path()).is_ok()).count()
+}
+
+/// Whether an entry has a temporary's name and has not changed for at least `age`.
+pub fn stale_temporary(entry: &fs::DirEntry, age: Duration) -> bool {
+    let modified = entry.metadata().and_then(|meta| meta.modified());
+    // A time in the future says nothing.
+    let idle = modified.ok().and_then(|at| at.elapsed().ok());
+    entry.file_name().to_string_lossy().starts_with(TEMP_PREFIX) && idle.is_some_and(|idle| idle >= age)
 }
 
 /// What a bounded read found.
@@ -275,7 +282,8 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         fs::write(temporary_name(temp.path()), "").unwrap();
         fs::write(temp.path().join("keep"), "").unwrap();
-        assert_eq!(sweep_temporaries(temp.path()), 1);
+        assert_eq!(sweep_temporaries(temp.path(), Duration::from_secs(60)), 0, "perhaps in use");
+        assert_eq!(sweep_temporaries(temp.path(), Duration::ZERO), 1);
         assert!(temp.path().join("keep").exists());
     }
 
