@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::de::DeserializeOwned;
 
-use crate::api::problem::ProblemBody;
+use crate::api::problem::{ProblemBody, Refused};
 use crate::api::server::Shared;
 use crate::api::{ExportBody, ImportBody, OrderBody, ShutdownBody, SubmitBody};
 use crate::config::Problem;
@@ -20,13 +20,13 @@ use crate::model::ids::SessionId;
 use crate::model::task::TaskOrigin;
 use crate::model::text::escape_control;
 
-type Answer<T> = Result<Json<T>, ProblemBody>;
+type Answer<T> = Result<Json<T>, Refused>;
 
 /// Reads a JSON body; an empty one is `{}`.
-fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, ProblemBody> {
+fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Refused> {
     let body: &[u8] = if body.is_empty() { b"{}" } else { body };
     serde_json::from_slice(body)
-        .map_err(|error| ProblemBody::request(StatusCode::BAD_REQUEST, format!("the body is wrong: {error}")))
+        .map_err(|error| ProblemBody::request(StatusCode::BAD_REQUEST, format!("the body is wrong: {error}")).into())
 }
 
 fn id(text: &str) -> Result<SessionId, OperatorError> {
@@ -79,7 +79,7 @@ pub(super) async fn order(
         "cancel" => SessionOrder::Cancel,
         "retry-failed" => SessionOrder::RetryFailed { quarantined },
         "release-parked" => SessionOrder::ReleaseParked,
-        _ => return Err(ProblemBody::request(StatusCode::NOT_FOUND, "no such order")),
+        _ => return Err(ProblemBody::request(StatusCode::NOT_FOUND, "no such order").into()),
     };
     Ok(Json(shared.operator.order(id(&session)?, order).await?))
 }

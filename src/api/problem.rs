@@ -81,6 +81,27 @@ impl From<ProblemBody> for OperatorError {
     }
 }
 
+/// A problem as a handler returns it: boxed, being large and rare.
+pub(super) struct Refused(Box<ProblemBody>);
+
+impl From<ProblemBody> for Refused {
+    fn from(body: ProblemBody) -> Self {
+        Refused(Box::new(body))
+    }
+}
+
+impl From<OperatorError> for Refused {
+    fn from(error: OperatorError) -> Self {
+        ProblemBody::from(error).into()
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        self.0.into_response()
+    }
+}
+
 impl IntoResponse for ProblemBody {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

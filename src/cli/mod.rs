@@ -63,12 +63,12 @@ struct Global {
     #[arg(long, global = true, value_name = "LEVEL")]
     log_level: Option<String>,
     /// text or json, on stderr
-    #[arg(long, global = true, value_name = "FORMAT", value_parser = words::<LogFormat>(LogFormat::ALL.iter().map(|w| w.as_str())))]
+    #[arg(long, global = true, value_name = "FORMAT", value_parser = words(LogFormat::ALL.iter().map(|w| w.as_str())))]
     log_format: Option<String>,
 }
 
 /// The accepted words of a closed list, as clap wants them.
-fn words<T>(all: impl Iterator<Item = &'static str>) -> clap::builder::PossibleValuesParser {
+fn words(all: impl Iterator<Item = &'static str>) -> clap::builder::PossibleValuesParser {
     clap::builder::PossibleValuesParser::new(all.collect::<Vec<_>>())
 }
 

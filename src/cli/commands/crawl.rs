@@ -35,7 +35,7 @@ pub(in crate::cli) struct CrawlArgs {
     #[arg(long, value_name = "ID")]
     id: Option<TaskId>,
     /// How far links are followed from the seeds [default: host]
-    #[arg(long, value_parser = words::<ScopePreset>(ScopePreset::ALL.iter().map(|w| w.as_str())), help_heading = "What to crawl")]
+    #[arg(long, value_parser = words(ScopePreset::ALL.iter().map(|w| w.as_str())), help_heading = "What to crawl")]
     scope: Option<String>,
     /// Only URLs that match this regular expression; may be repeated
     #[arg(long, value_name = "REGEX", help_heading = "What to crawl")]
@@ -77,10 +77,10 @@ pub(in crate::cli) struct CrawlArgs {
     #[arg(long, value_name = "N", help_heading = "How to crawl")]
     tabs: Option<u32>,
     /// Rendered by Chromium, or plain HTTP
-    #[arg(long, value_parser = words::<FetchMode>(FetchMode::ALL.iter().map(|w| w.as_str())), help_heading = "How to crawl")]
+    #[arg(long, value_parser = words(FetchMode::ALL.iter().map(|w| w.as_str())), help_heading = "How to crawl")]
     fetch: Option<String>,
     /// robots.txt
-    #[arg(long, value_parser = words::<RobotsPolicy>(RobotsPolicy::ALL.iter().map(|w| w.as_str())), help_heading = "How to crawl")]
+    #[arg(long, value_parser = words(RobotsPolicy::ALL.iter().map(|w| w.as_str())), help_heading = "How to crawl")]
     robots: Option<String>,
     /// The user agent
     #[arg(long, value_name = "AGENT", help_heading = "How to crawl")]

@@ -28,7 +28,7 @@ pub(in crate::cli) struct RecoverArgs {
     #[arg(long)]
     dry_run: bool,
     /// What to do with them; auto follows the recovery table
-    #[arg(long, default_value = "auto", value_parser = words::<Strategy>(Strategy::ALL.iter().map(|w| w.as_str())))]
+    #[arg(long, default_value = "auto", value_parser = words(Strategy::ALL.iter().map(|w| w.as_str())))]
     strategy: String,
     /// Decide and repair, but crawl nothing
     #[arg(long)]

@@ -12,8 +12,10 @@ use crate::model::heartbeat::Heartbeat;
 use crate::model::record::{PageRecord, UrlRecord};
 use crate::model::task::TaskSpec;
 
-/// The names, with the types behind them.
-const SCHEMAS: &[(&str, fn() -> Schema)] = &[
+/// A name, with the type behind it.
+type Named = (&'static str, fn() -> Schema);
+
+const SCHEMAS: &[Named] = &[
     ("checkpoint", || schema_for!(Checkpoint)),
     ("heartbeat", || schema_for!(Heartbeat)),
     ("page", || schema_for!(PageRecord)),
@@ -27,7 +29,7 @@ const SCHEMAS: &[(&str, fn() -> Schema)] = &[
 #[derive(Debug, Args)]
 pub(in crate::cli) struct SchemaArgs {
     /// Of what
-    #[arg(value_parser = words::<()>(SCHEMAS.iter().map(|(name, _)| *name)))]
+    #[arg(value_parser = words(SCHEMAS.iter().map(|(name, _)| *name)))]
     what: String,
 }
 
