@@ -13,6 +13,10 @@ use super::report::Reaped;
 /// How long a killed leftover may take to disappear.
 const GONE_WITHIN: Duration = Duration::from_secs(2);
 
+/// Tries to remove a profile that is still written to, and the pause between them.
+pub(super) const REMOVAL_TRIES: u32 = 10;
+pub(super) const REMOVAL_PAUSE: Duration = Duration::from_millis(20);
+
 /// What is written down beside the profile of every launched browser.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Identity {
@@ -32,15 +36,19 @@ impl Identity {
         Some(Identity { boot_id: boot_id(), pid, start_ticks: start_ticks(pid)?, profile: profile.to_owned() })
     }
 
-    /// Whether the process still runs and is still the same one.
-    fn matches(&self) -> bool {
-        self.boot_id == boot_id() && start_ticks(self.pid) == Some(self.start_ticks) && self.names_profile()
+    /// Whether this number still means the process that was written down.
+    fn is_same_process(&self) -> bool {
+        self.boot_id == boot_id() && start_ticks(self.pid) == Some(self.start_ticks)
     }
 
     fn names_profile(&self) -> bool {
         let wanted = format!("--user-data-dir={}", self.profile.display());
-        fs::read(format!("/proc/{}/cmdline", self.pid))
-            .is_ok_and(|line| line.split(|&byte| byte == 0).any(|arg| arg == wanted.as_bytes()))
+        self.command_line().split(|&byte| byte == 0).any(|arg| arg == wanted.as_bytes())
+    }
+
+    /// Empty for a process that is just ending.
+    fn command_line(&self) -> Vec<u8> {
+        fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default()
     }
 }
 
@@ -61,7 +69,9 @@ pub(super) fn start_ticks(pid: u32) -> Option<u64> {
 /// their profiles. Touches only processes whose boot id, pid, start time and profile match the record.
 /// The caller holds the state directory's lock. Takes at most about two seconds per live leftover.
 pub fn reap_leftovers(profile_root: &Path) -> Vec<Reaped> {
-    let Ok(entries) = fs::read_dir(profile_root) else { return Vec::new() };
+    // Records name the real path.
+    let Ok(root) = profile_root.canonicalize() else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(&root) else { return Vec::new() };
     let mut reaped = Vec::new();
     let mut records = Vec::new();
     let mut profiles = Vec::new();
@@ -77,13 +87,13 @@ pub fn reap_leftovers(profile_root: &Path) -> Vec<Reaped> {
         let profile = record.with_extension("");
         let identity: Option<Identity> = fs::read(&record).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let killed_pid = identity.filter(|identity| identity.profile == profile).and_then(|identity| end(&identity));
-        let _ = fs::remove_dir_all(&profile);
+        remove(&profile);
         let _ = fs::remove_file(&record);
         profiles.retain(|path| *path != profile);
         reaped.push(Reaped { killed_pid, profile });
     }
     for profile in profiles {
-        let _ = fs::remove_dir_all(&profile);
+        remove(&profile);
         reaped.push(Reaped { killed_pid: None, profile });
     }
     reaped
@@ -94,15 +104,34 @@ fn end(identity: &Identity) -> Option<u32> {
     let pid = Pid::from_raw(i32::try_from(identity.pid).ok()?)?;
     let handle = pidfd_open(pid, PidfdFlags::empty()).ok()?;
     // Checked after the handle is held: from here on the handle cannot come to mean another process.
-    if !identity.matches() {
+    if !identity.is_same_process() {
+        return None;
+    }
+    let wait = rustix::time::Timespec { tv_sec: GONE_WITHIN.as_secs() as i64, tv_nsec: 0 };
+    let gone = || poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&wait));
+    if !identity.names_profile() {
+        if identity.command_line().is_empty() {
+            // It is ending by itself and may still be writing.
+            let _ = gone();
+        }
         return None;
     }
     // While its leader lives the group cannot be another one either.
     let _ = kill_process_group(pid, Signal::KILL);
     let _ = pidfd_send_signal(&handle, Signal::KILL);
-    let wait = rustix::time::Timespec { tv_sec: GONE_WITHIN.as_secs() as i64, tv_nsec: 0 };
-    let _ = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&wait));
+    let _ = gone();
     Some(identity.pid)
+}
+
+/// Removes a profile. Children of a browser write for an instant after its end, hence the tries;
+/// what stays is removed at the next start.
+fn remove(profile: &Path) {
+    for _ in 0..REMOVAL_TRIES {
+        match fs::remove_dir_all(profile) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => std::thread::sleep(REMOVAL_PAUSE),
+            _ => return,
+        }
+    }
 }
 
 #[cfg(test)]

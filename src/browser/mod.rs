@@ -35,3 +35,5 @@ pub use selftest::self_test;
 
 #[cfg(test)]
 mod tests_real;
+#[cfg(test)]
+mod tests_site;

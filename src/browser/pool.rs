@@ -253,7 +253,10 @@ impl Inner {
     /// Runs a visit in a tab of this browser; the browser's end ends it at once.
     async fn in_browser(&self, shared: &Arc<Shared>, req: &VisitRequest) -> BrowserVisit {
         let instance = &shared.instance;
-        let mut tab = match shared.take_tab(req, self.config.pages_per_tab).await {
+        let opening = timeout(self.config.reply_timeout, shared.take_tab(req, self.config.pages_per_tab)).await;
+        let opening = opening
+            .unwrap_or(Err(BrowserError::Command { step: "opening a tab", reason: "not done in time".to_owned() }));
+        let mut tab = match opening {
             Ok(tab) => tab,
             Err(BrowserError::Lost(_)) => return self.browser_lost(),
             Err(error) => {

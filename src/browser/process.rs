@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bridge::PipeEnds;
 use super::config::{BrowserConfig, BrowserError};
-use super::leftovers::Identity;
+use super::leftovers::{Identity, REMOVAL_PAUSE, REMOVAL_TRIES};
 use super::{descriptors, flags};
 
 /// How long a browser may take to end after SIGTERM, and again after SIGKILL.
@@ -79,7 +79,8 @@ pub(super) fn spawn(
     match spawn_in(config, executable, &profile, lost) {
         Ok(started) => Ok(started),
         Err(error) => {
-            clean(&profile);
+            let _ = fs::remove_dir_all(&profile);
+            let _ = fs::remove_file(record_path(&profile));
             Err(error)
         }
     }
@@ -187,7 +188,7 @@ impl Keeper {
         // Not reaped yet, so the group number is still this browser's, even if its leader is dead.
         self.signal_group(Signal::KILL);
         let _ = timeout(SIGNAL_GRACE, self.child.wait()).await;
-        clean(&self.profile);
+        clean(&self.profile).await;
     }
 
     fn signal_group(&self, signal: Signal) {
@@ -229,13 +230,12 @@ fn write_record(identity: &Identity) -> Result<(), BrowserError> {
 }
 
 /// Removes profile and record. Children of the browser may still write for an instant after its
-/// end, hence the few tries; what stays is removed at the next start.
-fn clean(profile: &Path) {
-    for _ in 0..3 {
+/// end, hence the tries; what stays is removed at the next start.
+async fn clean(profile: &Path) {
+    for _ in 0..REMOVAL_TRIES {
         match fs::remove_dir_all(profile) {
-            Ok(()) => break,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
-            Err(_) => std::thread::yield_now(),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => tokio::time::sleep(REMOVAL_PAUSE).await,
+            _ => break,
         }
     }
     let _ = fs::remove_file(record_path(profile));

@@ -6,9 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-
+use super::tests_site::Site;
 use super::*;
 use crate::model::duration::Span;
 use crate::model::ids::SessionId;
@@ -19,153 +17,6 @@ use crate::model::visit::{BoxFuture, HopGate, PageAnswer, Refusal, VisitFailure,
 
 /// Every test ends within this time.
 const BOUND: Duration = Duration::from_secs(60);
-
-/// A server with bad manners on loopback.
-struct Site {
-    base: String,
-    asked: Arc<Mutex<Vec<String>>>,
-    _task: tokio::task::JoinHandle<()>,
-}
-
-impl Site {
-    async fn start() -> Site {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
-        let asked = Arc::<Mutex<Vec<String>>>::default();
-        let log = Arc::clone(&asked);
-        let task = tokio::spawn(async move {
-            let mut clients = tokio::task::JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                clients.spawn(serve(stream, Arc::clone(&log)));
-            }
-        });
-        Site { base, asked, _task: task }
-    }
-
-    fn url(&self, path: &str) -> CanonicalUrl {
-        CanonicalUrl::parse(&format!("{}{path}", self.base)).unwrap()
-    }
-
-    fn was_asked(&self, path: &str) -> bool {
-        self.asked.lock().unwrap().iter().any(|asked| asked == path)
-    }
-}
-
-async fn serve(mut stream: TcpStream, log: Arc<Mutex<Vec<String>>>) {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        match stream.read_u8().await {
-            Ok(byte) => head.push(byte),
-            Err(_) => return,
-        }
-    }
-    let head = String::from_utf8_lossy(&head).into_owned();
-    let path = head.split_whitespace().nth(1).unwrap_or("/").to_owned();
-    log.lock().unwrap().push(path.clone());
-    let _ = answer(&mut stream, &path, &head).await;
-}
-
-async fn answer(stream: &mut TcpStream, path: &str, head: &str) -> std::io::Result<()> {
-    let html = |body: &str| format!("<!doctype html><title>{path}</title>{body}");
-    let page = match path {
-        "/plain" => html(
-            r##"<meta name=robots content="index, nofollow"><link rel=next href=/next>
-               <p class=price data-sum=7>seven <b>7</b></p><p class=price data-sum=8>eight</p>
-               <a href="a#x">a</a><a href="a">again</a><a href="mailto:x@y">m</a><a href="http://other.example/z">z</a>
-               <iframe src=/frame></iframe><div style="display:none">hidden</div>"##,
-        ),
-        "/frame" => html("<p>frame"),
-        "/late" => html(
-            "<div id=d></div><script>fetch('/slowdata').then(r => r.text()).then(t => { d.innerHTML = t; })</script>",
-        ),
-        "/slowdata" => {
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            "<a href=/found-late>late</a>".to_owned()
-        }
-        "/agent" => html(&format!("<pre>{head}</pre>")),
-        "/alerts" => html("<a href=/x>x</a><script>alert(1); confirm(2); prompt(3)</script>"),
-        "/alertstorm" => html("<script>while (true) alert(1)</script>"),
-        "/loopbefore" => html("<a href=/x>x</a><script>while (true) {}</script>"),
-        "/loopafter" => {
-            html("<a href=/x>x</a><script>onload = () => setTimeout(() => { while (true) {} }, 0)</script>")
-        }
-        "/popup" => html("<script>open('/popped'); open('/popped2')</script><a href=/x>x</a>"),
-        "/popped" | "/popped2" => html("popped"),
-        "/meta" => html("<meta http-equiv=refresh content='0; url=/plain'>"),
-        "/script" => html("<script>location = '/plain'</script>"),
-        "/scriptlater" => html("<script>onload = () => setTimeout(() => location = '/plain', 5)</script>"),
-        "/scriptforever" => html("<script>location = '/scriptforever?' + Math.random()</script>"),
-        "/frameloop" => html("<iframe src=/hang></iframe><a href=/x>x</a>"),
-        "/hangingimage" => html("<a href=/x>x</a><img src=/hang>"),
-        "/closer" => html("<script>window.close()</script><a href=/x>x</a>"),
-        "/toofile" => html("<script>location = 'file:///etc/passwd'</script><a href=/x>x</a>"),
-        "/back" => html("<script>onload = () => history.back()</script>"),
-        "/worker" => html(
-            "<script>navigator.serviceWorker.register('/sw.js').then(() => navigator.serviceWorker.ready).then(() => { document.title = 'ready' })</script>",
-        ),
-        "/sw.js" => {
-            let script = "onfetch = (e) => e.respondWith(new Response('<title>fake</title>', {headers: {'content-type': 'text/html'}}));\
-                onactivate = (e) => e.waitUntil(clients.claim())";
-            return respond(stream, "200 OK", "content-type: text/javascript\r\n", script.as_bytes()).await;
-        }
-        "/form" => html(
-            "<a href=/x>x</a><form method=post action=/posted></form><script>onload = () => document.forms[0].submit()</script>",
-        ),
-        "/memory" => html("<p>stay</p>"),
-        _ if path.starts_with("/scriptforever?") => {
-            html("<script>location = '/scriptforever?' + Math.random()</script>")
-        }
-        _ => return special(stream, path).await,
-    };
-    respond(stream, "200 OK", "content-type: text/html\r\n", page.as_bytes()).await
-}
-
-async fn special(stream: &mut TcpStream, path: &str) -> std::io::Result<()> {
-    let html = "content-type: text/html\r\n";
-    match path {
-        "/204" => respond(stream, "204 No Content", "", b"").await,
-        "/404empty" => respond(stream, "404 Not Found", html, b"").await,
-        "/404" => respond(stream, "404 Not Found", html, b"<title>no</title><a href=/x>x</a>").await,
-        "/500" => respond(stream, "500 Oh", html, b"broken").await,
-        "/429" => respond(stream, "429 Slow", "retry-after: 7\r\n", b"").await,
-        "/attachment" => {
-            respond(
-                stream,
-                "200 OK",
-                "content-type: text/html\r\ncontent-disposition: attachment; filename=a.html\r\n",
-                b"x",
-            )
-            .await
-        }
-        "/binary" => respond(stream, "200 OK", "", &[0u8, 1, 2, 3, 0xff, 0xfe, 0, 0, 9]).await,
-        "/r1" => respond(stream, "302 Found", "location: /r2\r\n", b"").await,
-        "/r2" => respond(stream, "301 Moved", "location: /plain\r\n", b"").await,
-        "/rloop" => respond(stream, "302 Found", "location: /rloop\r\n", b"").await,
-        "/rforbidden" => respond(stream, "302 Found", "location: /forbidden\r\n", b"").await,
-        "/rtofile" => respond(stream, "302 Found", "location: file:///etc/passwd\r\n", b"").await,
-        "/endless" => {
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\n\r\n<a href=/x>x</a>").await?;
-            loop {
-                stream.write_all(b"<p>more</p>").await?;
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-        "/hang" => {
-            tokio::time::sleep(BOUND).await;
-            Ok(())
-        }
-        "/reset" => Ok(()),
-        _ => respond(stream, "404 Not Found", html, b"?").await,
-    }
-}
-
-async fn respond(stream: &mut TcpStream, status: &str, headers: &str, body: &[u8]) -> std::io::Result<()> {
-    let length = body.len();
-    let head = format!("HTTP/1.1 {status}\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n");
-    stream.write_all(head.as_bytes()).await?;
-    stream.write_all(body).await?;
-    stream.shutdown().await
-}
 
 /// Lets everything through but paths with `forbidden`.
 struct Gate;
@@ -464,6 +315,71 @@ async fn a_suspect_is_alone() {
     stage.pool.end_session(&SessionId::new(1, 1)).await;
     stage.page("/plain").await;
     stage.close().await;
+}
+
+/// The part of a daemon that is about to be killed: a child of the test below, told where by this variable.
+const HOLDER: &str = "CRAWLD_TEST_HOLDS_BROWSER_UNDER";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn holder() {
+    let Some(root) = std::env::var_os(HOLDER) else { return };
+    let mut config = BrowserConfig::new(root.into());
+    config.no_sandbox = rustix::process::geteuid().is_root();
+    let pool = Browsers::start(config).await.unwrap();
+    let stage = Stage { site: Site::start().await, pool, profiles: tempfile::tempdir().unwrap() };
+    stage.page("/plain").await;
+    tokio::time::sleep(BOUND).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_daemon_leaves_no_browser() {
+    use rustix::process::Signal;
+    let root = tempfile::tempdir().unwrap();
+    let launch = |stop: bool| {
+        let mut daemon = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "browser::tests_real::holder", "--nocapture"])
+            .env(HOLDER, root.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let recorded = || {
+            let entries = std::fs::read_dir(root.path()).unwrap().flatten();
+            let record =
+                entries.map(|entry| entry.path()).find(|path| path.extension().is_some_and(|e| e == "json"))?;
+            let identity: serde_json::Value = serde_json::from_slice(&std::fs::read(record).ok()?).ok()?;
+            let pid = identity["pid"].as_u64()? as u32;
+            // Two children and more: it renders.
+            (children(pid).len() > 3).then_some(pid)
+        };
+        let end = Instant::now() + Duration::from_secs(20);
+        let pid = loop {
+            if let Some(pid) = recorded() {
+                break pid;
+            }
+            assert!(Instant::now() < end, "no browser came up");
+            std::thread::yield_now();
+        };
+        if stop {
+            kill(pid, Signal::STOP);
+        }
+        daemon.kill().unwrap();
+        daemon.wait().unwrap();
+        pid
+    };
+    let gone = |pid: u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with('Z'))
+    };
+    let pid = launch(false);
+    until("the browser ends with its pipe", || gone(pid)).await;
+    let reaped = reap_leftovers(root.path());
+    assert!(reaped.len() == 1 && reaped[0].killed_pid.is_none(), "{reaped:?}");
+
+    let pid = launch(true);
+    // Stopped, it cannot notice by itself; the kernel wakes an orphaned group, or else it is reaped.
+    assert_eq!(reap_leftovers(root.path()).len(), 1);
+    until("the leftover is gone", || gone(pid)).await;
+    assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

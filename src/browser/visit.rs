@@ -1,12 +1,11 @@
 //! One visit in one tab: an event machine that ends in time, whatever the page does.
 
+mod documents;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chromiumoxide::cdp::browser_protocol::fetch::{
-    ContinueRequestParams, EventRequestPaused, FailRequestParams, FulfillRequestParams,
-};
 use chromiumoxide::cdp::browser_protocol::network::ErrorReason;
 use chromiumoxide::cdp::browser_protocol::page::{
     DialogType, HandleJavaScriptDialogParams, NavigateParams, NavigateReturns, StopLoadingParams,
@@ -22,12 +21,11 @@ use super::extract::Extracted;
 use super::instance::Signal;
 use super::read::{self, ReadError};
 use super::report::CrashScope;
-use super::response::{Head, Verdict};
+use super::response::Head;
 use super::tab::{Event, Navigate, Tab};
-use crate::clock::Clock;
 use crate::model::outcome::FailureClass;
 use crate::model::url::CanonicalUrl;
-use crate::model::visit::{PageAnswer, RawLink, Refusal, VisitFailure, VisitRequest, VisitResult};
+use crate::model::visit::{PageAnswer, RawLink, VisitFailure, VisitRequest, VisitResult};
 
 /// A page is read this long after its DOM is ready, even if images and the like are still missing.
 const LOAD_AFTER_READY: Duration = Duration::from_secs(10);
@@ -68,6 +66,7 @@ enum Wake {
     Clock,
 }
 
+/// The machine's state.
 struct Visit<'a> {
     tab: &'a mut Tab,
     req: &'a VisitRequest,
@@ -126,6 +125,7 @@ pub(super) async fn visit(tab: &mut Tab, req: &VisitRequest) -> Ended {
     Ended { result, crash, clean }
 }
 
+/// A result, and what crashed.
 type End = (VisitResult, Option<CrashScope>);
 
 impl Visit<'_> {
@@ -282,142 +282,6 @@ impl Visit<'_> {
         self.reading = Some((Box::pin(reading), deadline));
     }
 
-    async fn on_paused(&mut self, paused: &EventRequestPaused) -> Option<End> {
-        let at_response = paused.response_status_code.is_some() || paused.response_error_reason.is_some();
-        if paused.frame_id.as_ref() != self.tab.target {
-            // Frames within the page: its own affair, as long as they stay on the web.
-            let web = paused.request.url.starts_with("http://") || paused.request.url.starts_with("https://");
-            if at_response || web {
-                self.let_through(paused).await;
-            } else {
-                self.fail(paused, ErrorReason::BlockedByClient).await;
-            }
-            return None;
-        }
-        if at_response { self.on_response(paused).await } else { self.on_request(paused).await }
-    }
-
-    async fn on_request(&mut self, paused: &EventRequestPaused) -> Option<End> {
-        let url = CanonicalUrl::parse(&paused.request.url);
-        if !self.asked {
-            if url.as_ref().is_ok_and(|url| same_but_scheme(url, &self.req.url)) {
-                self.asked = true;
-                self.asked_at = Instant::now();
-                self.let_through(paused).await;
-            } else {
-                // A late redirect of the page before.
-                self.fail(paused, ErrorReason::Aborted).await;
-            }
-            return None;
-        }
-        if !matches!(paused.request.method.as_str(), "GET" | "HEAD") {
-            // A form that sends itself: crawling submits nothing.
-            // An empty answer, because an aborted submission would leave the parser waiting.
-            self.clean = false;
-            self.small(FulfillRequestParams::new(paused.request_id.clone(), 204)).await;
-            return None;
-        }
-        let url = match url {
-            Ok(url) => url,
-            Err(error) => {
-                self.fail(paused, ErrorReason::Aborted).await;
-                return Some(
-                    self.fail_with(FailureClass::Protocol, &format!("redirect to what is not the web: {error}")),
-                );
-            }
-        };
-        self.on_hop(paused, url).await
-    }
-
-    async fn on_hop(&mut self, paused: &EventRequestPaused, url: CanonicalUrl) -> Option<End> {
-        self.redirects += 1;
-        let here = self.hops.last().unwrap_or(&self.req.url);
-        let moved = *here != url;
-        if moved {
-            self.hops.push(url.clone());
-        }
-        if self.redirects > self.req.fetch.max_redirects {
-            self.fail(paused, ErrorReason::Aborted).await;
-            let most = self.req.fetch.max_redirects;
-            return Some(self.fail_with(FailureClass::TooManyRedirects, &format!("more than {most} redirects")));
-        }
-        if moved {
-            let gate = Arc::clone(&self.req.gate);
-            match tokio::time::timeout_at(self.give_up, gate.check(&url)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(Refusal::Skip(reason))) => {
-                    self.fail(paused, ErrorReason::Aborted).await;
-                    return Some((VisitResult::Refused { hops: self.hops.clone(), reason }, None));
-                }
-                Ok(Err(Refusal::Fail(class, message))) => {
-                    self.fail(paused, ErrorReason::Aborted).await;
-                    return Some(self.fail_with(class, &message));
-                }
-                Err(_) => {
-                    self.fail(paused, ErrorReason::Aborted).await;
-                    return Some(self.fail_with(FailureClass::Timeout, "no decision about a redirect in time"));
-                }
-            }
-        }
-        self.document = None;
-        self.ready_at = None;
-        self.loaded = false;
-        self.reading = None;
-        self.held = None;
-        self.asked_at = Instant::now();
-        self.tab.watch.reset();
-        self.let_through(paused).await;
-        None
-    }
-
-    async fn on_response(&mut self, paused: &EventRequestPaused) -> Option<End> {
-        if !self.asked {
-            self.fail(paused, ErrorReason::Aborted).await;
-            return None;
-        }
-        if let Some(reason) = &paused.response_error_reason {
-            self.let_through(paused).await;
-            // The reply to our own navigation says it more precisely; a page's own has none. A
-            // document that was let through before fails here when its loading is stopped.
-            return (self.reply.is_none() && self.document.is_none())
-                .then(|| self.net_failure(&upper_snake(reason.as_ref())));
-        }
-        self.ttfb = Some(self.asked_at.elapsed());
-        let status = u16::try_from(paused.response_status_code.unwrap_or_default()).unwrap_or_default();
-        let headers =
-            paused.response_headers.iter().flatten().map(|header| (header.name.as_str(), header.value.as_str()));
-        let head = Head::read(status, headers, Clock::system().now().millis() / 1000);
-        let verdict = head.verdict(self.req.fetch.max_body_bytes);
-        let retry_after = head.retry_after;
-        let loader = paused.network_id.as_ref().map(|id| id.as_ref().to_owned());
-        if verdict != Verdict::Redirect {
-            self.document = Some(Document { loader, head });
-        }
-        match verdict {
-            Verdict::Load | Verdict::Redirect => {
-                self.let_through(paused).await;
-                return None;
-            }
-            _ => self.fail(paused, ErrorReason::Aborted).await,
-        }
-        Some(match verdict {
-            Verdict::Download => (VisitResult::Download(Box::new(self.answer(None))), None),
-            Verdict::Failed(class) => {
-                let mut end = self.fail_with(class, &format!("the server answered {status}"));
-                if let VisitResult::Failed(failure) = &mut end.0 {
-                    failure.retry_after = retry_after;
-                }
-                end
-            }
-            Verdict::TooLarge(length) => {
-                self.fail_with(FailureClass::TooLarge, &format!("the server announced {length} bytes"))
-            }
-            Verdict::Empty | Verdict::Load | Verdict::Redirect => {
-                (VisitResult::Answer(Box::new(self.answer(None))), None)
-            }
-        })
-    }
-
     fn on_reply(&mut self, reply: Result<NavigateReturns, CdpError>) -> Option<End> {
         self.reply = None;
         let returned = match reply {
@@ -536,14 +400,6 @@ impl Visit<'_> {
         }
     }
 
-    async fn let_through(&mut self, paused: &EventRequestPaused) {
-        self.small(ContinueRequestParams::new(paused.request_id.clone())).await;
-    }
-
-    async fn fail(&mut self, paused: &EventRequestPaused, reason: ErrorReason) {
-        self.small(FailRequestParams::new(paused.request_id.clone(), reason)).await;
-    }
-
     async fn answer_dialog(&mut self, accept: bool) {
         self.small(HandleJavaScriptDialogParams::new(accept)).await;
     }
@@ -553,42 +409,5 @@ impl Visit<'_> {
         if !matches!(timeout(SMALL, self.tab.page.execute(command)).await, Ok(Ok(_))) {
             self.clean = false;
         }
-    }
-}
-
-/// Equal, or equal but for an upgrade from http to https by Chromium's own rules.
-fn same_but_scheme(one: &CanonicalUrl, other: &CanonicalUrl) -> bool {
-    let bare = |url: &CanonicalUrl| url.as_str().split_once("://").map(|(_, rest)| rest.to_owned());
-    one == other || bare(one) == bare(other)
-}
-
-/// `NameNotResolved` as `NAME_NOT_RESOLVED`.
-fn upper_snake(name: &str) -> String {
-    let mut text = String::with_capacity(name.len() + 8);
-    for (i, c) in name.chars().enumerate() {
-        if i > 0 && c.is_ascii_uppercase() {
-            text.push('_');
-        }
-        text.push(c.to_ascii_uppercase());
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reasons_of_the_protocol_read_as_net_errors() {
-        assert_eq!(net_error(&upper_snake("NameNotResolved")), FailureClass::Dns);
-        assert_eq!(net_error(&upper_snake("ConnectionRefused")), FailureClass::Connect);
-        assert_eq!(net_error(&upper_snake("TimedOut")), FailureClass::Timeout);
-    }
-
-    #[test]
-    fn an_upgrade_to_https_is_the_same_request() {
-        let url = |text| CanonicalUrl::parse(text).unwrap();
-        assert!(same_but_scheme(&url("http://h/a?b"), &url("https://h/a?b")));
-        assert!(!same_but_scheme(&url("http://h/a"), &url("http://h/b")));
     }
 }
