@@ -6,12 +6,16 @@
 
 pub mod batch;
 mod engine;
+mod group;
 mod housekeeper;
 mod open;
+mod repair;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 

@@ -1,3 +1,12 @@
 //! SQLite: the truth about a session's URLs, and the registry of sessions.
 
+pub mod db;
+pub mod error;
+pub mod migrate;
+pub mod reader;
 pub mod registry;
+pub mod rows;
+pub mod schema;
+pub mod writer;
+
+pub use error::StoreError;

@@ -1,32 +1,210 @@
-//! (in work)
-use super::{Batch, CommitError, Committed};
+//! One group at a time, from batches to durability, or back to where it was.
 
-pub(super) struct Engine;
+use tracing::warn;
 
-pub(super) struct Failure;
+use crate::clock::Clock;
+use crate::crawl::committer::batch::{Batch, CommitError, Committed};
+use crate::crawl::committer::group::{Group, Totals};
+use crate::faults;
+use crate::model::ids::Epoch;
+use crate::model::lease::HostQueue;
+use crate::model::task::ScopeSpec;
+use crate::model::time::Timestamp;
+use crate::output::{Kind, OutputError, Sink};
+use crate::store::StoreError;
+use crate::store::db;
+use crate::store::rows::OutputRow;
+use crate::store::schema::META_CLEAN;
+use crate::store::writer::Writer;
+
+/// Why a group was not committed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    Bug(String),
+    #[error("the committer has failed before")]
+    Closed,
+}
 
 impl Failure {
+    /// Whether freeing space cures it.
     pub(super) fn is_no_space(&self) -> bool {
-        false
+        match self {
+            Failure::Output(error) => error.is_no_space(),
+            Failure::Store(error) => matches!(error, StoreError::Full { .. }),
+            Failure::Bug(_) | Failure::Closed => false,
+        }
     }
 
-    pub(super) fn for_batch(&self, _batch: Box<Batch>) -> CommitError {
-        CommitError::Closed
+    /// As one caller is told, with its batch where that can be sent again.
+    pub(super) fn for_batch(&self, batch: Box<Batch>) -> CommitError {
+        let message = self.to_string();
+        match self {
+            _ if self.is_no_space() => CommitError::NoSpace { batch, message },
+            Failure::Store(StoreError::Corrupt { path, message }) => {
+                CommitError::Corrupt { path: path.clone(), message: message.clone() }
+            }
+            Failure::Store(StoreError::Bug { .. }) | Failure::Bug(_) => CommitError::Bug { message },
+            Failure::Closed => CommitError::Closed,
+            Failure::Output(_) | Failure::Store(_) => CommitError::Io { message },
+        }
     }
 }
 
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("in work")
-    }
+/// The write side of a session: store and outputs.
+#[derive(Debug)]
+pub(super) struct Engine {
+    pub(super) writer: Writer,
+    pub(super) urls: Sink,
+    pub(super) pages: Sink,
+    pub(super) epoch: Epoch,
+    pub(super) scope: ScopeSpec,
+    pub(super) totals: Totals,
+    /// A segment that the last commit finished and that is to be compressed.
+    pub(super) finished: Vec<String>,
+    /// The files failed: nothing more is accepted.
+    broken: bool,
 }
 
 impl Engine {
-    pub(super) fn commit(&mut self, _batches: &mut [Box<Batch>]) -> Result<Vec<Committed>, Failure> {
-        Err(Failure)
+    pub(super) fn new(
+        writer: Writer,
+        urls: Sink,
+        pages: Sink,
+        epoch: Epoch,
+        scope: ScopeSpec,
+    ) -> Result<Self, StoreError> {
+        let totals = Totals::read(&writer)?;
+        Ok(Engine { writer, urls, pages, epoch, scope, totals, finished: Vec::new(), broken: false })
     }
 
-    pub(super) fn close(self) -> Result<(), CommitError> {
+    /// Makes the batches durable as one; answers stand in their order.
+    pub(super) fn commit(&mut self, batches: &mut [Box<Batch>]) -> Result<Vec<Committed>, Failure> {
+        if self.broken {
+            return Err(Failure::Closed);
+        }
+        let before = self.totals.light();
+        let result = self.try_commit(batches);
+        if let Err(failure) = &result {
+            self.undo(failure);
+            self.totals.restore(before);
+        }
+        result
+    }
+
+    fn try_commit(&mut self, batches: &mut [Box<Batch>]) -> Result<Vec<Committed>, Failure> {
+        self.point("store.before_insert")?;
+        self.writer.begin()?;
+        let mut group = Group::new(&self.writer, &mut self.totals, &self.scope, self.epoch);
+        let mut answers = Vec::with_capacity(batches.len());
+        for batch in batches.iter_mut() {
+            answers.push(group.apply(batch)?);
+        }
+        let (url_lines, page_lines) = group.lines();
+        self.point("store.after_insert")?;
+        self.urls.append(&url_lines)?;
+        self.urls.sync()?;
+        self.pages.append(&page_lines)?;
+        self.pages.sync()?;
+        let mut group = Group::new(&self.writer, &mut self.totals, &self.scope, self.epoch);
+        let mut first_lease = None;
+        for (batch, answer) in batches.iter().zip(&mut answers) {
+            answer.leases = group.lease(&batch.leases, batch.now)?;
+            if !answer.leases.is_empty() {
+                first_lease = first_lease.or(Some(batch.now));
+            }
+        }
+        let hosts = group.finish()?;
+        self.save(first_lease)?;
+        self.point("store.before_commit")?;
+        self.writer.commit()?;
+        // Only a kill is meant here: the group is durable, whatever else is said.
+        let _ = faults::point("store.after_commit");
+        self.settle(&mut answers, &hosts);
+        Ok(answers)
+    }
+
+    /// Everything that is written once a group.
+    pub(super) fn save(&mut self, first_lease: Option<Timestamp>) -> Result<(), Failure> {
+        let totals = &mut self.totals;
+        totals.seq += 1;
+        if !totals.counters.balanced() {
+            debug_assert!(false, "unbalanced counters: {:?}", totals.counters);
+            return Err(Failure::Bug(format!("the counters do not balance: {:?}", totals.counters)));
+        }
+        let seq = totals.seq;
+        for (kind, sink) in [(Kind::Urls, &self.urls), (Kind::Pages, &self.pages)] {
+            if let Some(finished) = sink.finished() {
+                let (_, segment, _) = Kind::parse(&finished.name).expect("a sink names its files so");
+                self.writer.seal_output(kind.prefix(), segment)?;
+            }
+            if let (true, Some(file)) = (sink.has_group(), sink.mark()) {
+                let kind = kind.prefix().to_owned();
+                let row = OutputRow { kind, segment: sink.segment(), file, first_seq: seq, last_seq: seq };
+                self.writer.save_output(&row)?;
+            }
+        }
+        self.writer.save_counters(seq, &self.totals.counters)?;
+        self.writer.epoch_commit(self.epoch, seq, first_lease)?;
         Ok(())
+    }
+
+    fn settle(&mut self, answers: &mut [Committed], hosts: &[HostQueue]) {
+        let sealed: Vec<_> = [self.urls.finished(), self.pages.finished()].into_iter().flatten().collect();
+        self.finished.extend(self.urls.finished().map(|file| file.name));
+        self.urls.settle();
+        self.pages.settle();
+        let mut outputs = sealed;
+        outputs.extend([self.urls.mark(), self.pages.mark()].into_iter().flatten());
+        for answer in answers {
+            answer.seq = self.totals.seq;
+            answer.counters = self.totals.counters;
+            answer.hosts = hosts.to_vec();
+            answer.outputs = outputs.clone();
+        }
+    }
+
+    /// Takes a failed group back. After an I/O error nothing is touched any more: whether the commit
+    /// reached the disk is unknown, and the next opening finds out.
+    fn undo(&mut self, failure: &Failure) {
+        if let Err(error) = self.writer.roll_back() {
+            warn!(%error, "the failed transaction could not be taken back");
+            self.broken = true;
+        }
+        let curable =
+            failure.is_no_space() || matches!(failure, Failure::Bug(_) | Failure::Store(StoreError::Bug { .. }));
+        if !curable {
+            self.broken = true;
+            return;
+        }
+        for sink in [&mut self.urls, &mut self.pages] {
+            if let Err(error) = sink.roll_back() {
+                warn!(%error, "the failed group could not be cut off; the next opening does it");
+                self.broken = true;
+            }
+        }
+    }
+
+    /// Marks the session clean and folds the log into the store.
+    pub(super) fn close(self) -> Result<(), CommitError> {
+        if self.broken {
+            return Err(CommitError::Closed);
+        }
+        let finish = || {
+            self.writer.begin()?;
+            self.writer.close_epoch(self.epoch, Clock::system().now())?;
+            self.writer.set_meta(META_CLEAN, Some("1"))?;
+            self.writer.commit()?;
+            db::checkpoint(self.writer.connection(), self.writer.path(), true).map(drop)
+        };
+        finish().map_err(|e| Failure::Store(e).for_batch(Box::default()))
+    }
+
+    fn point(&self, name: &'static str) -> Result<(), StoreError> {
+        faults::point(name).map_err(|e| StoreError::system(self.writer.path(), &e))
     }
 }

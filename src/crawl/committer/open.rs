@@ -1,15 +1,31 @@
 //! Opening a session's store and outputs, after whatever happened to them.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 
-use crate::crawl::committer::{Committer, CommitterHandle, StorePaths};
+use crate::crawl::committer::engine::{Engine, Failure};
+use crate::crawl::committer::group::Group;
+use crate::crawl::committer::housekeeper::Housekeeper;
+use crate::crawl::committer::{Batch, Committer, CommitterHandle, StorePaths, repair, start};
+use crate::faults;
 use crate::model::counters::Counters;
 use crate::model::host::{HostState, StoredRobots};
 use crate::model::ids::{CommitSeq, Epoch, UrlNo};
 use crate::model::lease::{HostQueue, NewUrl};
 use crate::model::task::ScopeSpec;
 use crate::model::time::Timestamp;
+use crate::model::url::CANONICAL_VERSION;
+use crate::output::{Kind, OutputError, compress};
 use crate::state::inflight::Started;
+use crate::store::StoreError;
+use crate::store::db;
+use crate::store::reader::Reader;
+use crate::store::schema::{META_CANONICAL, META_CLEAN, META_REBUILT, UrlState};
+use crate::store::writer::Writer;
+
+/// Hosts whose politeness memory is handed over at most; the others start with the defaults.
+const HOST_STATES: usize = 100_000;
 
 /// What opening needs to know.
 #[derive(Debug, Clone)]
@@ -111,12 +127,44 @@ pub enum OpenError {
     Bug(String),
 }
 
-/// Opens a session that has a store.
+impl From<StoreError> for OpenError {
+    fn from(error: StoreError) -> Self {
+        let text = error.to_string();
+        match error {
+            StoreError::Full { .. } => OpenError::NoSpace(text),
+            StoreError::Corrupt { .. } | StoreError::Missing { .. } => OpenError::Damaged(text),
+            StoreError::TooNew { found, known, .. } => OpenError::TooNew { found, known },
+            StoreError::Io { .. } => OpenError::Io(text),
+            StoreError::Bug { .. } => OpenError::Bug(text),
+        }
+    }
+}
+
+impl From<OutputError> for OpenError {
+    fn from(error: OutputError) -> Self {
+        if error.is_no_space() { OpenError::NoSpace(error.to_string()) } else { OpenError::Io(error.to_string()) }
+    }
+}
+
+impl From<Failure> for OpenError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Output(error) => error.into(),
+            Failure::Store(error) => error.into(),
+            other => OpenError::Bug(other.to_string()),
+        }
+    }
+}
+
+/// Opens a session that has a store: cuts uncommitted output, repairs damaged output, queues again what the
+/// last lifetime had leased, begins a new epoch. A kill on the way is repaired by the next opening.
 ///
 /// # Errors
 /// See [`OpenError`].
-pub fn open_session(_open: OpenSession) -> Result<Opened, OpenError> {
-    Err(OpenError::Bug("in work".to_owned()))
+pub fn open_session(open: OpenSession) -> Result<Opened, OpenError> {
+    let path = open.paths.db.clone();
+    let connection = db::open_writer(&path, open.cache_bytes, false)?;
+    prepare(open, Writer::new(connection, &path), OpenReport::default())
 }
 
 /// Makes a session's store and commits its seeds.
@@ -124,5 +172,105 @@ pub fn open_session(_open: OpenSession) -> Result<Opened, OpenError> {
 /// # Errors
 /// See [`OpenError`]; `Exists` when there is a store already.
 pub fn create_session(open: OpenSession) -> Result<Opened, OpenError> {
-    open_session(open)
+    if open.paths.db.symlink_metadata().is_ok() {
+        return Err(OpenError::Exists(open.paths.db.display().to_string()));
+    }
+    let path = open.paths.db.clone();
+    let connection = db::open_writer(&path, open.cache_bytes, true)?;
+    prepare(open, Writer::new(connection, &path), OpenReport { created: true, ..OpenReport::default() })
+}
+
+fn prepare(open: OpenSession, writer: Writer, mut report: OpenReport) -> Result<Opened, OpenError> {
+    let paths = &open.paths;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&paths.out)
+        .map_err(|e| OutputError::at("create", &paths.out, e))?;
+    if report.created {
+        // The store's name must be as durable as what is committed to it.
+        paths.db.parent().map_or(Ok(()), crate::output::sync_dir)?;
+    }
+    compress::sweep(&paths.out);
+    let reader = Reader::open(&paths.db)?;
+    let meta = reader.meta()?;
+    report.clean = meta.get(META_CLEAN).is_some_and(|v| v == "1");
+    let last_epoch = reader.epochs()?.last().map_or(0, |entry| entry.epoch);
+    let epoch = last_epoch.max(open.epoch_known) + 1;
+    let mut engine = repair::outputs(&open, writer, &reader, epoch, &mut report)?;
+    take_over(&mut engine, &open, meta.contains_key(META_REBUILT), &mut report)?;
+    if engine.totals.counters.discovered == 0 && !open.seeds.is_empty() {
+        let mut batch = Batch::new(open.now);
+        batch.seeds.clone_from(&open.seeds);
+        engine.commit(&mut [Box::new(batch)])?;
+    }
+    let unpacked = unpacked(&reader, paths)?;
+    let (epoch, seq, counters) = (engine.epoch, engine.totals.seq, engine.totals.counters);
+    let (hosts, host_states, robots, meta) =
+        reader.snapshot(|r| Ok((r.waiting_hosts()?, r.host_states(HOST_STATES)?, r.robots()?, r.meta()?)))?;
+    drop(reader);
+    let thread = |e: std::io::Error| OpenError::Io(format!("the committer's thread does not start: {e}"));
+    let housekeeper = Housekeeper::start(paths, unpacked).map_err(thread)?;
+    let (handle, committer) = start(engine, housekeeper).map_err(thread)?;
+    Ok(Opened { handle, committer, epoch, seq, counters, hosts, host_states, robots, meta, report })
+}
+
+/// Queues the last lifetime's leases again and begins the new epoch, in one transaction.
+fn take_over(engine: &mut Engine, open: &OpenSession, rebuilt: bool, report: &mut OpenReport) -> Result<(), OpenError> {
+    let point = |name| faults::point(name).map_err(|e| StoreError::system(&open.paths.db, &e));
+    point("store.before_open_commit")?;
+    let writer = &engine.writer;
+    writer.begin()?;
+    let mut group = Group::new(writer, &mut engine.totals, &open.scope, engine.epoch);
+    let alone = match open.started.as_deref() {
+        Some([one]) if one.solo => Some(one.no),
+        _ => None,
+    };
+    let mut rows = writer.in_flight()?;
+    if rebuilt {
+        // A rebuilt store has forgotten which URLs were leased; the note has not.
+        for started in open.started.iter().flatten() {
+            rows.extend(writer.url(started.no)?.filter(|row| row.state == UrlState::Queued));
+        }
+    }
+    for row in rows {
+        let known = writer.suspect(row.n)?;
+        let under_way = match &open.started {
+            // Not the attempt: a rebuilt store has forgotten the attempts that were not the last.
+            Some(started) => started.iter().any(|s| s.no == row.n && (rebuilt || s.attempt == row.attempts + 1)),
+            None => true,
+        };
+        let mut marks = if under_way { Some(known.unwrap_or_default()) } else { known };
+        if let (Some(marks), Some(_), Some(explained)) = (&mut marks, alone.filter(|no| *no == row.n), open.blame) {
+            if explained {
+                marks.explained += 1;
+            } else {
+                marks.unexplained += 1;
+            }
+        }
+        match marks {
+            Some(_) => report.suspects.push(row.n),
+            None => report.requeued += 1,
+        }
+        group.give_back(row, marks)?;
+    }
+    group.finish()?;
+    let totals = &engine.totals;
+    if !totals.counters.balanced() {
+        return Err(OpenError::Damaged(format!("the counters do not balance: {:?}", totals.counters)));
+    }
+    writer.save_counters(totals.seq, &totals.counters)?;
+    writer.open_epoch(engine.epoch, open.now, totals.seq)?;
+    writer.set_meta(META_CLEAN, None)?;
+    writer.set_meta(META_REBUILT, None)?;
+    writer.set_meta(META_CANONICAL, Some(&CANONICAL_VERSION.to_string()))?;
+    writer.commit()?;
+    point("store.after_open_commit")?;
+    Ok(())
+}
+
+/// Finished URL segments that are still plain.
+fn unpacked(reader: &Reader, paths: &StorePaths) -> Result<Vec<String>, OpenError> {
+    let rows = reader.outputs()?.into_iter().filter(|row| row.file.sealed && row.kind == Kind::Urls.prefix());
+    Ok(rows.map(|row| row.file.name).filter(|name| paths.out.join(name).exists()).collect())
 }

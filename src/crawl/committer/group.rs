@@ -1,0 +1,619 @@
+//! What a group changes, row by row; everything happens inside the writer's transaction.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde::Serialize;
+
+use crate::crawl::committer::batch::{Batch, Committed, FAIL_HOST_BATCH, LeaseWish, StoreOp};
+use crate::crawl::committer::engine::Failure;
+use crate::model::counters::Counters;
+use crate::model::ids::{CommitSeq, Epoch, HostNo, UrlNo};
+use crate::model::lease::{HostQueue, Lease, Links, NewUrl, RedirectTarget, UrlKind, VisitEnd};
+use crate::model::outcome::{FailureClass, Outcome, OutcomeKind, ParkReason};
+use crate::model::record::{PAGE_FORMAT, PageRecord, UrlRecord};
+use crate::model::task::ScopeSpec;
+use crate::model::time::Timestamp;
+use crate::model::url::CanonicalUrl;
+use crate::policy::traps::{BudgetCounts, budget};
+use crate::store::StoreError;
+use crate::store::rows::{HostRow, SuspectRow, TemplateRow, UrlRow};
+use crate::store::schema::UrlState;
+use crate::store::writer::Writer;
+
+type Result<T> = std::result::Result<T, Failure>;
+
+/// Hosts and templates kept in memory at most; beyond that they are read again when needed.
+const CACHED: usize = 50_000;
+/// Probes for a free key of the seen-set; each needs another true 64-bit collision.
+const PROBES: u64 = 16;
+/// Rows that a command reads at once.
+const COMMAND_ROWS: u32 = 1_000;
+
+/// What the committer knows between groups without asking the store.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    pub(super) seq: CommitSeq,
+    pub(super) counters: Counters,
+    next: UrlNo,
+    hosts: HashMap<HostNo, HostRow>,
+    host_numbers: HashMap<String, HostNo>,
+    templates: HashMap<(HostNo, u64), TemplateRow>,
+    changed_hosts: BTreeSet<HostNo>,
+    changed_templates: BTreeSet<(HostNo, u64)>,
+    tallies: BTreeMap<(&'static str, String), i64>,
+    url_lines: Vec<u8>,
+    page_lines: Vec<u8>,
+}
+
+/// The part of the totals that a failed group takes back; the rest is read again.
+pub(super) struct Light(CommitSeq, Counters, UrlNo);
+
+impl Totals {
+    pub(super) fn read(writer: &Writer) -> std::result::Result<Self, StoreError> {
+        let (seq, counters) = writer.counters()?;
+        Ok(Totals { seq, counters, next: writer.last_url()? + 1, ..Totals::default() })
+    }
+
+    pub(super) fn light(&self) -> Light {
+        Light(self.seq, self.counters, self.next)
+    }
+
+    pub(super) fn restore(&mut self, light: Light) {
+        *self = Totals { seq: light.0, counters: light.1, next: light.2, ..Totals::default() };
+    }
+}
+
+/// A group in the making.
+pub(super) struct Group<'a> {
+    writer: &'a Writer,
+    totals: &'a mut Totals,
+    scope: &'a ScopeSpec,
+    epoch: Epoch,
+    seq: CommitSeq,
+}
+
+impl<'a> Group<'a> {
+    pub(super) fn new(writer: &'a Writer, totals: &'a mut Totals, scope: &'a ScopeSpec, epoch: Epoch) -> Self {
+        let seq = totals.seq + 1;
+        Group { writer, totals, scope, epoch, seq }
+    }
+
+    /// The lines for both outputs; the buffers are empty afterwards.
+    pub(super) fn lines(&mut self) -> (Vec<u8>, Vec<u8>) {
+        (std::mem::take(&mut self.totals.url_lines), std::mem::take(&mut self.totals.page_lines))
+    }
+
+    /// Applies all of a batch but its wishes. Records are completed in place.
+    pub(super) fn apply(&mut self, batch: &mut Batch) -> Result<Committed> {
+        let mut answer = Committed {
+            seq: self.seq,
+            leases: Vec::new(),
+            hosts: Vec::new(),
+            counters: Counters::default(),
+            touched: 0,
+            unfinished: Vec::new(),
+            refused: Vec::new(),
+            targets: Vec::new(),
+            outputs: Vec::new(),
+            latency: std::time::Duration::ZERO,
+        };
+        for seed in &batch.seeds {
+            self.add(seed, None)?;
+        }
+        for (lease, links) in &batch.links {
+            if self.held(lease)?.is_none() {
+                answer.refused.push(lease.no);
+                continue;
+            }
+            let added = self.add_links(links, lease.no)?;
+            if added > 0 {
+                self.writer.add_partial(lease.no, added)?;
+            }
+        }
+        for end in &mut batch.ends {
+            self.end(end, batch.now, &mut answer)?;
+        }
+        for op in &batch.ops {
+            self.op(op, batch.now, &mut answer)?;
+        }
+        for update in &batch.hosts {
+            let no = self.host(&update.host_key)?;
+            self.writer.save_host_state(no, &update.state)?;
+        }
+        for (key, robots) in &batch.robots {
+            self.writer.save_robots(key, robots)?;
+        }
+        Ok(answer)
+    }
+
+    /// The row of a lease that is still held by this lifetime.
+    fn held(&self, lease: &Lease) -> Result<Option<UrlRow>> {
+        if lease.epoch != self.epoch {
+            return Ok(None);
+        }
+        let row = self.writer.url(lease.no)?;
+        Ok(row.filter(|row| row.state == UrlState::InFlight && row.attempts + 1 == lease.attempt))
+    }
+
+    fn end(&mut self, end: &mut VisitEnd, now: Timestamp, answer: &mut Committed) -> Result<()> {
+        let Some(mut row) = self.held(end.lease())? else {
+            answer.refused.push(end.lease().no);
+            return Ok(());
+        };
+        match end {
+            VisitEnd::Ended { outcome, record, links, target, .. } => {
+                let mut added = self.writer.take_partial(row.n)? + self.add_links(links, row.n)?;
+                let target_end = match target {
+                    Some(target) => self.target(target, row.n)?,
+                    None => None,
+                };
+                added += u64::from(target_end.as_ref().is_some_and(|t| t.new));
+                row.attempts += 1;
+                self.totals.counters.visits += 1;
+                self.finish_url(&mut row, *outcome, record, added)?;
+                if let (Some(mut end), Some(target)) = (target_end, target.as_mut())
+                    && let Some(row) = end.row.as_mut()
+                {
+                    let added = self.add_links(&target.links, row.n)?;
+                    answer.targets.push(row.n);
+                    row.attempts = row.attempts.max(target.record.attempt);
+                    self.finish_url(row, Outcome::Fetched, &mut target.record, added)?;
+                }
+            }
+            VisitEnd::Retry { lease, not_before, charged, suspect, crash_alone } => {
+                self.totals.counters.visits += 1;
+                row.attempts += u32::from(*charged);
+                row.turn += 1;
+                let suspect = *suspect || lease.suspect;
+                if suspect {
+                    let mut marks = self.writer.suspect(row.n)?.unwrap_or_default();
+                    match crash_alone {
+                        Some(true) => marks.explained += 1,
+                        Some(false) => marks.unexplained += 1,
+                        None => {}
+                    }
+                    self.writer.save_suspect(row.n, marks)?;
+                }
+                let waits = if *not_before > now && !suspect { *not_before } else { Timestamp::default() };
+                self.shift(&mut row, if suspect { UrlState::Suspect } else { UrlState::Queued }, waits, None)?;
+            }
+            VisitEnd::Released { lease } => {
+                let to = if lease.suspect { UrlState::Suspect } else { UrlState::Queued };
+                self.shift(&mut row, to, Timestamp::default(), None)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a URL its final outcome and its record.
+    fn finish_url(&mut self, row: &mut UrlRow, outcome: Outcome, record: &mut PageRecord, added: u64) -> Result<()> {
+        let (state, detail) = match outcome {
+            Outcome::Fetched => (UrlState::Fetched, None),
+            Outcome::Failed(class) => (UrlState::Failed, Some(class.as_str())),
+            Outcome::Skipped(reason) => (UrlState::Skipped, Some(reason.as_str())),
+        };
+        record.n = row.n;
+        record.commit_seq = self.seq;
+        record.links_added = added;
+        record.supersedes = (row.seq > 0).then_some(row.seq);
+        self.totals.counters.bytes += record.bytes.unwrap_or(0);
+        line(&mut self.totals.page_lines, record)?;
+        row.seq = self.seq;
+        self.shift(row, state, Timestamp::default(), detail)?;
+        self.writer.clear_suspect(row.n)?;
+        Ok(())
+    }
+
+    /// Makes a redirect's target known. Its row, unless it has ended or is in flight.
+    fn target(&mut self, target: &RedirectTarget, source: UrlNo) -> Result<Option<TargetEnd>> {
+        let (n, new) = self.add(&target.url, Some(source))?;
+        let row = self.writer.url(n)?.filter(|row| !row.state.ended() && row.state != UrlState::InFlight);
+        Ok(Some(TargetEnd { new, row }))
+    }
+
+    /// Inserts what is new among the links; answers how many URL records that made.
+    fn add_links(&mut self, links: &Links, via: UrlNo) -> Result<u64> {
+        self.totals.counters.links_seen += links.seen;
+        self.totals.counters.out_of_scope += links.out_of_scope;
+        let mut added = 0;
+        for url in &links.accepted {
+            added += u64::from(self.add(url, Some(via))?.1);
+        }
+        Ok(added)
+    }
+
+    /// The URL's number, and whether it is new.
+    fn add(&mut self, new: &NewUrl, via: Option<UrlNo>) -> Result<(UrlNo, bool)> {
+        let host = self.host(new.url.host_key())?;
+        let path = new.url.path();
+        let mut hash = new.url.hash();
+        for probe in 0.. {
+            match self.writer.seen(host, hash, path)? {
+                Some((n, true)) => return Ok((n, false)),
+                // Another path with the same key: the next key is tried, here and at every later look-up.
+                Some((_, false)) if probe < PROBES => hash = hash.wrapping_add(1),
+                Some((n, false)) => return Err(Failure::Bug(format!("too many hash collisions at URL {n}"))),
+                None => break,
+            }
+        }
+        let park = match new.park {
+            Some(reason) => Some(reason),
+            None => self.judge(host, new)?,
+        };
+        let n = self.totals.next;
+        let kind = (new.kind != UrlKind::Page).then_some(new.kind);
+        let url = new.url.as_str().to_owned();
+        let (depth, hops) = (new.depth, new.hops);
+        let record = UrlRecord { n, url, via, depth, hops, kind, parked: park, commit_seq: self.seq };
+        line(&mut self.totals.url_lines, &record)?;
+        let state = if park.is_some() { UrlState::Parked } else { UrlState::Queued };
+        let row = UrlRow {
+            n,
+            host,
+            hash,
+            path: path.to_owned(),
+            state,
+            kind: new.kind,
+            depth,
+            hops,
+            via,
+            turn: 0,
+            attempts: 0,
+            not_before: Timestamp::default(),
+            seq: 0,
+            detail: park.map(|reason| reason.as_str().to_owned()),
+        };
+        self.writer.add_url(&row)?;
+        self.totals.next += 1;
+        self.totals.counters.discovered += 1;
+        self.changed(host)?.discovered += 1;
+        if new.kind == UrlKind::Sitemap {
+            self.tally("sitemaps", "discovered", 1);
+        }
+        self.count(&row, 1)?;
+        Ok((n, true))
+    }
+
+    /// Whether a truly new URL has to be parked; counts it under its template when not.
+    fn judge(&mut self, host: HostNo, new: &NewUrl) -> Result<Option<ParkReason>> {
+        let row = self.changed(host)?;
+        let mut counts =
+            BudgetCounts { host_urls: row.discovered.saturating_sub(row.parked), ..BudgetCounts::default() };
+        let Some(template) = new.template else { return Ok(budget(&counts, self.scope)) };
+        let mut known = self.template(host, template)?;
+        counts.template_urls = known.urls;
+        let new_query = match new.query {
+            Some(query) => !self.writer.has_query(known.id, query)?,
+            None => false,
+        };
+        if new.query.is_some() {
+            counts.template_queries = known.queries - u64::from(!new_query && known.queries > 0);
+        }
+        let park = budget(&counts, self.scope);
+        if park.is_none() {
+            known.urls += 1;
+            if let (true, Some(query)) = (new_query, new.query) {
+                known.queries += 1;
+                self.writer.add_query(known.id, query)?;
+            }
+            self.totals.templates.insert((host, template), known);
+            self.totals.changed_templates.insert((host, template));
+        }
+        Ok(park)
+    }
+
+    fn template(&mut self, host: HostNo, hash: u64) -> Result<TemplateRow> {
+        if let Some(known) = self.totals.templates.get(&(host, hash)) {
+            return Ok(*known);
+        }
+        let row = match self.writer.template(host, hash)? {
+            Some(row) => row,
+            None => self.writer.add_template(host, hash)?,
+        };
+        self.totals.templates.insert((host, hash), row);
+        Ok(row)
+    }
+
+    /// The number of a host, which is added when it is not known.
+    fn host(&mut self, key: &str) -> Result<HostNo> {
+        if let Some(no) = self.totals.host_numbers.get(key) {
+            return Ok(*no);
+        }
+        let row = match self.writer.host_by_key(key)? {
+            Some(row) => row,
+            None => self.writer.add_host(key)?,
+        };
+        let no = row.no;
+        self.totals.host_numbers.insert(key.to_owned(), no);
+        self.totals.hosts.entry(no).or_insert(row);
+        Ok(no)
+    }
+
+    fn known(&mut self, no: HostNo) -> Result<&mut HostRow> {
+        if !self.totals.hosts.contains_key(&no) {
+            let row = self.writer.host_by_no(no)?;
+            let row = row.ok_or_else(|| Failure::Bug(format!("there is no host {no}")))?;
+            self.totals.hosts.insert(no, row);
+        }
+        Ok(self.totals.hosts.get_mut(&no).expect("inserted above"))
+    }
+
+    /// A host whose counts are about to change.
+    fn changed(&mut self, no: HostNo) -> Result<&mut HostRow> {
+        self.totals.changed_hosts.insert(no);
+        self.known(no)
+    }
+
+    /// Moves a URL to another state and keeps every count in step.
+    fn shift(&mut self, row: &mut UrlRow, to: UrlState, not_before: Timestamp, detail: Option<&str>) -> Result<()> {
+        self.count(row, -1)?;
+        row.state = to;
+        row.not_before = not_before;
+        row.detail = detail.map(str::to_owned);
+        self.count(row, 1)?;
+        Ok(self.writer.save_url(row)?)
+    }
+
+    /// Counts a URL into (`1`) or out of (`-1`) the state that its row says.
+    fn count(&mut self, row: &UrlRow, by: i64) -> Result<()> {
+        let counters = &mut self.totals.counters;
+        let total = match row.state {
+            UrlState::Queued | UrlState::Suspect => &mut counters.queued,
+            UrlState::InFlight => &mut counters.in_flight,
+            UrlState::Parked => &mut counters.parked,
+            UrlState::Fetched => &mut counters.fetched,
+            UrlState::Failed => &mut counters.failed,
+            UrlState::Skipped => &mut counters.skipped,
+        };
+        step(total, by)?;
+        let host = self.changed(row.host)?;
+        match row.state {
+            UrlState::Queued => {
+                step(&mut host.queued, by)?;
+                if row.delayed() {
+                    step(&mut host.delayed, by)?;
+                }
+            }
+            UrlState::Suspect => step(&mut host.suspects, by)?,
+            UrlState::Parked => step(&mut host.parked, by)?,
+            _ => {}
+        }
+        let kind = match row.state {
+            UrlState::Failed => Some("failed"),
+            UrlState::Skipped => Some("skipped"),
+            UrlState::Parked => Some("parked"),
+            _ => None,
+        };
+        if let (Some(kind), Some(detail)) = (kind, &row.detail) {
+            self.tally(kind, detail, by);
+        }
+        if row.kind == UrlKind::Sitemap && row.state.ended() {
+            self.tally("sitemaps", "ended", by);
+        }
+        Ok(())
+    }
+
+    fn tally(&mut self, kind: &'static str, reason: &str, by: i64) {
+        *self.totals.tallies.entry((kind, reason.to_owned())).or_default() += by;
+    }
+
+    fn op(&mut self, op: &StoreOp, now: Timestamp, answer: &mut Committed) -> Result<()> {
+        match op {
+            StoreOp::SetMeta { key, value } => {
+                self.writer.set_meta(key, value.as_deref())?;
+                answer.touched += 1;
+            }
+            StoreOp::ReleaseParked { reason } => {
+                let detail = reason.map(ParkReason::as_str);
+                answer.touched +=
+                    self.requeue(UrlState::Queued, |w| w.listed(UrlState::Parked, detail, COMMAND_ROWS))?;
+            }
+            StoreOp::RetryFailed { class, quarantined } => {
+                let detail = class.map(FailureClass::as_str);
+                answer.touched +=
+                    self.requeue(UrlState::Queued, |w| w.listed(UrlState::Failed, detail, COMMAND_ROWS))?;
+                if *quarantined {
+                    answer.touched += self.requeue(UrlState::Suspect, |w| w.poisoned(COMMAND_ROWS))?;
+                }
+            }
+            StoreOp::FailHost { host } => self.fail_host(*host, now, answer)?,
+        }
+        Ok(())
+    }
+
+    /// Queues again everything that `list` finds until it finds nothing.
+    fn requeue(
+        &mut self,
+        to: UrlState,
+        list: impl Fn(&Writer) -> std::result::Result<Vec<UrlRow>, StoreError>,
+    ) -> Result<u64> {
+        let mut touched = 0;
+        loop {
+            let rows = list(self.writer)?;
+            if rows.is_empty() {
+                return Ok(touched);
+            }
+            for mut row in rows {
+                row.attempts = 0;
+                row.turn += u32::from(row.seq > 0);
+                self.shift(&mut row, to, Timestamp::default(), None)?;
+                if to == UrlState::Suspect {
+                    self.writer.save_suspect(row.n, SuspectRow::default())?;
+                }
+                touched += 1;
+            }
+        }
+    }
+
+    fn fail_host(&mut self, host: HostNo, now: Timestamp, answer: &mut Committed) -> Result<()> {
+        let key = self.known(host)?.key.clone();
+        let mut rows = self.writer.due(host, Timestamp::from_millis(i64::MAX), FAIL_HOST_BATCH)?;
+        let room = FAIL_HOST_BATCH.saturating_sub(u32::try_from(rows.len()).unwrap_or(u32::MAX));
+        rows.extend(self.writer.suspects(host, room)?);
+        for mut row in rows {
+            let url = CanonicalUrl::from_parts(&key, &row.path);
+            let mut record = unreachable_record(&row, &url, self.epoch, now);
+            let added = self.writer.take_partial(row.n)?;
+            self.finish_url(&mut row, Outcome::Failed(FailureClass::HostUnreachable), &mut record, added)?;
+            answer.touched += 1;
+        }
+        let left = self.known(host)?;
+        if left.queued + left.suspects > 0 {
+            answer.unfinished.push(host);
+        }
+        Ok(())
+    }
+
+    /// Takes leases for the wishes.
+    pub(super) fn lease(&mut self, wishes: &[LeaseWish], now: Timestamp) -> Result<Vec<Lease>> {
+        let mut leases = Vec::new();
+        for wish in wishes {
+            let host = self.changed(wish.host)?.clone();
+            let waiting = if wish.suspects { host.suspects } else { host.queued };
+            if waiting == 0 {
+                continue;
+            }
+            let all_wait = !wish.suspects && host.queued == host.delayed;
+            if all_wait && self.writer.earliest_retry(wish.host)?.is_some_and(|at| at > now) {
+                continue;
+            }
+            let rows = if wish.suspects {
+                self.writer.suspects(wish.host, wish.count)?
+            } else {
+                self.writer.due(wish.host, now, wish.count)?
+            };
+            for row in rows {
+                leases.push(self.take(row, &host.key)?);
+            }
+        }
+        Ok(leases)
+    }
+
+    fn take(&mut self, mut row: UrlRow, key: &str) -> Result<Lease> {
+        let suspect = row.state == UrlState::Suspect;
+        self.shift(&mut row, UrlState::InFlight, Timestamp::default(), None)?;
+        let marks = if suspect { self.writer.suspect(row.n)?.unwrap_or_default() } else { SuspectRow::default() };
+        Ok(Lease {
+            no: row.n,
+            host: row.host,
+            url: CanonicalUrl::from_parts(key, &row.path),
+            kind: row.kind,
+            depth: row.depth,
+            hops: row.hops,
+            via: row.via,
+            attempt: row.attempts + 1,
+            epoch: self.epoch,
+            suspect,
+            crashes: (marks.explained, marks.unexplained),
+            supersedes: (row.seq > 0).then_some(row.seq),
+        })
+    }
+
+    /// Stores the counts that changed; answers the queues of the hosts concerned.
+    pub(super) fn finish(&mut self) -> Result<Vec<HostQueue>> {
+        let mut queues = Vec::new();
+        for no in std::mem::take(&mut self.totals.changed_hosts) {
+            let row = self.known(no)?.clone();
+            self.writer.save_host(&row)?;
+            let all_wait = row.queued > 0 && row.queued == row.delayed;
+            let earliest_retry = if all_wait { self.writer.earliest_retry(no)? } else { None };
+            queues.push(HostQueue { no, key: row.key, queued: row.queued, suspects: row.suspects, earliest_retry });
+        }
+        for key in std::mem::take(&mut self.totals.changed_templates) {
+            if let Some(row) = self.totals.templates.get(&key) {
+                self.writer.save_template(row)?;
+            }
+        }
+        for ((kind, reason), by) in std::mem::take(&mut self.totals.tallies) {
+            if by != 0 {
+                self.writer.tally(kind, &reason, by)?;
+            }
+        }
+        if self.totals.hosts.len() > CACHED {
+            self.totals.hosts.clear();
+            self.totals.host_numbers.clear();
+        }
+        if self.totals.templates.len() > CACHED {
+            self.totals.templates.clear();
+        }
+        Ok(queues)
+    }
+
+    /// Puts leased rows of a dead lifetime back; for opening.
+    pub(super) fn give_back(&mut self, mut row: UrlRow, marks: Option<SuspectRow>) -> Result<()> {
+        let to = if marks.is_some() { UrlState::Suspect } else { UrlState::Queued };
+        if let Some(marks) = marks {
+            self.writer.save_suspect(row.n, marks)?;
+        }
+        self.shift(&mut row, to, Timestamp::default(), None)
+    }
+
+    /// Queues an ended URL whose record was lost.
+    pub(super) fn lost(&mut self, mut row: UrlRow) -> Result<()> {
+        row.attempts = 0;
+        self.shift(&mut row, UrlState::Queued, Timestamp::default(), None)
+    }
+
+    /// Writes the record of a known URL again.
+    pub(super) fn rewrite(&mut self, row: &UrlRow, url: &CanonicalUrl) -> Result<()> {
+        let parked = match row.state {
+            UrlState::Parked => row.detail.as_deref().and_then(ParkReason::parse),
+            _ => None,
+        };
+        let kind = (row.kind != UrlKind::Page).then_some(row.kind);
+        let (n, via, depth, hops) = (row.n, row.via, row.depth, row.hops);
+        let url = url.as_str().to_owned();
+        line(&mut self.totals.url_lines, &UrlRecord { n, url, via, depth, hops, kind, parked, commit_seq: self.seq })
+    }
+}
+
+struct TargetEnd {
+    new: bool,
+    row: Option<UrlRow>,
+}
+
+/// Adds or subtracts one; a count below zero is a broken store, not a number.
+fn step(count: &mut u64, by: i64) -> Result<()> {
+    *count = count.checked_add_signed(by).ok_or_else(|| Failure::Bug("a count fell below zero".to_owned()))?;
+    Ok(())
+}
+
+fn line(buffer: &mut Vec<u8>, record: &impl Serialize) -> Result<()> {
+    serde_json::to_writer(&mut *buffer, record)
+        .map_err(|e| Failure::Bug(format!("a record cannot be written: {e}")))?;
+    buffer.push(b'\n');
+    Ok(())
+}
+
+fn unreachable_record(row: &UrlRow, url: &CanonicalUrl, epoch: Epoch, now: Timestamp) -> PageRecord {
+    PageRecord {
+        format: PAGE_FORMAT,
+        n: row.n,
+        url: url.as_str().to_owned(),
+        final_url: None,
+        outcome: OutcomeKind::Failed,
+        failure_class: Some(FailureClass::HostUnreachable),
+        skip_reason: None,
+        kind: row.kind,
+        http_status: None,
+        content_type: None,
+        title: None,
+        text: None,
+        depth: row.depth,
+        via: row.via,
+        attempt: row.attempts.max(1),
+        epoch,
+        fetched_at: now,
+        duration_ms: 0,
+        ttfb_ms: None,
+        bytes: None,
+        links_found: 0,
+        links_added: 0,
+        digest: None,
+        fields: BTreeMap::new(),
+        error: Some("the host was out of reach for too long; `crawld retry` queues it again".to_owned()),
+        truncated: false,
+        supersedes: None,
+        commit_seq: 0,
+    }
+}

@@ -1,0 +1,398 @@
+//! The read side of a session's store: short snapshots that stop no commit.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+
+use crate::model::checkpoint::OutputFile;
+use crate::model::counters::Counters;
+use crate::model::host::{HostState, StoredRobots};
+use crate::model::ids::{CommitSeq, UrlNo};
+use crate::model::lease::{HostQueue, UrlKind};
+use crate::model::time::Timestamp;
+use crate::model::url::CanonicalUrl;
+use crate::store::db;
+use crate::store::error::StoreError;
+use crate::store::migrate;
+use crate::store::rows::{EpochEntry, HostRow, OutputRow, SuspectRow, UrlRow};
+use crate::store::schema::UrlState;
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+pub(crate) const HOST_COLUMNS: &str = "no, key, queued, suspects, delayed, parked, discovered";
+pub(crate) const URL_COLUMNS: &str =
+    "n, host, hash, path, state, kind, depth, via, turn, attempts, not_before, seq, detail, hops";
+/// Probes for a key that collides; each needs another true 64-bit collision.
+const PROBES: u64 = 16;
+
+/// A read connection of its own.
+#[derive(Debug)]
+pub struct Reader {
+    connection: Connection,
+    path: PathBuf,
+}
+
+/// A URL with its host, for people and checkpoints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UrlView {
+    /// The row.
+    pub row: UrlRow,
+    /// The whole URL.
+    pub url: CanonicalUrl,
+}
+
+impl Reader {
+    /// Opens a store for reading; changes nothing.
+    ///
+    /// # Errors
+    /// `Missing`, `Corrupt`, `TooNew`, and what the system says.
+    pub fn open(path: &Path) -> Result<Self> {
+        Ok(Reader { connection: db::open_reader(path)?, path: path.to_owned() })
+    }
+
+    /// Reads several things as of one commit.
+    ///
+    /// # Errors
+    /// What `read` says, or SQLite. So do all below.
+    pub fn snapshot<T>(&self, read: impl FnOnce(&Reader) -> Result<T>) -> Result<T> {
+        let sort = |e| StoreError::sort(&self.path, &e);
+        self.connection.execute_batch("BEGIN").map_err(sort)?;
+        let result = read(self);
+        self.connection.execute_batch("ROLLBACK").map_err(sort)?;
+        result
+    }
+
+    /// The store's format.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn format(&self) -> Result<i64> {
+        migrate::check(&self.connection, &self.path)
+    }
+
+    /// Last commit and totals.
+    ///
+    /// # Errors
+    /// What SQLite says; `Corrupt` when the row is gone.
+    pub fn counters(&self) -> Result<(CommitSeq, Counters)> {
+        self.one("SELECT * FROM counters", [], counters_of)?
+            .ok_or_else(|| StoreError::Corrupt { path: self.path.clone(), message: "the counters are gone".to_owned() })
+    }
+
+    /// Counts by reason of one kind: `failed`, `skipped` or `parked`.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn tallies(&self, kind: &str) -> Result<BTreeMap<String, u64>> {
+        let sql = "SELECT reason, urls FROM tallies WHERE kind = ?1 AND urls > 0";
+        Ok(self.many(sql, [kind], |row| Ok((row.get(0)?, num(row, 1)?)))?.into_iter().collect())
+    }
+
+    /// Hosts with something queued.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn waiting_hosts(&self) -> Result<Vec<HostQueue>> {
+        let sql = "SELECT no, key, queued, suspects, CASE WHEN queued > delayed THEN NULL ELSE
+            (SELECT min(not_before) FROM urls WHERE host = hosts.no AND state = 0 AND not_before > 0) END
+            FROM hosts WHERE queued > 0 OR suspects > 0";
+        self.many(sql, [], |row| {
+            Ok(HostQueue {
+                no: row.get(0)?,
+                key: row.get(1)?,
+                queued: num(row, 2)?,
+                suspects: num(row, 3)?,
+                earliest_retry: row.get::<_, Option<i64>>(4)?.map(Timestamp::from_millis),
+            })
+        })
+    }
+
+    /// Politeness memory by host key, of hosts with URLs left first, at most `limit`.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn host_states(&self, limit: usize) -> Result<Vec<(String, HostState)>> {
+        let sql = "SELECT key, state FROM hosts WHERE state IS NOT NULL ORDER BY queued + suspects DESC LIMIT ?1";
+        let rows = self.many(sql, [limit as i64], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
+        // A memory that does not read is worth less than a start: the host is asked with the defaults.
+        Ok(rows.into_iter().filter_map(|(key, json)| Some((key, serde_json::from_str(&json).ok()?))).collect())
+    }
+
+    /// robots.txt answers by host key.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn robots(&self) -> Result<Vec<(String, StoredRobots)>> {
+        self.many("SELECT host_key, asked_at, failing_since, status, body FROM robots", [], robots_of)
+    }
+
+    /// The robots.txt answer of one host.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn robots_of(&self, host_key: &str) -> Result<Option<StoredRobots>> {
+        let sql = "SELECT host_key, asked_at, failing_since, status, body FROM robots WHERE host_key = ?1";
+        Ok(self.one(sql, [host_key], robots_of)?.map(|(_, robots)| robots))
+    }
+
+    /// Number of hosts whose robots.txt is known.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn robots_known(&self) -> Result<u64> {
+        Ok(self.one("SELECT count(*) FROM robots", [], |row| num(row, 0))?.unwrap_or(0))
+    }
+
+    /// Session-level values.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn meta(&self) -> Result<BTreeMap<String, String>> {
+        Ok(self.many("SELECT key, value FROM meta", [], |row| Ok((row.get(0)?, row.get(1)?)))?.into_iter().collect())
+    }
+
+    /// Lifetimes, oldest first.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn epochs(&self) -> Result<Vec<EpochEntry>> {
+        let sql =
+            "SELECT epoch, start_ms, first_lease_ms, end_ms, ended, first_seq, last_seq FROM epochs ORDER BY epoch";
+        let at = |row: &Row<'_>, i: usize| row.get::<_, Option<i64>>(i).map(|ms| ms.map(Timestamp::from_millis));
+        self.many(sql, [], |row| {
+            Ok(EpochEntry {
+                epoch: row.get(0)?,
+                start: Timestamp::from_millis(row.get(1)?),
+                first_lease: at(row, 2)?,
+                end: at(row, 3)?,
+                ended: row.get(4)?,
+                first_seq: num(row, 5)?,
+                last_seq: num(row, 6)?,
+            })
+        })
+    }
+
+    /// Output files as committed: URL records first, each by number.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn outputs(&self) -> Result<Vec<OutputRow>> {
+        let sql = "SELECT kind, segment, length, group_start, group_hash, sealed, first_seq, last_seq
+            FROM outputs ORDER BY kind DESC, segment";
+        self.many(sql, [], |row| {
+            let (kind, segment): (String, u32) = (row.get(0)?, row.get(1)?);
+            let file = OutputFile {
+                name: format!("{kind}-{segment:05}.jsonl"),
+                committed_length: num(row, 2)?,
+                last_group_start: num(row, 3)?,
+                last_group_hash: row.get(4)?,
+                sealed: row.get(5)?,
+            };
+            let (first_seq, last_seq) = (num(row, 6)?, num(row, 7)?);
+            Ok(OutputRow { kind, segment, file, first_seq, last_seq })
+        })
+    }
+
+    /// Leased URLs.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn in_flight(&self) -> Result<Vec<UrlView>> {
+        self.views("state = 2 ORDER BY n", [])
+    }
+
+    /// The newest failed URLs, newest first.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn newest_failed(&self, limit: usize) -> Result<Vec<UrlView>> {
+        self.views("state = 5 ORDER BY seq DESC, n DESC LIMIT ?1", [limit as i64])
+    }
+
+    /// Parked URLs of one reason, or of all.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn parked(&self, reason: Option<&str>, limit: usize) -> Result<Vec<UrlView>> {
+        self.views("state = 3 AND (?1 IS NULL OR detail = ?1) LIMIT ?2", params![reason, limit as i64])
+    }
+
+    /// URLs of one failure class, or of all.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn failed(&self, class: Option<&str>, limit: usize) -> Result<Vec<UrlView>> {
+        self.views("state = 5 AND (?1 IS NULL OR detail = ?1) ORDER BY seq DESC LIMIT ?2", params![class, limit as i64])
+    }
+
+    /// URLs in order of their numbers, from `first` on: for paging and verification.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn page(&self, first: UrlNo, limit: usize) -> Result<Vec<UrlView>> {
+        self.views("n >= ?1 ORDER BY n LIMIT ?2", params![first as i64, limit as i64])
+    }
+
+    /// Suspects with what points at them.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn suspects(&self) -> Result<Vec<(UrlNo, SuspectRow)>> {
+        self.many("SELECT n, explained, unexplained FROM suspects ORDER BY n", [], |row| {
+            Ok((num(row, 0)?, SuspectRow { explained: row.get(1)?, unexplained: row.get(2)? }))
+        })
+    }
+
+    /// A URL by its number.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn url(&self, n: UrlNo) -> Result<Option<UrlView>> {
+        Ok(self.views("n = ?1", [n as i64])?.pop())
+    }
+
+    /// A URL by its text.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn find(&self, url: &CanonicalUrl) -> Result<Option<UrlView>> {
+        let Some(host) =
+            self.one("SELECT no FROM hosts WHERE key = ?1", [url.host_key()], |row| row.get::<_, i64>(0))?
+        else {
+            return Ok(None);
+        };
+        for probe in 0..PROBES {
+            let key = url.hash().wrapping_add(probe) as i64;
+            match self.views("host = ?1 AND hash = ?2", params![host, key])?.pop() {
+                Some(view) if view.url == *url => return Ok(Some(view)),
+                Some(_) => {}
+                None => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    /// How many sitemaps were discovered and how many of them have ended.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn sitemaps(&self) -> Result<(u64, u64)> {
+        Ok(self
+            .one(
+                "SELECT urls, (SELECT urls FROM tallies WHERE kind = 'sitemaps' AND reason = 'ended') FROM tallies
+                WHERE kind = 'sitemaps' AND reason = 'discovered'",
+                [],
+                |row| Ok((num(row, 0)?, row.get::<_, Option<i64>>(1)?.unwrap_or(0) as u64)),
+            )?
+            .unwrap_or_default())
+    }
+
+    /// Looks at the structure of the file; `full` compares the indexes with the rows as well. `None` when it
+    /// is sound, else the first complaint.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn complaint(&self, full: bool) -> Result<Option<String>> {
+        let sql = if full { "PRAGMA integrity_check(1)" } else { "PRAGMA quick_check(1)" };
+        let answer: Option<String> = self.one(sql, [], |row| row.get(0))?;
+        Ok(answer.filter(|text| text != "ok"))
+    }
+
+    fn views(&self, condition: &str, values: impl Params) -> Result<Vec<UrlView>> {
+        let sql =
+            format!("SELECT {URL_COLUMNS}, (SELECT key FROM hosts WHERE no = urls.host) FROM urls WHERE {condition}");
+        self.many(&sql, values, |row| {
+            let key: String = row.get(14)?;
+            let row = url_of(row)?;
+            let url = CanonicalUrl::from_parts(&key, &row.path);
+            Ok(UrlView { row, url })
+        })
+    }
+
+    fn one<T>(
+        &self,
+        sql: &str,
+        values: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>> {
+        let run = || self.connection.prepare_cached(sql)?.query_row(values, read).optional();
+        run().map_err(|e| StoreError::sort(&self.path, &e))
+    }
+
+    fn many<T>(
+        &self,
+        sql: &str,
+        values: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
+        let run =
+            || self.connection.prepare_cached(sql)?.query_map(values, read)?.collect::<rusqlite::Result<Vec<T>>>();
+        run().map_err(|e| StoreError::sort(&self.path, &e))
+    }
+}
+
+fn robots_of(row: &Row<'_>) -> rusqlite::Result<(String, StoredRobots)> {
+    let robots = StoredRobots {
+        asked_at: Timestamp::from_millis(row.get(1)?),
+        failing_since: row.get::<_, Option<i64>>(2)?.map(Timestamp::from_millis),
+        status: row.get(3)?,
+        body: row.get(4)?,
+    };
+    Ok((row.get(0)?, robots))
+}
+
+/// SQLite's integers are signed; none of ours is negative, and keys are compared bit by bit.
+pub(crate) fn num(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    row.get::<_, i64>(column).map(|n| n as u64)
+}
+
+pub(crate) fn counters_of(row: &Row<'_>) -> rusqlite::Result<(CommitSeq, Counters)> {
+    let counters = Counters {
+        discovered: num(row, 2)?,
+        queued: num(row, 3)?,
+        in_flight: num(row, 4)?,
+        parked: num(row, 5)?,
+        fetched: num(row, 6)?,
+        failed: num(row, 7)?,
+        skipped: num(row, 8)?,
+        out_of_scope: num(row, 9)?,
+        links_seen: num(row, 10)?,
+        visits: num(row, 11)?,
+        bytes: num(row, 12)?,
+    };
+    Ok((num(row, 1)?, counters))
+}
+
+pub(crate) fn host_of(row: &Row<'_>) -> rusqlite::Result<HostRow> {
+    Ok(HostRow {
+        no: row.get(0)?,
+        key: row.get(1)?,
+        queued: num(row, 2)?,
+        suspects: num(row, 3)?,
+        delayed: num(row, 4)?,
+        parked: num(row, 5)?,
+        discovered: num(row, 6)?,
+    })
+}
+
+pub(crate) fn url_of(row: &Row<'_>) -> rusqlite::Result<UrlRow> {
+    let code: i64 = row.get(4)?;
+    let state = UrlState::from_code(code).ok_or(rusqlite::Error::IntegralValueOutOfRange(4, code))?;
+    Ok(UrlRow {
+        n: num(row, 0)?,
+        host: row.get(1)?,
+        hash: num(row, 2)?,
+        path: row.get(3)?,
+        state,
+        kind: if row.get::<_, i64>(5)? == 1 { UrlKind::Sitemap } else { UrlKind::Page },
+        depth: row.get(6)?,
+        via: row.get::<_, Option<i64>>(7)?.map(|n| n as u64),
+        turn: row.get(8)?,
+        attempts: row.get(9)?,
+        not_before: Timestamp::from_millis(row.get(10)?),
+        seq: num(row, 11)?,
+        detail: row.get(12)?,
+        hops: row.get(13)?,
+    })
+}
