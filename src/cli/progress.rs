@@ -54,8 +54,11 @@ impl Display {
             out::say(&line(all));
         }
     }
+}
 
-    pub(super) fn clear(&self) {
+impl Drop for Display {
+    /// The bar makes room for the last words, however the wait ended.
+    fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
@@ -79,17 +82,10 @@ pub(super) async fn follow(
         ticks.tick().await;
         let mut all = Vec::with_capacity(sessions.len());
         for session in sessions {
-            match hands.status(session).await {
-                Ok(detail) => all.push(detail.summary),
-                Err(error) => {
-                    display.clear();
-                    return Err(error);
-                }
-            }
+            all.push(hands.status(session).await?.summary);
         }
         display.show(&all);
         if all.iter().all(|summary| summary.status.ended()) {
-            display.clear();
             return Ok(all);
         }
     }
@@ -117,4 +113,29 @@ pub(super) fn line(all: &[SessionSummary]) -> String {
         text.push_str(&format!(", paused: {}", crate::model::text::escape_control(reason)));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::session_table::tests::summary;
+
+    #[test]
+    fn one_line_says_where_a_crawl_stands() {
+        let active = summary();
+        assert_eq!(
+            line(std::slice::from_ref(&active)),
+            "790 done, 704 queued, 40 failed, 5.2 pages/s, ETA 2 m 14 s, health 0.98"
+        );
+        let held = SessionSummary {
+            status: SessionStatus::Paused,
+            status_reason: Some("disk\u{1b}[2J".into()),
+            eta_seconds: None,
+            ..summary()
+        };
+        assert_eq!(
+            line(&[active, held]),
+            "1 580 done, 1 408 queued, 80 failed, 10.5 pages/s, ETA 2 m 14 s, health 0.98, paused: disk\\u{1b}[2J"
+        );
+    }
 }

@@ -2,16 +2,12 @@
 
 use crate::cli::context::Context;
 use crate::cli::offline;
-use crate::cli::{Outcome, hands, out, session_table};
+use crate::cli::{Outcome, out, session_table};
 use crate::exit_code::ExitCode;
 
 pub(in crate::cli) async fn run(context: &Context) -> Outcome {
     let state = context.existing()?;
-    let all = match hands::owner(context).await {
-        Ok(Some(client)) => client.sessions().await?,
-        // Reading needs no owner, and does not wait for one that hangs.
-        _ => offline::sessions(&state, context.now())?,
-    };
+    let all = offline::sessions_or_files(context, &state).await?;
     if context.json {
         out::json(&serde_json::json!({ "sessions": all }))?;
         return Ok(ExitCode::Ok);

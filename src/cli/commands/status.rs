@@ -4,9 +4,8 @@ use clap::Args;
 
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
-use crate::cli::{Outcome, hands, offline, out, session_table};
+use crate::cli::{Outcome, offline, out, session_table};
 use crate::daemon::answers::{SessionDetail, SessionSummary};
-use crate::daemon::command::OperatorError;
 use crate::exit_code::ExitCode;
 use crate::model::ids::SessionId;
 use crate::model::session::SessionStatus;
@@ -32,19 +31,12 @@ fn share(text: &str) -> Result<f64, String> {
 
 pub(in crate::cli) async fn run(context: &Context, args: StatusArgs) -> Outcome {
     let state = context.existing()?;
-    let owner = hands::owner(context).await.ok().flatten();
-    let now = context.now();
-    let (details, summaries) = match (&owner, &args.session) {
-        (Some(client), Some(session)) => (vec![client.status(session).await?], Vec::new()),
-        (Some(client), None) => (Vec::new(), client.sessions().await?),
-        (None, Some(session)) => {
-            let missing = || OperatorError::UnknownSession(session.to_string());
-            (vec![offline::session(&state, session, now)?.ok_or_else(missing)?], Vec::new())
-        }
-        (None, None) => (Vec::new(), offline::sessions(&state, now)?),
+    let (details, summaries) = match &args.session {
+        Some(session) => (vec![offline::session_or_files(context, &state, session).await?], Vec::new()),
+        None => (Vec::new(), offline::sessions_or_files(context, &state).await?),
     };
     let looked_at: Vec<&SessionSummary> = details.iter().map(|d| &d.summary).chain(&summaries).collect();
-    if looked_at.is_empty() {
+    if looked_at.is_empty() && !context.json {
         return Err(context.nothing("no sessions"));
     }
     print(context, &details, &summaries)?;
