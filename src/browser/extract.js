@@ -1,5 +1,9 @@
 async (o) => {
   const doc = document;
+  // Asked of the prototypes, because an element named like a property hides that of the document.
+  const own = (prototype, name) => Object.getOwnPropertyDescriptor(prototype, name).get.call(doc);
+  const of = (name) => own(Document.prototype, name);
+  const all = (selector) => Document.prototype.querySelectorAll.call(doc, selector);
   // A page is read when it has been quiet for a moment; never longer than the bound.
   if (o.quietMs > 0) {
     await new Promise((done) => {
@@ -13,7 +17,11 @@ async (o) => {
     });
   }
   let truncated = false;
-  const cut = (text, max) => { if (text.length > max) { truncated = true; return text.slice(0, max); } return text; };
+  // Half a surrogate pair is not text: whole pairs only, whether the page or the cut broke them.
+  const cut = (text, max) => {
+    if (text.length > max) { truncated = true; text = text.slice(0, max); }
+    return text.toWellFormed();
+  };
   const links = [];
   const seen = new Set();
   const add = (href) => {
@@ -27,29 +35,26 @@ async (o) => {
     seen.add(bare);
     links.push(bare);
   };
-  const base = doc.baseURI || '';
+  const base = own(Node.prototype, 'baseURI') || '';
   const absolute = (text) => { try { return new URL(text, base).href; } catch { return ''; } };
   let refresh = null;
   let nofollow = false;
   const rels = new Set(['canonical', 'next', 'prev', 'previous', 'alternate']);
-  const collect = (root) => {
-    for (const e of root.querySelectorAll('a[href],area[href],iframe[src],frame[src],link[rel][href]')) {
-      const name = e.localName;
-      if (name === 'link') {
-        if ((e.getAttribute('rel') || '').toLowerCase().split(/\s+/).some((r) => rels.has(r))) add(e.href);
-      } else if (name === 'iframe' || name === 'frame') {
-        add(e.src);
-      } else {
-        add(typeof e.href === 'string' ? e.href : absolute(e.getAttribute('href')));
-      }
+  for (const e of all('a[href],area[href],iframe[src],frame[src],link[rel][href]')) {
+    const name = e.localName;
+    if (name === 'link') {
+      if ((e.getAttribute('rel') || '').toLowerCase().split(/\s+/).some((r) => rels.has(r))) add(e.href);
+    } else if (name === 'iframe' || name === 'frame') {
+      add(e.src);
+    } else {
+      add(typeof e.href === 'string' ? e.href : absolute(e.getAttribute('href')));
     }
-  };
-  collect(doc);
-  for (const e of doc.querySelectorAll('svg a')) {
+  }
+  for (const e of all('svg a')) {
     const href = e.getAttribute('href') || e.getAttributeNS('http://www.w3.org/1999/xlink', 'href');
     if (href) add(absolute(href));
   }
-  for (const m of doc.querySelectorAll('meta')) {
+  for (const m of all('meta')) {
     const equiv = (m.httpEquiv || '').toLowerCase();
     const name = (m.name || '').toLowerCase();
     const content = m.content || '';
@@ -69,10 +74,10 @@ async (o) => {
   for (const [name, selector, attribute] of o.fields) {
     const values = [];
     try {
-      for (const e of doc.querySelectorAll(selector)) {
+      for (const e of all(selector)) {
         if (values.length >= 1000 || budget <= 0) { truncated = true; break; }
-        const value = attribute === null ? (e.innerText ?? e.textContent ?? '').trim() : e.getAttribute(attribute);
-        if (value === null) continue;
+        const value = attribute === null ? String(e.innerText ?? e.textContent ?? '').trim() : e.getAttribute(attribute);
+        if (typeof value !== 'string') continue;
         const kept = cut(value, Math.min(65536, budget));
         budget -= kept.length + 1;
         values.push(kept);
@@ -82,25 +87,25 @@ async (o) => {
   }
   let text = null;
   if (o.textMax > 0) {
-    const root = doc.body || doc.documentElement;
+    const root = of('body') || of('documentElement');
     text = cut(root ? (root.innerText ?? root.textContent ?? '') : '', o.textMax);
   }
-  const html = doc.documentElement ? doc.documentElement.outerHTML : '';
+  const html = of('documentElement')?.outerHTML ?? '';
   const nav = performance.getEntriesByType('navigation')[0];
   return JSON.stringify({
-    readyState: doc.readyState,
+    readyState: of('readyState'),
     base,
-    title: cut(doc.title || '', 1024) || null,
+    title: cut(of('title') || '', 1024) || null,
     text,
     links,
     nofollow,
     refresh,
     fields,
     bytes: (nav && nav.decodedBodySize) || html.length,
-    html: html.length > o.htmlMax ? null : html,
-    htmlHead: html.length > o.htmlMax ? html.slice(0, o.htmlMax) : null,
+    html: html.length > o.htmlMax ? null : html.toWellFormed(),
+    htmlHead: html.length > o.htmlMax ? html.slice(0, o.htmlMax).toWellFormed() : null,
     htmlLength: html.length,
-    contentType: doc.contentType || null,
+    contentType: of('contentType') || null,
     truncated,
   });
 }

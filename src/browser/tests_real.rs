@@ -194,6 +194,9 @@ async fn bad_pages_cost_their_own_deadline_and_nothing_else() {
     let answer = stage.page("/popup").await;
     assert_eq!(answer.links.len(), 3, "addresses of popups are links: {:?}", links(&answer));
     assert!(!stage.site.was_asked("/popped"), "popups are not asked for");
+    let answer = stage.page("/odd").await;
+    assert_eq!((answer.title.as_deref(), links(&answer)), (Some("/odd"), x.iter().map(String::as_str).collect()));
+    assert!(answer.text.is_some_and(|text| text.contains("half \u{fffd} pair")));
     let answer = stage.page("/back").await;
     assert_eq!((answer.title.as_deref(), answer.hops.len()), (Some("/back"), 0), "no way back to the page before");
     let short = Duration::from_secs(4);

@@ -87,6 +87,10 @@ async fn answer(stream: &mut TcpStream, path: &str, head: &str) -> std::io::Resu
         "/hangingimage" => html("<a href=/x>x</a><img src=/hang>"),
         "/closer" => html("<script>window.close()</script><a href=/x>x</a>"),
         "/toofile" => html("<script>location = 'file:///etc/passwd'</script><a href=/x>x</a>"),
+        "/odd" => html(
+            "<img name=body><img name=title><img name=querySelectorAll><form name=baseURI></form><a href=/x>x</a>\
+             <p id=p></p><script>p.textContent = 'half \\ud83d pair'</script>",
+        ),
         "/back" => html("<script>onload = () => history.back()</script>"),
         "/worker" => html(
             "<script>navigator.serviceWorker.register('/sw.js').then(() => navigator.serviceWorker.ready).then(() => { document.title = 'ready' })</script>",
