@@ -104,7 +104,7 @@ impl Read {
     fn epoch(&self) -> Epoch {
         let beat = self.heartbeat.good().map(|(beat, _)| beat.epoch);
         let check = self.checkpoint().map(|(checkpoint, _)| checkpoint.crawler_state.epoch);
-        beat.max(check).max(self.store.epoch).unwrap_or(0)
+        beat.max(check).max(self.store.epoch.map(|(epoch, _)| epoch)).unwrap_or(0)
     }
 
     fn counters(&self) -> Option<Counters> {
@@ -121,7 +121,7 @@ impl Read {
             self.ended.good().map(|(note, _)| (note.at, note.status)),
         ];
         let newest = sources.into_iter().flatten().max_by_key(|(at, _)| *at).map(|(_, status)| status);
-        self.store.status.or(newest).or(self.row.as_ref().map(|row| row.status))
+        newest.or(self.row.as_ref().map(|row| row.status))
     }
 
     fn last_life(&self) -> Option<Timestamp> {
@@ -141,6 +141,9 @@ impl Read {
 
     /// The last lifetime closed everything, and no later one began.
     fn clean(&self) -> bool {
+        if let Some(clean) = self.store.clean {
+            return clean;
+        }
         let Some((checkpoint, _)) = self.checkpoint() else { return false };
         let stopped = checkpoint.progress_snapshot.stop_reason;
         let by_itself = stopped.is_some_and(|reason| !matches!(reason, StopReason::Panic | StopReason::IoError));
@@ -367,8 +370,9 @@ fn unclean_ends(read: &Read, reason: CrashReason) -> Vec<UncleanEnd> {
     if read.epoch() == 0 {
         return before.to_vec();
     }
-    let started = read.holder().map(|h| h.started_at).or(read.heartbeat.good().map(|(beat, _)| beat.started_at));
-    let lived = match (read.last_life(), started) {
+    // An end before or soon after the first lease says nothing about the session.
+    let first_lease = read.store.epoch.and_then(|(epoch, at)| at.filter(|_| epoch == read.epoch()));
+    let lived = match (read.last_life(), first_lease) {
         (Some(life), Some(start)) => life.since(start),
         _ => Duration::ZERO,
     };

@@ -1,23 +1,29 @@
 //! The four calls for programs that embed crawld or look after its state directory.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::crawl::compose::{Facts, compose};
 use crate::daemon::answers::CleanupReport;
 use crate::daemon::evidence::Sources;
 use crate::daemon::janitor::{self, JanitorError};
 use crate::daemon::recover::{self, Acting, Outcome, RecoverError};
 use crate::daemon::store_seen;
 use crate::model::ids::SessionId;
-use crate::model::session::{SessionRecoveryInfo, Strategy};
-use crate::policy::recovery::Options;
+use crate::model::session::{SessionRecoveryInfo, SessionStatus, Strategy};
+use crate::model::time::Timestamp;
+use crate::policy::recovery::{Options, StoreState};
 use crate::policy::retention::RetentionOptions;
-use crate::state::FileError;
 use crate::state::checkpoint_file::CheckpointWriter;
 use crate::state::lock::{Holder, Lock, LockError};
-use crate::state::paths::{StateDir, StateDirError};
+use crate::state::paths::{SessionPaths, StateDir, StateDirError};
+use crate::state::{FileError, checkpoint_file, task_file};
 use crate::store::registry::Registry;
+
+/// Items in each list of a checkpoint: the default of `checkpoint_inline_urls`.
+const INLINE_URLS: usize = 1000;
 
 /// Why a call did nothing.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +122,35 @@ pub fn create_session_checkpoint(state_dir: &Path, session: &SessionId) -> Resul
     }
     let now = Clock::system().now();
     let _lock = Lock::take(&paths.lock(), &Holder::me("checkpoint", now))?;
-    let checkpoint = store_seen::compose(&paths, now).map_err(|why| StateError::NoCheckpoint(session.clone(), why))?;
+    let none = |why: String| StateError::NoCheckpoint(session.clone(), why);
+    let facts = facts(&paths, now).map_err(none)?;
+    let checkpoint = compose(&paths, facts).map_err(none)?;
     Ok(CheckpointWriter::open(&paths).write(checkpoint)?)
+}
+
+/// What the store does not know, from the task and the last checkpoint.
+fn facts(paths: &SessionPaths, now: Timestamp) -> Result<Facts, String> {
+    let task = task_file::read(paths);
+    let (task, _) = task.good().ok_or("its task.json is not usable")?;
+    let seen = store_seen::look(paths, false);
+    if !matches!(seen.state, StoreState::Good(_)) {
+        return Err(format!("its store is {}", seen.describe()));
+    }
+    let checkpoints = checkpoint_file::read(paths);
+    let last = checkpoints.best().map(|(checkpoint, _)| checkpoint);
+    Ok(Facts {
+        session: task.session_id.clone(),
+        task: task.task_id.clone(),
+        now,
+        status: last.map_or(SessionStatus::Active, |c| c.progress_snapshot.status),
+        stop_reason: last.and_then(|c| c.progress_snapshot.stop_reason),
+        pages_per_second: 0.0,
+        active: Duration::from_millis(seen.active_ms),
+        session_start: task.created_at,
+        epoch: seen.epoch.map_or(0, |(epoch, _)| epoch),
+        fetch_mode: task.spec.fetch.mode,
+        limits_used: last.map(|c| c.crawler_state.limits_used.clone()).unwrap_or_default(),
+        inline_urls: INLINE_URLS,
+        browser: None,
+    })
 }

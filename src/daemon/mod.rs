@@ -18,6 +18,7 @@ mod pulse;
 mod records;
 pub mod recover;
 pub mod resources;
+pub mod restart;
 mod sampler;
 mod serve;
 mod signals;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::session::SessionStatus;
+use crate::state::Durability;
 use crate::state::checkpoint_file::CheckpointWriter;
 use crate::state::{checkpoint_file, end_note, heartbeat_file, last_words};
 use std::collections::BTreeMap;

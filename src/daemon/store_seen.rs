@@ -1,13 +1,22 @@
 //! What the store of a session nobody runs tells about itself.
 
-use crate::model::checkpoint::{Checkpoint, OutputFile};
+use std::path::Path;
+
+use crate::crawl::committer::{META_ACTIVE_MS, META_PAUSED};
+use crate::model::checkpoint::OutputFile;
 use crate::model::counters::Counters;
 use crate::model::ids::Epoch;
-use crate::model::session::SessionStatus;
 use crate::model::time::Timestamp;
 use crate::policy::recovery::StoreState;
-use crate::state::checkpoint_file;
+use crate::state::atomic_file::{Content, judge, open_regular};
 use crate::state::paths::SessionPaths;
+use crate::store::StoreError;
+use crate::store::reader::Reader;
+use crate::store::schema::{FORMAT, META_CLEAN};
+
+/// A store up to this size is always checked; a larger one only after a changed boot, because a death
+/// of the process alone damages no page, and large files are not read at start.
+const QUICK_MAX: u64 = 64 << 20;
 
 /// What was seen of a store.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -22,14 +31,16 @@ pub struct StoreSeen {
     pub too_new: bool,
     /// Written by an older crawld; it will be migrated.
     pub older: bool,
-    /// The lifetime that wrote it last.
-    pub epoch: Option<Epoch>,
+    /// The lifetime that wrote it last, and when that committed its first lease.
+    pub epoch: Option<(Epoch, Option<Timestamp>)>,
     /// Committed totals.
     pub counters: Option<Counters>,
-    /// An end that it records.
-    pub status: Option<SessionStatus>,
-    /// Whether the operator has paused the session, where the store records it.
+    /// Whether the last lifetime closed everything.
+    pub clean: Option<bool>,
+    /// Whether the operator has paused the session.
     pub paused: Option<bool>,
+    /// Active time over all epochs, in milliseconds.
+    pub active_ms: u64,
     /// Output files as committed.
     pub outputs: Vec<OutputFile>,
 }
@@ -47,32 +58,98 @@ impl StoreSeen {
             (StoreState::Good(commit), ..) => format!("good, commit {commit}"),
         }
     }
-}
 
-/// Looks at a session's store without changing it; `full` checks every page of it.
-pub fn look(paths: &SessionPaths, full: bool) -> StoreSeen {
-    let _ = (paths, full);
-    StoreSeen::default()
-}
-
-/// Composes a checkpoint from a session's store and its last checkpoint.
-///
-/// # Errors
-/// A sentence: what cannot be read.
-pub fn compose(paths: &SessionPaths, now: Timestamp) -> Result<Checkpoint, String> {
-    let seen = look(paths, false);
-    let StoreState::Good(commit) = seen.state else { return Err(format!("the store is {}", seen.describe())) };
-    let checkpoints = checkpoint_file::read(paths);
-    let (last, _) = checkpoints.best().ok_or("there is no checkpoint to continue from")?;
-    let mut checkpoint = last.clone();
-    checkpoint.checkpoint_time = now;
-    if let Some(counters) = seen.counters {
-        let progress = &mut checkpoint.progress_snapshot;
-        progress.counters = counters;
-        progress.estimated_progress =
-            if counters.discovered == 0 { 0.0 } else { counters.ended() as f64 / counters.discovered as f64 };
+    fn damaged(why: String) -> Self {
+        StoreSeen { state: StoreState::Damaged, damage: Some(why), ..StoreSeen::default() }
     }
-    checkpoint.recovery_metadata.commit_seq = commit;
-    checkpoint.recovery_metadata.output_files = seen.outputs;
-    Ok(checkpoint)
 }
+
+/// Looks at a session's store without changing it; `rebooted` checks every page of it.
+pub fn look(paths: &SessionPaths, rebooted: bool) -> StoreSeen {
+    let path = paths.store();
+    let length = match peek(&path) {
+        Ok(length) => length,
+        Err(seen) => return *seen,
+    };
+    let read = || {
+        let reader = Reader::open(&path)?;
+        reader.snapshot(|reader| seen(reader, rebooted, length))
+    };
+    read().unwrap_or_else(sort)
+}
+
+/// The file's length; a newer format is recognised before SQLite opens anything, so that the store
+/// stays byte-identical.
+fn peek(path: &Path) -> Result<u64, Box<StoreSeen>> {
+    use std::os::unix::fs::FileExt;
+    let mut version = [0; 4];
+    let opened = open_regular(path).and_then(|file| {
+        let length = file.metadata()?.len();
+        // `user_version`, big endian, at offset 60 of the header; see "The SQLite Database File Format".
+        if length >= 64 {
+            file.read_exact_at(&mut version, 60)?;
+        }
+        Ok(length)
+    });
+    match opened {
+        Ok(_) if i64::from(i32::from_be_bytes(version)) > FORMAT && is_sqlite(path) => {
+            Err(Box::new(StoreSeen { too_new: true, ..StoreSeen::default() }))
+        }
+        Ok(length) => Ok(length),
+        Err(error) => Err(Box::new(match judge(error) {
+            Content::Missing => StoreSeen::default(),
+            Content::Wrong(why) => StoreSeen::damaged(why),
+            Content::Refused(error) => {
+                StoreSeen { refused: Some(format!("`{}`: {error}", path.display())), ..StoreSeen::default() }
+            }
+            Content::Bytes(_) => StoreSeen::default(),
+        })),
+    }
+}
+
+fn is_sqlite(path: &Path) -> bool {
+    use std::io::Read;
+    let mut head = [0; 16];
+    open_regular(path).and_then(|mut file| file.read_exact(&mut head)).is_ok() && head == *b"SQLite format 3\0"
+}
+
+fn seen(reader: &Reader, rebooted: bool, length: u64) -> Result<StoreSeen, StoreError> {
+    let format = reader.format()?;
+    let complaint = if rebooted || length <= QUICK_MAX { reader.complaint(rebooted)? } else { None };
+    if let Some(complaint) = complaint {
+        return Ok(StoreSeen::damaged(complaint));
+    }
+    let (commit, counters) = reader.counters()?;
+    if !counters.balanced() {
+        return Ok(StoreSeen::damaged(format!("its counters do not balance: {counters:?}")));
+    }
+    let meta = reader.meta()?;
+    Ok(StoreSeen {
+        state: StoreState::Good(commit),
+        older: format < FORMAT,
+        epoch: reader.epochs()?.last().map(|entry| (entry.epoch, entry.first_lease)),
+        counters: Some(counters),
+        clean: Some(meta.get(META_CLEAN).is_some_and(|value| value == "1")),
+        paused: Some(meta.contains_key(META_PAUSED)),
+        active_ms: meta.get(META_ACTIVE_MS).and_then(|value| value.parse().ok()).unwrap_or(0),
+        outputs: reader.outputs()?.into_iter().map(|row| row.file).collect(),
+        ..StoreSeen::default()
+    })
+}
+
+fn sort(error: StoreError) -> StoreSeen {
+    let why = error.to_string();
+    match error {
+        StoreError::Missing { .. } => StoreSeen::default(),
+        StoreError::Corrupt { .. } => StoreSeen::damaged(why),
+        StoreError::TooNew { .. } => StoreSeen { too_new: true, ..StoreSeen::default() },
+        // A bug says nothing about the store: it is left alone.
+        StoreError::Full { .. } | StoreError::Io { .. } | StoreError::Bug { .. } => {
+            StoreSeen { refused: Some(why), ..StoreSeen::default() }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "store_seen_tests.rs"]
+mod tests;

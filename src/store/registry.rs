@@ -5,18 +5,24 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::model::counters::Counters;
 use crate::model::ids::{CommitSeq, Epoch, SessionId, TaskId};
 use crate::model::session::{Cause, CrashReason, Decision, SessionStatus, StopReason};
 use crate::model::task::StoredTask;
 use crate::model::time::Timestamp;
+
+mod place;
+mod rows;
+
+use place::{damaged, kind, move_aside};
+pub use rows::{DayNumbers, EpochRow, SessionRow};
+use rows::{day_row, epoch_row, int, session_row};
 
 /// Format of the registry, kept in `user_version`.
 pub const REGISTRY_FORMAT: i64 = 1;
@@ -94,79 +100,6 @@ pub enum Opened {
         /// Where the damaged file is now.
         moved_to: PathBuf,
     },
-}
-
-/// A session as the registry knows it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SessionRow {
-    /// The session.
-    pub id: SessionId,
-    /// Its task.
-    pub task_id: Option<TaskId>,
-    /// The task's hash.
-    pub task_hash: Option<String>,
-    /// A process runs it, as far as the registry knows. No decision reads this.
-    pub is_active: bool,
-    /// As declared last.
-    pub status: SessionStatus,
-    /// Why the last lifetime stopped.
-    pub stop_reason: Option<StopReason>,
-    /// When it was created.
-    pub session_start: Timestamp,
-    /// When it ended.
-    pub session_end: Option<Timestamp>,
-    /// Active time over all epochs.
-    pub duration_seconds: f64,
-    /// Committed totals.
-    pub counters: Counters,
-    /// Last sign of life.
-    pub last_life: Option<Timestamp>,
-}
-
-/// A process lifetime of a session.
-#[derive(Debug, Clone, PartialEq)]
-pub struct EpochRow {
-    /// The session.
-    pub session_id: SessionId,
-    /// Which lifetime.
-    pub epoch: Epoch,
-    /// Process id.
-    pub pid: u32,
-    /// Its boot.
-    pub boot_id: String,
-    /// When it started.
-    pub started_at: Timestamp,
-    /// When it ended; `None` while it runs.
-    pub ended_at: Option<Timestamp>,
-    /// The last commit when it ended.
-    pub commit_seq: CommitSeq,
-    /// Why it stopped, when it stopped by itself.
-    pub stop_reason: Option<StopReason>,
-    /// How it ended, when it did not.
-    pub crash_reason: Option<CrashReason>,
-    /// What recovery decided then, and why.
-    pub decision: Option<(Decision, Cause)>,
-}
-
-/// What one day's crawling came to; also used as a difference to be added.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct DayNumbers {
-    /// Sessions created.
-    pub sessions_started: u64,
-    /// Sessions ended.
-    pub sessions_ended: u64,
-    /// Lifetimes that ended without a word.
-    pub crashes: u64,
-    /// Pages fetched.
-    pub fetched: u64,
-    /// URLs failed.
-    pub failed: u64,
-    /// URLs skipped.
-    pub skipped: u64,
-    /// Body bytes received.
-    pub bytes: u64,
-    /// Active time of all sessions.
-    pub active_seconds: f64,
 }
 
 /// The registry, usable from every thread; calls are short.
@@ -503,122 +436,5 @@ impl Registry {
     }
 }
 
-/// SQLite's integers are signed; a count beyond that is clamped.
-fn int(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-fn uint(row: &Row<'_>, at: usize) -> rusqlite::Result<u64> {
-    Ok(u64::try_from(row.get::<_, i64>(at)?).unwrap_or(0))
-}
-
-fn time(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Timestamp>> {
-    Ok(row.get::<_, Option<i64>>(at)?.map(Timestamp::from_millis))
-}
-
-fn word<T>(row: &Row<'_>, at: usize, parse: impl Fn(&str) -> Option<T>) -> rusqlite::Result<Option<T>> {
-    Ok(row.get::<_, Option<String>>(at)?.and_then(|text| parse(&text)))
-}
-
-fn session_row(row: &Row<'_>) -> rusqlite::Result<Option<SessionRow>> {
-    let (Some(id), Some(status)) = (word(row, 0, |text| text.parse().ok())?, word(row, 4, SessionStatus::parse)?)
-    else {
-        return Ok(None);
-    };
-    Ok(Some(SessionRow {
-        id,
-        task_id: word(row, 1, |text| text.parse().ok())?,
-        task_hash: row.get(2)?,
-        is_active: row.get(3)?,
-        status,
-        stop_reason: word(row, 5, StopReason::parse)?,
-        session_start: time(row, 6)?.unwrap_or_default(),
-        session_end: time(row, 7)?,
-        duration_seconds: row.get(8)?,
-        last_life: time(row, 9)?,
-        counters: Counters {
-            discovered: uint(row, 10)?,
-            queued: uint(row, 11)?,
-            in_flight: uint(row, 12)?,
-            parked: uint(row, 13)?,
-            fetched: uint(row, 14)?,
-            failed: uint(row, 15)?,
-            skipped: uint(row, 16)?,
-            out_of_scope: uint(row, 17)?,
-            links_seen: uint(row, 18)?,
-            visits: uint(row, 19)?,
-            bytes: uint(row, 20)?,
-        },
-    }))
-}
-
-fn epoch_row(row: &Row<'_>) -> rusqlite::Result<Option<EpochRow>> {
-    let Some(session_id) = word(row, 0, |text| text.parse().ok())? else { return Ok(None) };
-    Ok(Some(EpochRow {
-        session_id,
-        epoch: row.get(1)?,
-        pid: row.get::<_, Option<u32>>(2)?.unwrap_or(0),
-        boot_id: row.get::<_, Option<String>>(3)?.unwrap_or_default(),
-        started_at: time(row, 4)?.unwrap_or_default(),
-        ended_at: time(row, 5)?,
-        commit_seq: uint(row, 6)?,
-        stop_reason: word(row, 7, StopReason::parse)?,
-        crash_reason: word(row, 8, CrashReason::parse)?,
-        decision: word(row, 9, Decision::parse)?.zip(word(row, 10, Cause::parse)?),
-    }))
-}
-
-fn day_row(row: &Row<'_>) -> rusqlite::Result<(String, DayNumbers)> {
-    let numbers = DayNumbers {
-        sessions_started: uint(row, 1)?,
-        sessions_ended: uint(row, 2)?,
-        crashes: uint(row, 3)?,
-        fetched: uint(row, 4)?,
-        failed: uint(row, 5)?,
-        skipped: uint(row, 6)?,
-        bytes: uint(row, 7)?,
-        active_seconds: row.get(8)?,
-    };
-    Ok((row.get(0)?, numbers))
-}
-
-/// `None`: not there; `Some(true)`: a regular file of one name; `Some(false)`: something else.
-fn kind(path: &Path) -> Result<Option<bool>, RegistryError> {
-    match fs::symlink_metadata(path) {
-        Ok(meta) => Ok(Some(meta.is_file() && meta.nlink() == 1)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(RegistryError::Io { path: path.to_owned(), source }),
-    }
-}
-
-fn damaged(error: &RegistryError) -> bool {
-    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, Unknown};
-    // `Unknown` is SQLITE_ERROR: a table that should be there is not.
-    matches!(error, RegistryError::Sql { source: rusqlite::Error::SqliteFailure(code, _), .. }
-        if matches!(code.code, DatabaseCorrupt | NotADatabase | Unknown))
-}
-
-fn move_aside(path: &Path) -> Result<PathBuf, RegistryError> {
-    let at = |source| RegistryError::Io { path: path.to_owned(), source };
-    let name = |suffix: &str, n: u32| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!("{suffix}.damaged-{n}"));
-        PathBuf::from(name)
-    };
-    let n = (1..=u32::MAX).find(|n| fs::symlink_metadata(name("", *n)).is_err()).unwrap_or(0);
-    let to = name("", n);
-    fs::rename(path, &to).map_err(at)?;
-    for suffix in ["-wal", "-shm"] {
-        let mut journal = path.as_os_str().to_owned();
-        journal.push(suffix);
-        match fs::rename(&journal, name(suffix, n)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(error)),
-            _ => {}
-        }
-    }
-    Ok(to)
-}
-
 #[cfg(test)]
-#[path = "registry_tests.rs"]
 mod tests;

@@ -1,6 +1,7 @@
 //! The registry keeps what it is told, and is replaced when it is damaged.
 
 use super::*;
+use crate::model::counters::Counters;
 use std::os::unix::fs::PermissionsExt;
 
 fn row(id: &str, start: i64) -> SessionRow {
