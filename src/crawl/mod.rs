@@ -1,7 +1,7 @@
 //! One session: controller, committer, workers.
 
 pub mod committer;
-mod compose;
+pub mod compose;
 mod controller;
 mod gate;
 pub mod governor;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::model::ids::{CommitSeq, Epoch, SessionId, TaskId};
-use crate::model::session::{Cause, CrashReason, Decision, SessionStatus, StopReason};
+use crate::model::session::{Cause, CrashReason, Decision, StopReason};
 use crate::model::task::StoredTask;
 use crate::model::time::Timestamp;
 

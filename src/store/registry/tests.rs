@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::counters::Counters;
+use crate::model::session::SessionStatus;
 use std::os::unix::fs::PermissionsExt;
 
 fn row(id: &str, start: i64) -> SessionRow {
