@@ -124,6 +124,14 @@ pub(super) fn detail(session: &SessionDetail, now: Timestamp) -> String {
     table.text()
 }
 
+/// A session that this process has just left is neither active nor queued any more.
+fn last_status(s: &SessionSummary) -> String {
+    match s.stop_reason {
+        Some(reason) if !s.status.ended() && s.status != SessionStatus::Paused => format!("stopped ({reason})"),
+        _ => with_reason(s),
+    }
+}
+
 fn with_reason(s: &SessionSummary) -> String {
     match (&s.status_reason, s.stop_reason) {
         (Some(reason), _) => format!("{} ({reason})", s.status),
@@ -152,7 +160,7 @@ fn pairs<'a>(all: impl Iterator<Item = (&'a str, u64)>) -> String {
 pub(super) fn end(s: &SessionSummary) -> String {
     let mut table = Table::new(&["session", s.session_id.as_str()]);
     let mut row = |name: &str, value: String| table.row(vec![name.to_owned(), value]);
-    row("status", with_reason(s));
+    row("status", last_status(s));
     row("urls", urls(&s.counters));
     row("received", bytes(s.counters.bytes));
     row("active", duration(Duration::from_secs_f64(s.active_seconds.max(0.0))));
@@ -244,7 +252,7 @@ pub(super) mod tests {
             SessionSummary { status: SessionStatus::Active, stop_reason: Some(StopReason::Shutdown), ..summary() };
         insta::assert_snapshot!(end(&stopped), @r"
         session   session_1763719200000_abcdefgh
-        status    active (shutdown)
+        status    stopped (shutdown)
         urls      700 fetched, 40 failed, 50 skipped, 700 queued, 4 in flight, 6 parked
         received  4.8 MiB
         active    1 h 1 m

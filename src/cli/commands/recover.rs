@@ -111,15 +111,19 @@ async fn here(context: &Context, args: RecoverArgs, strategy: Strategy) -> Outco
 
 /// Whether any line is about more than a session that ended long ago.
 fn acted(report: &RecoveryReport) -> bool {
-    let over = |cause: Cause| matches!(cause, Cause::AlreadyEnded | Cause::Migrated);
-    report.sessions.iter().any(|item| item.decision != Decision::Skip || !over(item.info.cause))
+    report.sessions.iter().any(|item| !over(item))
+}
+
+/// A session that ended long ago: nothing to recover, and no news.
+fn over(item: &RecoveryItem) -> bool {
+    item.decision == Decision::Skip && matches!(item.info.cause, Cause::AlreadyEnded | Cause::Migrated)
 }
 
 /// Prints the report and finds the exit code.
 fn conclude(context: &Context, report: &RecoveryReport, ends: &[SessionSummary]) -> Outcome {
     if context.json {
         print_json(report, ends)?;
-    } else if !report.sessions.is_empty() && !context.quiet {
+    } else if acted(report) && !context.quiet {
         out::line(&table(report, context.now()))?;
     }
     if !acted(report) {
@@ -148,11 +152,11 @@ fn print_json(report: &RecoveryReport, ends: &[SessionSummary]) -> Result<(), Fa
     out::json(&serde_json::json!({ "sessions": items }))
 }
 
-/// The table of a recovery.
+/// The table of a recovery, without what is over.
 fn table(report: &RecoveryReport, now: Timestamp) -> String {
     let mut table =
         Table::new(&["SESSION", "TASK", "STATUS", "CRASH REASON", "AGE", "PROGRESS", "URLS LEFT", "DECISION", "CAUSE"]);
-    for item in &report.sessions {
+    for item in report.sessions.iter().filter(|item| !over(item)) {
         let info = &item.info;
         let cause = match &item.message {
             Some(message) => format!("{}: {message}", info.cause),
