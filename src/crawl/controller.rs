@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 
 use crate::crawl::committer::{Batch, CommitError, Committed, CommitterHandle, LeaseWish, StoreOp};
 use crate::crawl::governor::{HostGovernor, HostGrant};
-use crate::crawl::handle::{HandleEnd, Order, Ordered, Snapshot};
+use crate::crawl::handle::{HandleEnd, Order, Ordered};
 use crate::crawl::judge::panicked;
 use crate::crawl::load::Load;
 use crate::crawl::phase::{Hold, Phase};
@@ -26,7 +26,7 @@ use crate::crawl::worker::{Done, PartialLinks, Workshop, work};
 use crate::frontier::{Frontier, HostPermit, HostQueue, Next};
 use crate::model::checkpoint::OutputFile;
 use crate::model::ids::HostNo;
-use crate::model::lease::{self, HostUpdate, Lease, UrlKind, VisitEnd};
+use crate::model::lease::{self, Lease, UrlKind, VisitEnd};
 use crate::model::session::StopReason;
 use crate::model::time::Timestamp;
 use crate::model::url::CanonicalUrl;
@@ -68,6 +68,7 @@ pub struct Controller {
     turned: Box<dyn Fn(Timestamp) + Send + Sync>,
     sitemaps_read: HashSet<String>,
     extended: bool,
+    revived: bool,
     pub(super) committer: CommitterHandle,
     pub(super) governor: HostGovernor,
     pub(super) frontier: Frontier,
@@ -122,6 +123,8 @@ pub struct Parts {
     pub cancelled: bool,
     /// Limits count anew from here.
     pub extended: bool,
+    /// It had ended, and goes on.
+    pub revived: bool,
     /// Visits at once at most, ever: the slots of the in-flight note.
     pub slots: usize,
 }
@@ -154,6 +157,7 @@ impl Controller {
             turned: parts.turned,
             sitemaps_read: HashSet::new(),
             extended: parts.extended,
+            revived: parts.revived,
             visits: JoinSet::new(),
             by_task: HashMap::new(),
             free_slots: (0..parts.slots).rev().collect(),
@@ -175,6 +179,9 @@ impl Controller {
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
         if self.extended {
             self.batch.ops.extend([extension(&self.totals.extension), StoreOp::paused(false)]);
+        }
+        if self.revived {
+            self.batch.ops.push(StoreOp::SetMeta { key: META_CANCELLED.to_owned(), value: None });
         }
         self.beat(true);
         self.checkpoint(None);
@@ -237,9 +244,6 @@ impl Controller {
     fn wish(&mut self, host: HostNo, suspects: bool, taken: Option<HostGrant>) {
         let Some(grant) = taken else { return self.frontier.refused(host, self.shop.clock.now()) };
         self.batch.leases.push(LeaseWish { host, suspects, count: 1 });
-        // Persisted with the lease, so that a crash during the visit forgets no delay.
-        let host_key = grant.host_key().to_string();
-        self.batch.hosts.push(HostUpdate { host_key, state: grant.memory() });
         self.waiting.grants.push((host, grant));
         self.asked += 1;
     }
@@ -404,7 +408,6 @@ impl Controller {
             }
             Order::Checkpoint => self.checkpoint(Some(reply)),
             Order::RetryFailed { class, quarantined } => {
-                self.governor.forgive_given_up(&self.shop.politeness, self.shop.clock.now());
                 self.batch.ops.push(StoreOp::RetryFailed { class, quarantined });
                 self.waiting.orders.push(reply);
             }

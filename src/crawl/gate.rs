@@ -9,7 +9,7 @@ use crate::fetch::robots::{RobotsAnswer, RobotsCache};
 use crate::model::host::StoredRobots;
 use crate::model::lease::Lease;
 use crate::model::outcome::{FailureClass, SkipReason};
-use crate::model::task::RobotsPolicy;
+use crate::model::task::{FetchMode, RobotsPolicy};
 use crate::model::url::CanonicalUrl;
 use crate::model::visit::{BoxFuture, HopGate, Refusal};
 
@@ -45,6 +45,8 @@ pub struct Gate {
     pub rules: Arc<LinkRules>,
     /// The session's client: it knows which addresses may be reached.
     pub client: Arc<HttpClient>,
+    /// How the page itself is fetched.
+    pub mode: FetchMode,
     /// robots.txt.
     pub robots: RobotsDesk,
     learned: Mutex<Learned>,
@@ -57,6 +59,7 @@ impl Gate {
             lease,
             rules: shop.rules.clone(),
             client: shop.client.clone(),
+            mode: shop.mode,
             robots: shop.robots.clone(),
             learned: Mutex::default(),
         }
@@ -73,7 +76,10 @@ impl Gate {
     }
 
     async fn check_address_and_robots(&self, url: &CanonicalUrl) -> Result<(), Refusal> {
-        self.client.check_address(url).await.map_err(Refusal::from)?;
+        // Plain HTTP connects only to what it has checked itself; Chromium does not.
+        if self.mode == FetchMode::Browser {
+            self.client.check_address(url).await.map_err(Refusal::from)?;
+        }
         if self.robots.policy == RobotsPolicy::Ignore {
             return Ok(());
         }

@@ -116,6 +116,8 @@ pub enum Opening {
         crash_reason: CrashReason,
         /// The operator lets it go on past its limits.
         extend: bool,
+        /// It had ended, and an order gives it new work.
+        revive: bool,
     },
 }
 
@@ -220,6 +222,7 @@ struct Files {
     note: InflightNote,
     as_paused: bool,
     extend: bool,
+    revive: bool,
 }
 
 fn open_files(
@@ -236,16 +239,20 @@ fn open_files(
     let now = clock.now();
     let me = Holder::me(&settings.command, now);
     let take = || Lock::take(&paths.lock(), &me).map_err(|error| prepare_failed(error.to_string()));
-    let (lock, as_paused, extend, crash) = match opening {
+    let (mut extended, mut revived) = (false, false);
+    let (lock, as_paused, crash) = match opening {
         Opening::Create => {
             // A session that waited for its place has been prepared already.
             if task_file::read(paths).good().is_none() {
                 prepare(paths, task)?;
             }
-            (take()?, false, false, None)
+            (take()?, false, None)
         }
-        Opening::Restart { as_paused } => (take()?, as_paused, false, None),
-        Opening::Resume { lock, as_paused, crash_reason, extend } => (lock, as_paused, extend, Some(crash_reason)),
+        Opening::Restart { as_paused } => (take()?, as_paused, None),
+        Opening::Resume { lock, as_paused, crash_reason, extend, revive } => {
+            (extended, revived) = (extend, revive);
+            (lock, as_paused, Some(crash_reason))
+        }
     };
     let fresh = crash.is_none();
     let open = OpenSession {
@@ -264,7 +271,7 @@ fn open_files(
     let note = InflightNote::open(&paths.in_flight(), settings.max_visits as usize)
         .map_err(|error| prepare_failed(error.to_string()))?;
     last_words::clear(paths);
-    Ok(Files { opened, lock, note, as_paused, extend })
+    Ok(Files { opened, lock, note, as_paused, extend: extended, revive: revived })
 }
 
 /// Whether the way a lifetime ended points at the visits it had: `Some(true)` it does and is explained,
@@ -306,7 +313,7 @@ fn seeds(spec: &TaskSpec, rules: &LinkRules) -> Result<Vec<NewUrl>, String> {
 }
 
 fn furnish(env: Env, task: StoredTask, rules: Arc<LinkRules>, client: Arc<HttpClient>, files: Files) -> OpenedSession {
-    let Files { opened, lock, note, as_paused, extend } = files;
+    let Files { opened, lock, note, as_paused, extend, revive } = files;
     let now = env.clock.now();
     let (epoch, seq) = (opened.epoch, opened.seq);
     report(&task, &opened);
@@ -321,7 +328,7 @@ fn furnish(env: Env, task: StoredTask, rules: Arc<LinkRules>, client: Arc<HttpCl
         frontier.update_host(queue(host));
     }
     let totals = totals(&task, &opened, &env.settings, extend, now);
-    let cancelled = opened.meta.contains_key(META_CANCELLED);
+    let cancelled = opened.meta.contains_key(META_CANCELLED) && !revive;
     let paused = !extend && (as_paused || opened.meta.contains_key(META_PAUSED));
     let user_agent: Arc<str> = task.spec.fetch.user_agent.clone().unwrap_or_else(default_user_agent).into();
     let shop = Arc::new(Workshop {
@@ -358,6 +365,7 @@ fn furnish(env: Env, task: StoredTask, rules: Arc<LinkRules>, client: Arc<HttpCl
         paused,
         cancelled,
         extended: extend,
+        revived: revive,
         slots: env.settings.max_visits as usize,
         turned: env.turned,
         alerts: env.alerts,

@@ -64,11 +64,21 @@ pub struct RecoverRequest {
     pub no_run: bool,
     /// Continue sessions that reached a limit; the limits count anew.
     pub extend: bool,
+    /// An order gives ended sessions new work.
+    #[serde(skip)]
+    pub revive: bool,
 }
 
 impl Default for RecoverRequest {
     fn default() -> Self {
-        RecoverRequest { sessions: Vec::new(), strategy: Strategy::Auto, dry_run: false, no_run: false, extend: false }
+        RecoverRequest {
+            sessions: Vec::new(),
+            strategy: Strategy::Auto,
+            dry_run: false,
+            no_run: false,
+            extend: false,
+            revive: false,
+        }
     }
 }
 

@@ -3,14 +3,11 @@
 use std::sync::Arc;
 
 use tokio::task::{Id, JoinError};
-use tracing::{info, warn};
 
 use crate::crawl::handle::Order;
 use crate::crawl::session::{Opening, SessionEnd};
-use crate::daemon::answers::{
-    CleanupReport, Done, OwnerHealth, RecoveryReport, SessionDetail, SessionSummary, Submitted,
-};
-use crate::daemon::command::{CleanupRequest, Command, OperatorError, RecoverRequest, SessionOrder};
+use crate::daemon::answers::{Done, OwnerHealth, RecoveryReport, SessionDetail, SessionSummary, Submitted};
+use crate::daemon::command::{Command, OperatorError, RecoverRequest, SessionOrder};
 use crate::daemon::house::House;
 use crate::daemon::mode::{RunEnd, RunMode};
 use crate::daemon::summary;
@@ -19,9 +16,8 @@ use crate::daemon::systemd::Systemd;
 use crate::exit_code::ExitCode;
 use crate::model::ids::SessionId;
 use crate::model::session::SessionStatus;
-use crate::model::task::{PreparedTask, StoredTask, TASK_FORMAT, TaskOrigin};
-use crate::policy::tasks::{self, TaskAction, TaskSession};
-use crate::state::task_file;
+use crate::model::task::{PreparedTask, StoredTask, TASK_FORMAT};
+use crate::policy::tasks::{self, TaskAction};
 
 /// The desk at which orders are taken.
 pub struct Desk {

@@ -61,6 +61,7 @@ impl Desk {
             migration: ground.config.enable_session_migration,
             strategy: request.strategy,
             extend: request.extend,
+            revive: request.revive,
             resume_max_age: ground.config.resume_max_age.0,
             cleanup_age: ground.config.auto_session_cleanup_age.0,
         };
@@ -127,7 +128,7 @@ fn look_and_act(
         if running.contains(id) || fresh.contains(id) {
             continue;
         }
-        acted.push(if dry_run { said(&plan) } else { act_on(&plan, ground, options.extend) });
+        acted.push(if dry_run { said(&plan) } else { act_on(&plan, ground, options) });
     }
     if let Some(registry) = ground.registry.as_deref().filter(|_| !dry_run && only.is_empty())
         && let Err(error) = recover::close_lost_epochs(&ground.dir, registry)
@@ -149,7 +150,7 @@ fn said(plan: &Planned) -> Acted {
     Acted { item: item(plan.info.clone(), RecoveryResult::Planned, None, None), wanted: None }
 }
 
-fn act_on(plan: &Planned, ground: &Ground, extend: bool) -> Acted {
+fn act_on(plan: &Planned, ground: &Ground, options: &Options) -> Acted {
     let acting =
         Acting { dir: &ground.dir, registry: ground.registry.as_deref(), now: ground.now, command: &ground.command };
     let info = plan.info.clone();
@@ -162,7 +163,7 @@ fn act_on(plan: &Planned, ground: &Ground, extend: bool) -> Acted {
         }
         Ok(Outcome::Resume(order)) => {
             let message = order.repaired.clone();
-            let wanted = Wanted { task: order.task.clone(), opening: resume(order, extend) };
+            let wanted = Wanted { task: order.task.clone(), opening: resume(order, options) };
             Acted { item: item(info, RecoveryResult::Resumed, None, message), wanted: Some(wanted) }
         }
         Ok(Outcome::Start(order)) => {
@@ -177,14 +178,14 @@ fn act_on(plan: &Planned, ground: &Ground, extend: bool) -> Acted {
     }
 }
 
-fn resume(order: ResumeOrder, extend: bool) -> Opening {
+fn resume(order: ResumeOrder, options: &Options) -> Opening {
     let ResumeOrder { lock, as_paused, crash_reason, fresh, .. } = order;
     if fresh {
         // It was killed before its store was made: opened as a new one, under its own id.
         drop(lock);
         return Opening::Restart { as_paused };
     }
-    Opening::Resume { lock, as_paused, crash_reason, extend }
+    Opening::Resume { lock, as_paused, crash_reason, extend: options.extend, revive: options.revive }
 }
 
 fn start(order: StartOrder) -> Wanted {

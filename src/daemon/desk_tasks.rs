@@ -100,7 +100,8 @@ impl Desk {
         let request = RecoverRequest {
             sessions: vec![id.clone()],
             strategy: Strategy::Resume,
-            extend: true,
+            extend: matches!(order, SessionOrder::Resume { extend: true }),
+            revive: matches!(order, SessionOrder::RetryFailed { .. } | SessionOrder::ReleaseParked),
             ..RecoverRequest::default()
         };
         let (report, started) = self.recover(request, true, &Systemd::default()).await;

@@ -37,7 +37,7 @@ pub struct House {
     /// Visits by plain HTTP at once, over all sessions.
     pub requests: Arc<Semaphore>,
     /// How many of each there are.
-    pub visits_at_once: VisitsAtOnce,
+    pub visits: Visits,
     /// Which loops turn.
     pub liveness: Liveness,
     /// When the process started.
@@ -49,25 +49,38 @@ pub struct House {
 
 /// Visits at once over all sessions, by fetch mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct VisitsAtOnce {
+pub struct Visits {
     /// Tabs.
-    pub browser: u32,
+    pub browser: VisitRange,
     /// Plain requests.
-    pub http: u32,
+    pub http: VisitRange,
 }
 
-impl VisitsAtOnce {
+/// With how many visits at once a mode starts, and how many it may reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VisitRange {
+    /// At the start.
+    pub first: u32,
+    /// At most.
+    pub most: u32,
+}
+
+impl Visits {
     /// As configured, or by cores and memory.
     pub fn new(config: &Config, cores: u32, memory_bytes: u64) -> Self {
-        let by_machine = |mode| pressure::initial_tabs(cores, memory_bytes, mode);
-        VisitsAtOnce {
-            browser: config.tabs.unwrap_or_else(|| by_machine(FetchMode::Browser)).max(1),
-            http: by_machine(FetchMode::Http).max(1),
+        let by_machine = |mode| VisitRange {
+            first: pressure::initial_tabs(cores, memory_bytes, mode),
+            most: pressure::max_tabs(cores, memory_bytes, mode),
+        };
+        let fixed = |tabs: u32| VisitRange { first: tabs.max(1), most: tabs.max(1) };
+        Visits {
+            browser: config.tabs.map_or_else(|| by_machine(FetchMode::Browser), fixed),
+            http: by_machine(FetchMode::Http),
         }
     }
 
     /// For one mode.
-    pub fn of(self, mode: FetchMode) -> u32 {
+    pub fn of(self, mode: FetchMode) -> VisitRange {
         match mode {
             FetchMode::Browser => self.browser,
             FetchMode::Http => self.http,
@@ -88,15 +101,15 @@ fn breaker(config: &Config) -> BreakerConfig {
 
 impl House {
     /// Furnishes a house in a locked state directory.
-    pub fn new(config: Arc<Config>, clock: Clock, dir: StateDir, visits_at_once: VisitsAtOnce, command: &str) -> Self {
+    pub fn new(config: Arc<Config>, clock: Clock, dir: StateDir, visits: Visits, command: &str) -> Self {
         let started_at = clock.now();
         House {
             governor: HostGovernor::new(breaker(&config)),
             command: command.to_owned(),
             robots: Arc::new(RobotsCache::default()),
-            tabs: Arc::new(Semaphore::new(visits_at_once.browser as usize)),
-            requests: Arc::new(Semaphore::new(visits_at_once.http as usize)),
-            visits_at_once,
+            tabs: Arc::new(Semaphore::new(visits.browser.most as usize)),
+            requests: Arc::new(Semaphore::new(visits.http.most as usize)),
+            visits,
             liveness: Liveness::default(),
             browsers: Mutex::new(None),
             started_at,
@@ -115,7 +128,7 @@ impl House {
             health_every: config.session_health_check_interval.0,
             max_duration: config.max_session_duration.0,
             inline_urls: config.checkpoint_inline_urls as usize,
-            max_visits: self.visits_at_once.of(mode),
+            max_visits: self.visits.of(mode).most,
             cache_bytes: STORE_CACHE_BYTES / u64::from(config.sessions_at_once.max(1)),
             command: self.command.clone(),
         }
@@ -144,7 +157,7 @@ impl House {
         let config = BrowserConfig {
             executable: self.config.chrome.clone(),
             no_sandbox: self.config.no_sandbox,
-            max_tabs: self.visits_at_once.browser,
+            max_tabs: self.visits.browser.most,
             reply_timeout: self.config.cdp_timeout.0,
             ..BrowserConfig::new(self.profiles())
         };

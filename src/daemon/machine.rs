@@ -3,6 +3,7 @@
 use crate::crawl::load::Load;
 use crate::crawl::phase::Hold;
 use crate::model::checkpoint::BrowserInfo;
+use crate::model::task::FetchMode;
 
 /// Browser losses are remembered for an hour, for the health factor.
 const LOSS_WINDOW_MS: u64 = 3_600_000;
@@ -14,8 +15,10 @@ pub struct Machine {
     pub sample: Sample,
     /// Reserves, as configured.
     pub reserves: Reserves,
-    /// Visits at once over all sessions, as the pressure decides; `None`: as configured.
-    pub visits: Option<u32>,
+    /// Memory is so short that nothing new may start.
+    pub memory_stop: bool,
+    /// Visits at once over all sessions, by browser and by plain HTTP, as the pressure decides.
+    pub visits: (u32, u32),
     /// The pool of browsers, where there is one.
     pub browsers: Option<BrowserFacts>,
 }
@@ -56,9 +59,12 @@ pub struct BrowserFacts {
 }
 
 impl Machine {
-    /// Visits at once: the pressure's number, never above the configured one.
-    pub fn visits_at_once(&self, configured: u32) -> u32 {
-        self.visits.unwrap_or(configured).clamp(1, configured)
+    /// Visits at once over all sessions of a mode.
+    pub fn visits_of(&self, mode: FetchMode) -> u32 {
+        match mode {
+            FetchMode::Browser => self.visits.0,
+            FetchMode::Http => self.visits.1,
+        }
     }
 
     /// Conditions that hold every session.
@@ -90,7 +96,7 @@ impl Machine {
 
     fn memory_hold(&self) -> Option<String> {
         let (free, reserve) = (self.sample.memory_headroom?, self.reserves.memory_share);
-        (free < reserve).then(|| {
+        self.memory_stop.then(|| {
             format!("{:.0} % of memory is free, less than the reserve of {:.0} %", free * 100.0, reserve * 100.0)
         })
     }

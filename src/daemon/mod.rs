@@ -26,5 +26,6 @@ pub mod store_seen;
 pub mod summary;
 mod supervisor;
 mod systemd;
+mod webhook;
 
 pub use serve::{ServeApi, run};

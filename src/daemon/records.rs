@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::{info, warn};
 
@@ -14,6 +15,10 @@ use crate::model::time::Timestamp;
 use crate::state::process;
 use crate::store::registry::{DayNumbers, EpochRow, Registry, RegistryError, SessionRow};
 
+/// An open lifetime without an owner is an orphan at this age.
+const ORPHAN_AGE: Duration = Duration::from_secs(2 * 3600);
+/// Orphans are counted this often.
+const ORPHANS_EVERY: Duration = Duration::from_secs(60);
 /// Days that `crawld stats` shows at most.
 const STATS_DAYS: u32 = 366;
 
@@ -34,13 +39,14 @@ pub struct Records {
     clock: Clock,
     failure: Option<String>,
     booked: BTreeMap<SessionId, (Epoch, DayNumbers)>,
+    orphans: Option<(Timestamp, u64)>,
 }
 
 impl Records {
     /// Keeps `registry`; without one, or when it fails, everything is only said in the log.
     pub fn new(registry: Option<Arc<Registry>>, clock: Clock) -> Self {
         let failure = registry.is_none().then(|| "the registry could not be opened".to_owned());
-        Records { registry, clock, failure, booked: BTreeMap::new() }
+        Records { registry, clock, failure, booked: BTreeMap::new(), orphans: None }
     }
 
     /// The registry, for those who read it.
@@ -134,6 +140,19 @@ impl Records {
             registry.put_session(&row)?;
             registry.add_to_day(&day(now), &difference(&totals, &before))
         });
+    }
+
+    /// Open lifetimes older than [`ORPHAN_AGE`] of sessions that this process does not run; counted once a minute.
+    pub fn orphan_epochs(&mut self) -> Option<u64> {
+        let now = self.clock.now();
+        let due = self.orphans.is_none_or(|(at, _)| now < at || now.since(at) >= ORPHANS_EVERY);
+        if due {
+            let open = self.registry.as_ref().and_then(|registry| registry.open_epochs().ok())?;
+            let old =
+                |row: &&EpochRow| now.since(row.started_at) >= ORPHAN_AGE && !self.booked.contains_key(&row.session_id);
+            self.orphans = Some((now, open.iter().filter(old).count() as u64));
+        }
+        self.orphans.map(|(_, count)| count)
     }
 
     /// Daily statistics.

@@ -1,19 +1,175 @@
 //! Takes the machine's measure, and steers the number of visits by it.
 
-use crate::daemon::house::House;
-use crate::daemon::machine::Machine;
+use std::time::Duration;
 
-/// The state of the steering between samples.
-pub struct Sampler;
+use tracing::{info, warn};
+
+use crate::browser::{BreakerView, PoolStatus};
+use crate::clock::boottime_ms;
+use crate::crawl::session::Raised;
+use crate::daemon::desk::blocking;
+use crate::daemon::house::{House, VisitRange};
+use crate::daemon::machine::{BrowserFacts, Machine, Reserves, Sample, losses_last_hour};
+use crate::daemon::resources::{ResourceSample, ResourceSampler, cores, disk_space};
+use crate::model::task::FetchMode;
+use crate::policy::alerts::{AlertInputs, Alerts};
+use crate::policy::pressure::{self, Concurrency, LoadSample, Step};
+
+/// A browser is not recycled for memory more often than this: the relief takes a moment to show.
+const RECYCLE_EVERY_MS: u64 = 60_000;
+
+/// How one fetch mode is steered.
+#[derive(Debug, Clone, Copy)]
+struct Steering {
+    range: VisitRange,
+    allowed: u32,
+    stopped: bool,
+    best_ms: f64,
+}
+
+/// What the sessions of one mode are doing, for the steering.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Activity {
+    /// Visits running.
+    pub in_use: u32,
+    /// Smoothed duration of a visit, in milliseconds; 0 when there is none.
+    pub page_ms: f64,
+}
+
+/// Samples, and remembers what steering needs.
+pub struct Sampler {
+    resources: Option<ResourceSampler>,
+    browser: Steering,
+    http: Steering,
+    alerts: Alerts,
+    recycled_at_ms: u64,
+}
 
 impl Sampler {
     /// Nothing sampled yet.
-    pub fn new(_house: &House) -> Self {
-        Sampler
+    pub fn new(house: &House) -> Self {
+        let steering = |range: VisitRange| Steering { range, allowed: range.first, stopped: false, best_ms: 0.0 };
+        Sampler {
+            resources: Some(ResourceSampler::new()),
+            browser: steering(house.visits.browser),
+            http: steering(house.visits.http),
+            alerts: Alerts::default(),
+            recycled_at_ms: 0,
+        }
     }
 
-    /// The machine now.
-    pub async fn sample(&mut self, _house: &House) -> Machine {
-        Machine::default()
+    /// The machine now, and what each mode may have of it; alerts of the whole process.
+    pub async fn sample(
+        &mut self,
+        house: &House,
+        activity: impl Fn(FetchMode) -> Activity,
+        orphan_epochs: Option<u64>,
+    ) -> (Machine, Vec<Raised>) {
+        let pool = house.browsers_if_any().await;
+        let status = pool.as_ref().map(|pool| pool.status().borrow().clone());
+        let pids = status.as_ref().map(|status| status.pids.clone()).unwrap_or_default();
+        let mut resources = self.resources.take().unwrap_or_default();
+        let root = house.dir.root().to_owned();
+        let (resources, look, disk) = blocking(move || {
+            let look = resources.sample(&pids);
+            (resources, look, disk_space(&root).ok())
+        })
+        .await;
+        self.resources = Some(resources);
+        let config = &house.config;
+        let reserve = f64::from(config.memory_reserve_percent) / 100.0;
+        let browser = self.browser.steer(&look, activity(FetchMode::Browser), reserve);
+        let http = self.http.steer(&look, activity(FetchMode::Http), reserve);
+        if let Some(pool) = &pool {
+            pool.set_tabs(self.browser.allowed);
+            if browser.recycle && boottime_ms().saturating_sub(self.recycled_at_ms) > RECYCLE_EVERY_MS {
+                warn!(headroom = look.memory_headroom, "memory is short: the browser is replaced");
+                self.recycled_at_ms = boottime_ms();
+                pool.recycle().await;
+            }
+        }
+        let machine = Machine {
+            sample: Sample {
+                tree_bytes: look.tree.rss_bytes,
+                memory_headroom: look.memory_headroom,
+                disk_free: disk.map(|space| space.free),
+            },
+            reserves: Reserves {
+                memory_share: reserve,
+                disk_bytes: disk
+                    .map_or(0, |space| space.reserve(config.disk_reserve_bytes, config.disk_reserve_percent)),
+            },
+            memory_stop: browser.step == Step::Stop || http.step == Step::Stop,
+            visits: (self.browser.allowed, self.http.allowed),
+            browsers: status.map(|status| facts(status, pool.as_ref().and_then(|pool| pool.info()))),
+        };
+        (machine, self.alert(house, &look, orphan_epochs))
+    }
+
+    fn alert(&mut self, house: &House, look: &ResourceSample, orphan_epochs: Option<u64>) -> Vec<Raised> {
+        let inputs = AlertInputs {
+            cpu_percent: look.tree.cpu_percent,
+            cores: cores(),
+            memory_bytes: Some(look.tree.rss_bytes),
+            memory_limit: look.memory_limit,
+            orphan_epochs,
+            ..AlertInputs::default()
+        };
+        let (standing, raised) = self.alerts.evaluate(&inputs, house.clock.now());
+        self.alerts = standing;
+        for alert in &raised {
+            warn!(alert = %alert.kind, value = alert.value, threshold = alert.threshold, "alert");
+        }
+        raised.into_iter().map(|alert| (None, alert)).collect()
+    }
+}
+
+impl Steering {
+    fn steer(&mut self, look: &ResourceSample, activity: Activity, memory_reserve: f64) -> pressure::Verdict {
+        if activity.page_ms > 0.0 {
+            // The best is forgotten slowly: sites change.
+            let best = if self.best_ms == 0.0 { activity.page_ms } else { self.best_ms * 1.001 };
+            self.best_ms = best.min(activity.page_ms);
+        }
+        let millis = |ms: f64| (ms > 0.0).then(|| Duration::from_secs_f64(ms / 1000.0));
+        let load = LoadSample {
+            cpu_busy: look.cpu_busy,
+            tree_cpu_percent: look.tree.cpu_percent,
+            memory_headroom: look.memory_headroom,
+            psi_memory: look.psi_memory,
+            latency: millis(activity.page_ms),
+            best_latency: millis(self.best_ms),
+        };
+        let at = Concurrency {
+            allowed: self.allowed,
+            in_use: activity.in_use,
+            least: 1,
+            most: self.range.most,
+            stopped: self.stopped,
+            memory_reserve,
+        };
+        let verdict = pressure::judge(&load, &at);
+        if verdict.allowed != self.allowed {
+            info!(from = self.allowed, to = verdict.allowed, reason = %verdict.reason, "visits at once changed");
+        }
+        self.allowed = verdict.allowed;
+        self.stopped = verdict.step == Step::Stop;
+        verdict
+    }
+}
+
+fn facts(status: PoolStatus, info: Option<crate::model::checkpoint::BrowserInfo>) -> BrowserFacts {
+    let breaker_open = match status.breaker {
+        BreakerView::Open { failures, last, .. } => {
+            Some(format!("the browser could not be started {failures} times in a row ({last})"))
+        }
+        BreakerView::Closed | BreakerView::Waiting { .. } => None,
+    };
+    BrowserFacts {
+        tabs_active: status.tabs_active,
+        restarts: status.restarts,
+        restarts_last_hour: losses_last_hour(&status.lost_at_boot_ms, boottime_ms()),
+        breaker_open,
+        info,
     }
 }

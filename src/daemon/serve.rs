@@ -15,13 +15,15 @@ use crate::config::Config;
 use crate::crawl::session::Raised;
 use crate::daemon::command::{self, Command, StopLevel};
 use crate::daemon::desk::Desk;
-use crate::daemon::house::{House, VisitsAtOnce};
+use crate::daemon::house::{House, Visits};
 use crate::daemon::mode::{RunEnd, RunMode, Started};
 use crate::daemon::records::Records;
+use crate::daemon::resources::{cores, memory_total};
 use crate::daemon::sampler::Sampler;
 use crate::daemon::signals::{Asked, Signals};
 use crate::daemon::supervisor::Supervisor;
 use crate::daemon::systemd::Systemd;
+use crate::daemon::webhook::Webhook;
 use crate::exit_code::ExitCode;
 use crate::state::StateDir;
 use crate::state::lock::{Holder, Lock, LockError};
@@ -59,14 +61,16 @@ struct Owner {
     house: Arc<House>,
     desk: Desk,
     raised: mpsc::Receiver<Raised>,
+    webhook: Option<Webhook>,
     inbox: mpsc::Receiver<Command>,
     operator: command::Operator,
     signals: Signals,
     systemd: Systemd,
     api: (JoinHandle<()>, CancellationToken),
     stop: Option<Stop>,
-    /// Freed last.
     _lock: Lock,
+    /// Removed last: the state of a run that keeps none.
+    _throwaway: Option<tempfile::TempDir>,
 }
 
 /// A stop under way.
@@ -82,8 +86,17 @@ impl Owner {
     async fn take(config: Arc<Config>, mode: RunMode, api: ServeApi) -> Result<Owner, Box<RunEnd>> {
         let fail = |exit, message: String, hint: &str| Box::new(RunEnd::failed(exit, message, hint));
         let clock = Clock::system();
-        let dir =
-            StateDir::open(&config.state_dir).map_err(|error| fail(ExitCode::CannotWrite, error.to_string(), ""))?;
+        let throwaway = match config.enable_session_persistence {
+            true => None,
+            false => Some(tempfile::tempdir().map_err(|error| {
+                fail(ExitCode::CannotWrite, format!("cannot make a temporary state directory: {error}"), "")
+            })?),
+        };
+        if throwaway.is_some() {
+            warn!("session persistence is switched off: nothing of this run survives it, outputs included");
+        }
+        let root = throwaway.as_ref().map_or(config.state_dir.as_path(), |dir| dir.path());
+        let dir = StateDir::open(root).map_err(|error| fail(ExitCode::CannotWrite, error.to_string(), ""))?;
         let lock = Lock::take(&dir.lock(), &Holder::me(mode.name(), clock.now())).map_err(|error| match &error {
             LockError::Held { .. } => fail(ExitCode::InUse, error.to_string(), "ask it with `crawld status`"),
             LockError::Io { .. } => fail(ExitCode::CannotWrite, error.to_string(), "check it with `crawld doctor`"),
@@ -96,13 +109,13 @@ impl Owner {
             .map_err(|error| fail(ExitCode::Bug, format!("cannot listen for signals: {error}"), ""))?;
         crate::fetch::install_tls_provider();
         let registry = open_registry(&dir.registry());
-        let (cores, memory) = machine_size();
-        let visits = VisitsAtOnce::new(&config, cores, memory);
+        let visits = Visits::new(&config, cores(), memory_total());
         let house = Arc::new(House::new(config, clock.clone(), dir, visits, mode.name()));
         for reaped in crate::browser::reap_leftovers(&house.profiles()) {
             info!(pid = reaped.killed_pid, profile = %reaped.profile.display(), "a browser of an earlier life was ended");
         }
         let records = Records::new(registry, clock);
+        let webhook = house.config.alert_webhook.clone().map(Webhook::start);
         let (alerts, raised) = mpsc::channel(ALERT_QUEUE);
         let supervisor = Supervisor::new(house.clone(), records, alerts);
         let (operator, inbox) = command::channel();
@@ -120,6 +133,7 @@ impl Owner {
             house,
             desk,
             raised,
+            webhook,
             inbox,
             operator,
             signals,
@@ -127,12 +141,13 @@ impl Owner {
             api: (api, stop_api),
             stop: None,
             _lock: lock,
+            _throwaway: throwaway,
         })
     }
 
     async fn live(mut self, started: oneshot::Sender<Started>) -> RunEnd {
         let mut sampler = Sampler::new(&self.house);
-        self.desk.supervisor.sampled(sampler.sample(&self.house).await);
+        self.measure(&mut sampler).await;
         let first = match self.desk.begin(&self.systemd).await {
             Ok(begun) => begun,
             Err(end) => return self.close(Some(*end)).await,
@@ -156,10 +171,10 @@ impl Owner {
             tokio::select! {
                 end = self.desk.supervisor.next_end() => { self.desk.session_ended(end).await; }
                 Some(command) = self.inbox.recv() => self.command(command).await,
+                Some(raised) = self.raised.recv() => self.alerted(raised),
                 asked = self.signals.next() => self.signal(asked).await,
                 _ = beat.tick() => {
-                    let machine = sampler.sample(&self.house).await;
-                    self.desk.supervisor.sampled(machine);
+                    self.measure(&mut sampler).await;
                     self.beat();
                 }
                 _ = janitor.tick() => self.desk.sweep().await,
@@ -167,6 +182,22 @@ impl Owner {
             }
         }
         self.close(None).await
+    }
+
+    async fn measure(&mut self, sampler: &mut Sampler) {
+        let orphans = self.desk.supervisor.records().orphan_epochs();
+        let supervisor = &self.desk.supervisor;
+        let (machine, raised) = sampler.sample(&self.house, |mode| supervisor.activity(mode), orphans).await;
+        for raised in raised {
+            self.alerted(raised);
+        }
+        self.desk.supervisor.sampled(machine);
+    }
+
+    fn alerted(&self, raised: Raised) {
+        if let Some(webhook) = &self.webhook {
+            webhook.send(raised, self.house.clock.now());
+        }
     }
 
     fn beat(&mut self) {
@@ -256,6 +287,9 @@ impl Owner {
         self.systemd.stopping();
         self.inbox.close();
         self.house.shut_browsers(BROWSER_STOP).await;
+        if let Some(webhook) = self.webhook.take() {
+            webhook.close().await;
+        }
         let (task, stop) = self.api;
         stop.cancel();
         if tokio::time::timeout(Duration::from_secs(5), task).await.is_err() {
@@ -279,15 +313,6 @@ async fn until(deadline: Option<Instant>) {
         Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
     }
-}
-
-/// Cores, and bytes of memory.
-fn machine_size() -> (u32, u64) {
-    let cores = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX));
-    let Ok(mut system) = sysinfo::System::new() else { return (cores, 0) };
-    system.refresh_memory();
-    let limit = system.cgroup_limits().map(|limits| limits.total_memory).filter(|bytes| *bytes > 0);
-    (cores, limit.unwrap_or_else(|| system.total_memory()))
 }
 
 fn open_registry(path: &Path) -> Option<Arc<Registry>> {

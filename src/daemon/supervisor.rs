@@ -16,6 +16,7 @@ use crate::daemon::answers::SessionSummary;
 use crate::daemon::house::House;
 use crate::daemon::machine::Machine;
 use crate::daemon::records::{OpenedFacts, Records};
+use crate::daemon::sampler::Activity;
 use crate::daemon::summary;
 use crate::exit_code::ExitCode;
 use crate::model::ids::SessionId;
@@ -101,6 +102,17 @@ impl Supervisor {
             summary::online(&running.handle.snapshot(), &self.house.dir.session(id), now)
         };
         self.running.iter().map(one).collect()
+    }
+
+    /// What the running sessions of a mode are doing.
+    pub fn activity(&self, mode: FetchMode) -> Activity {
+        let of_mode = self.running.values().filter(|running| running.task.spec.fetch.mode == mode);
+        let mut activity = Activity::default();
+        for snapshot in of_mode.map(|running| running.handle.snapshot()) {
+            activity.in_use += snapshot.visits_active;
+            activity.page_ms = activity.page_ms.max(snapshot.page_ms);
+        }
+        activity
     }
 
     /// Sessions that ended in this process.
@@ -261,10 +273,12 @@ impl Supervisor {
         for mode in FetchMode::ALL {
             let of_mode = || self.running.values().filter(|running| running.task.spec.fetch.mode == *mode);
             let sessions = u32::try_from(of_mode().count()).unwrap_or(u32::MAX).max(1);
-            let all = self.machine.visits_at_once(self.house.visits_at_once.of(*mode));
+            let all = self.machine.visits_of(*mode);
+            let most = self.house.visits.of(*mode).most;
             for running in of_mode() {
-                let wanted = running.task.spec.fetch.tabs.unwrap_or(u32::MAX);
-                let share = if self.resting { 0 } else { all.div_ceil(sessions).min(wanted).max(1) };
+                // A task that names its number gets it, as far as the process can give it.
+                let fair = running.task.spec.fetch.tabs.map_or(all.div_ceil(sessions), |tabs| tabs.min(most));
+                let share = if self.resting { 0 } else { fair.max(1) };
                 let load = self.machine.load_for(share);
                 running.load.send_if_modified(|old| {
                     let changed = *old != load;

@@ -221,6 +221,8 @@ pub struct Options {
     pub strategy: Strategy,
     /// `--extend`: continue a session that reached a limit.
     pub extend: bool,
+    /// An order gives an ended session new work (failed URLs again, parked ones released): it goes on.
+    pub revive: bool,
     /// `resume_max_age`.
     pub resume_max_age: Duration,
     /// `auto_session_cleanup_age`.
@@ -234,6 +236,7 @@ impl Default for Options {
             migration: true,
             strategy: Strategy::Auto,
             extend: false,
+            revive: false,
             resume_max_age: Duration::from_secs(24 * 3600),
             cleanup_age: Duration::from_secs(7 * 24 * 3600),
         }
@@ -308,10 +311,10 @@ fn untouchable(e: &Evidence, o: &Options) -> Option<Row> {
 
 fn ended(e: &Evidence, o: &Options) -> bool {
     match e.status {
-        Some(SessionStatus::Completed | SessionStatus::Cancelled) => true,
+        Some(SessionStatus::Completed | SessionStatus::Cancelled) => !o.revive,
         // It stopped at an error of its files: only a person can know that this is over.
         Some(SessionStatus::Failed) => !matches!(o.strategy, Strategy::Resume),
-        Some(SessionStatus::Expired) => !o.extend,
+        Some(SessionStatus::Expired) => !o.extend && !o.revive,
         _ => false,
     }
 }

@@ -66,7 +66,7 @@ fn request(args: &RecoverArgs, strategy: Strategy) -> RecoverRequest {
         strategy,
         dry_run: args.dry_run,
         no_run: args.no_run,
-        extend: false,
+        ..RecoverRequest::default()
     }
 }
 
