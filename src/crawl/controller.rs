@@ -38,6 +38,9 @@ const NO_SPACE_RETRY: Duration = Duration::from_secs(5);
 /// Waking without a reason: the proof that this loop turns, and the beat of time limits.
 const TURN: Duration = Duration::from_secs(1);
 
+/// A host whose wish found nothing is not asked for again before this: a disagreement with the store must not spin.
+const EMPTY_WISH: Duration = Duration::from_secs(1);
+
 type Committing = Pin<Box<dyn Future<Output = (Result<Committed, CommitError>, Waiting)> + Send>>;
 
 /// Who waits for a commit.
@@ -302,7 +305,7 @@ impl Controller {
         // A grant whose wish found no URL is dropped: it teaches nothing.
         for (host, grant) in waiting.grants.drain(..) {
             drop(grant);
-            self.frontier.refused(host, now);
+            self.frontier.refused(host, now + EMPTY_WISH);
         }
         for done in waiting.partial {
             let _ = done.send(());
