@@ -8,6 +8,7 @@ pub mod governor;
 pub mod handle;
 mod judge;
 mod links;
+pub mod inspect;
 pub mod load;
 pub mod phase;
 mod pulse;

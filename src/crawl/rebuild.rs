@@ -1,1 +1,386 @@
-//! (in work)
+//! A session's store made anew from its outputs, when it is gone, damaged or behind them. The outputs are
+//! only read: every whole line of them counts, a torn last line is cut by the opening that follows.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::crawl::committer::StorePaths;
+use crate::faults;
+use crate::model::checkpoint::OutputFile;
+use crate::model::counters::Counters;
+use crate::model::ids::{CommitSeq, Epoch, HostNo, UrlNo};
+use crate::model::lease::UrlKind;
+use crate::model::outcome::{FailureClass, OutcomeKind, ParkReason, SkipReason};
+use crate::model::time::Timestamp;
+use crate::model::url::CanonicalUrl;
+use crate::output::lines::Lines;
+use crate::output::segments::{self, Found};
+use crate::output::{Kind, OutputError, sync_dir};
+use crate::policy::traps::{TrapConfig, shape};
+use crate::store::StoreError;
+use crate::store::bulk::{self, Beside};
+use crate::store::db;
+use crate::store::rows::{OutputRow, TemplateRow, UrlRow};
+use crate::store::schema::{META_REBUILT, UrlState};
+use crate::store::writer::Writer;
+
+/// Records between two calls of the progress function.
+const STEP: u64 = 20_000;
+/// Path templates kept in memory.
+const CACHED: usize = 50_000;
+
+/// What a rebuild came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RebuildReport {
+    /// URLs found.
+    pub urls: u64,
+    /// Those that have ended.
+    pub ended: u64,
+    /// Ended URLs queued again, because not all links of their page are there.
+    pub requeued: u64,
+    /// Lines that are no records.
+    pub bad_lines: u64,
+    /// The last commit found.
+    pub seq: CommitSeq,
+}
+
+/// Why a store could not be rebuilt.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    /// The outputs cannot be read, or something cannot be moved.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    /// The new store cannot be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no URL record to start from.
+    #[error("{0}: no URL record can be read")]
+    Nothing(String),
+}
+
+/// What the outputs do not say, from the last checkpoint where there is one.
+#[derive(Debug, Clone, Default)]
+pub struct Remembered {
+    /// Totals outside the balance (links seen and the like).
+    pub counters: Option<Counters>,
+    /// Session-level values.
+    pub meta: BTreeMap<String, String>,
+    /// The latest lifetime known.
+    pub epoch: Epoch,
+}
+
+#[derive(Deserialize)]
+struct UrlLine {
+    n: UrlNo,
+    url: CanonicalUrl,
+    via: Option<UrlNo>,
+    depth: u32,
+    #[serde(default)]
+    hops: u32,
+    kind: Option<UrlKind>,
+    parked: Option<ParkReason>,
+    commit_seq: CommitSeq,
+}
+
+#[derive(Deserialize)]
+struct PageLine {
+    n: UrlNo,
+    url: CanonicalUrl,
+    outcome: OutcomeKind,
+    failure_class: Option<FailureClass>,
+    skip_reason: Option<SkipReason>,
+    kind: UrlKind,
+    depth: u32,
+    via: Option<UrlNo>,
+    attempt: u32,
+    epoch: Epoch,
+    bytes: Option<u64>,
+    links_found: u64,
+    links_added: u64,
+    commit_seq: CommitSeq,
+}
+
+/// Rebuilds the store beside the old one, which goes to quarantine at the end. A kill at any moment leaves
+/// the old store or none, and the rebuild is started again. `progress` is called with the records read.
+///
+/// # Errors
+/// See [`RebuildError`].
+pub fn rebuild(
+    paths: &StorePaths,
+    remembered: &Remembered,
+    now: Timestamp,
+    progress: &mut dyn FnMut(u64),
+) -> Result<RebuildReport, RebuildError> {
+    let temp = db::beside(&paths.db, ".rebuild");
+    let writer = Writer::new(db::open_scratch(&temp)?, &temp);
+    let mut builder = Builder::new(writer, progress);
+    builder.writer.begin()?;
+    for kind in Kind::ALL {
+        let found = segments::list(&paths.out, kind).map_err(|e| OutputError::at("list", &paths.out, e))?;
+        for (at, segment) in found.iter().enumerate() {
+            builder.segment(segment, at + 1 < found.len())?;
+        }
+    }
+    if builder.report.urls == 0 {
+        return Err(RebuildError::Nothing(paths.out.display().to_string()));
+    }
+    builder.requeue_incomplete()?;
+    let Builder { writer, mut report, beside, epoch, .. } = builder;
+    let beside = remembered.counters.map_or(beside, |c| Beside {
+        out_of_scope: c.out_of_scope,
+        links_seen: c.links_seen.max(beside.links_seen),
+        visits: c.visits.max(beside.visits),
+        bytes: c.bytes.max(beside.bytes),
+    });
+    bulk::finish(&writer, report.seq, beside)?;
+    for (key, value) in &remembered.meta {
+        writer.set_meta(key, Some(value))?;
+    }
+    writer.set_meta(META_REBUILT, Some("1"))?;
+    writer.open_epoch(epoch.max(remembered.epoch), now, report.seq)?;
+    report.ended = writer.counters()?.1.ended();
+    writer.commit()?;
+    bulk::close(writer)?;
+    replace(paths, &temp)?;
+    Ok(report)
+}
+
+/// Moves the old store with all that belongs to it aside, and the new one into its place.
+fn replace(paths: &StorePaths, temp: &Path) -> Result<(), RebuildError> {
+    let dir = paths.db.parent().unwrap_or(Path::new("."));
+    let at = |e| OutputError::at("replace", &paths.db, e);
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&paths.quarantine).map_err(at)?;
+    // The log goes first: behind a new store it would be taken for its own.
+    for suffix in ["-wal", "-shm", ""] {
+        let from = db::beside(&paths.db, suffix);
+        let name = from.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let spare =
+            (1..).map(|n| paths.quarantine.join(format!("{name}.{n}"))).find(|p| fs::symlink_metadata(p).is_err());
+        match fs::rename(&from, spare.expect("names do not run out")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(error).into()),
+            _ => {}
+        }
+    }
+    sync_dir(dir)?;
+    faults::point("store.before_rebuild_rename").map_err(at)?;
+    fs::rename(temp, &paths.db).map_err(at)?;
+    sync_dir(dir)?;
+    faults::point("store.after_rebuild_rename").map_err(at)?;
+    Ok(())
+}
+
+struct Builder<'a> {
+    writer: Writer,
+    progress: &'a mut dyn FnMut(u64),
+    hosts: HashMap<String, HostNo>,
+    templates: HashMap<(HostNo, u64), TemplateRow>,
+    /// By URL number: records with it as `via`, and how many its pages claim to have added.
+    links: Vec<(u32, u32)>,
+    report: RebuildReport,
+    beside: Beside,
+    epoch: Epoch,
+    last: UrlNo,
+    read: u64,
+}
+
+impl<'a> Builder<'a> {
+    fn new(writer: Writer, progress: &'a mut dyn FnMut(u64)) -> Self {
+        Builder {
+            writer,
+            progress,
+            hosts: HashMap::new(),
+            templates: HashMap::new(),
+            links: Vec::new(),
+            report: RebuildReport::default(),
+            beside: Beside::default(),
+            epoch: 0,
+            last: 0,
+            read: 0,
+        }
+    }
+
+    fn segment(&mut self, found: &Found, sealed: bool) -> Result<(), RebuildError> {
+        let at = |e| OutputError::at("read", &found.path, e);
+        let mut lines = Lines::open(&found.path).map_err(at)?;
+        let (mut length, mut first_seq, mut last_seq) = (0, 0, 0);
+        loop {
+            let line = match lines.next_line() {
+                Ok(Some(line)) => line,
+                Ok(None) => break,
+                // A damaged compression ends the segment like a torn line does.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof
+                    ) =>
+                {
+                    break;
+                }
+                Err(error) => return Err(at(error).into()),
+            };
+            let seq = match found.kind {
+                Kind::Urls => match serde_json::from_slice::<UrlLine>(line) {
+                    Ok(url) => Some(self.url(url)?),
+                    Err(_) => None,
+                },
+                Kind::Pages => match serde_json::from_slice::<PageLine>(line) {
+                    Ok(page) => Some(self.page(page)?),
+                    Err(_) => None,
+                },
+            };
+            match seq {
+                Some(seq) => {
+                    length = lines.offset();
+                    first_seq = if first_seq == 0 { seq } else { first_seq };
+                    last_seq = last_seq.max(seq);
+                }
+                None => self.report.bad_lines += 1,
+            }
+            self.read += 1;
+            if self.read % STEP == 0 {
+                (self.progress)(self.read);
+            }
+        }
+        self.report.seq = self.report.seq.max(last_seq);
+        let file = OutputFile {
+            name: found.kind.name(found.number),
+            committed_length: length,
+            last_group_start: length,
+            last_group_hash: String::new(),
+            sealed,
+        };
+        let kind = found.kind.prefix().to_owned();
+        self.writer.save_output(&OutputRow { kind, segment: found.number, file, first_seq, last_seq })?;
+        Ok(())
+    }
+
+    fn url(&mut self, line: UrlLine) -> Result<CommitSeq, RebuildError> {
+        if line.n <= self.last && self.writer.url(line.n)?.is_some() {
+            return Ok(line.commit_seq);
+        }
+        if let Some(via) = line.via {
+            self.slot(via).0 += 1;
+        }
+        let state = if line.parked.is_some() { UrlState::Parked } else { UrlState::Queued };
+        let host = self.host(line.url.host_key())?;
+        if line.parked.is_none() {
+            self.budget(host, &line.url)?;
+        }
+        let row = UrlRow {
+            n: line.n,
+            host,
+            hash: line.url.hash(),
+            path: line.url.path().to_owned(),
+            state,
+            kind: line.kind.unwrap_or(UrlKind::Page),
+            depth: line.depth,
+            hops: line.hops,
+            via: line.via,
+            turn: 0,
+            attempts: 0,
+            not_before: Timestamp::default(),
+            seq: 0,
+            detail: line.parked.map(|reason| reason.as_str().to_owned()),
+        };
+        self.writer.add_url(&row)?;
+        self.last = self.last.max(line.n);
+        self.report.urls += 1;
+        Ok(line.commit_seq)
+    }
+
+    fn page(&mut self, line: PageLine) -> Result<CommitSeq, RebuildError> {
+        self.beside.visits += u64::from(line.attempt);
+        self.beside.bytes += line.bytes.unwrap_or(0);
+        self.beside.links_seen += line.links_found;
+        self.epoch = self.epoch.max(line.epoch);
+        let claimed = u32::try_from(line.links_added).unwrap_or(u32::MAX);
+        let slot = self.slot(line.n);
+        slot.1 = slot.1.saturating_add(claimed);
+        let row = match self.writer.url(line.n)? {
+            Some(row) => row,
+            // Its URL record is lost; the page record says enough.
+            None => {
+                let (n, url, via, depth, seq) = (line.n, line.url.clone(), line.via, line.depth, line.commit_seq);
+                let kind = Some(line.kind);
+                self.url(UrlLine { n, url, via, depth, hops: 0, kind, parked: None, commit_seq: seq })?;
+                self.writer.url(n)?.ok_or_else(|| StoreError::Bug {
+                    path: self.writer.path().to_owned(),
+                    message: "a row just written is not there".to_owned(),
+                })?
+            }
+        };
+        if line.commit_seq >= row.seq {
+            let (state, detail) = match line.outcome {
+                OutcomeKind::Fetched => (UrlState::Fetched, None),
+                OutcomeKind::Failed => (UrlState::Failed, line.failure_class.map(FailureClass::as_str)),
+                OutcomeKind::Skipped => (UrlState::Skipped, line.skip_reason.map(SkipReason::as_str)),
+            };
+            let detail = detail.map(str::to_owned);
+            self.writer.save_url(&UrlRow { state, detail, attempts: line.attempt, seq: line.commit_seq, ..row })?;
+        }
+        Ok(line.commit_seq)
+    }
+
+    /// Queues again the pages that say they added more URL records than there are.
+    fn requeue_incomplete(&mut self) -> Result<(), RebuildError> {
+        for (n, (found, claimed)) in (1..).zip(&self.links) {
+            if claimed > found
+                && let Some(row) = self.writer.url(n)?
+            {
+                let row = UrlRow { state: UrlState::Queued, detail: None, attempts: 0, ..row };
+                self.writer.save_url(&row)?;
+                self.report.requeued += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn host(&mut self, key: &str) -> Result<HostNo, RebuildError> {
+        if let Some(no) = self.hosts.get(key) {
+            return Ok(*no);
+        }
+        let no = self.writer.add_host(key)?.no;
+        self.hosts.insert(key.to_owned(), no);
+        Ok(no)
+    }
+
+    fn budget(&mut self, host: HostNo, url: &CanonicalUrl) -> Result<(), RebuildError> {
+        let shape = shape(url, &TrapConfig::default());
+        let Some(template) = shape.template else { return Ok(()) };
+        let mut row = match self.templates.get(&(host, template)) {
+            Some(row) => *row,
+            None => match self.writer.template(host, template)? {
+                Some(row) => row,
+                None => self.writer.add_template(host, template)?,
+            },
+        };
+        row.urls += 1;
+        if let Some(query) = shape.query
+            && !self.writer.has_query(row.id, query)?
+        {
+            row.queries += 1;
+            self.writer.add_query(row.id, query)?;
+        }
+        self.writer.save_template(&row)?;
+        if self.templates.len() > CACHED {
+            self.templates.clear();
+        }
+        self.templates.insert((host, template), row);
+        Ok(())
+    }
+
+    fn slot(&mut self, n: UrlNo) -> &mut (u32, u32) {
+        let at = usize::try_from(n.saturating_sub(1)).unwrap_or(0);
+        // A damaged number must not make a giant of the table: numbers follow each other closely.
+        let at = at.min(self.links.len() + (1 << 22));
+        if at >= self.links.len() {
+            self.links.resize(at + 1, (0, 0));
+        }
+        &mut self.links[at]
+    }
+}

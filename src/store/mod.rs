@@ -1,5 +1,6 @@
 //! SQLite: the truth about a session's URLs, and the registry of sessions.
 
+pub mod bulk;
 pub mod db;
 pub mod error;
 pub mod migrate;

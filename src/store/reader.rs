@@ -234,6 +234,19 @@ impl Reader {
         self.views("n >= ?1 ORDER BY n LIMIT ?2", params![first as i64, limit as i64])
     }
 
+    /// Number, state and commit of the newest record, in order of the numbers.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn states(&self, first: UrlNo, limit: usize) -> Result<Vec<(UrlNo, UrlState, CommitSeq)>> {
+        let sql = "SELECT n, state, seq FROM urls WHERE n >= ?1 ORDER BY n LIMIT ?2";
+        self.many(sql, params![first as i64, limit as i64], |row| {
+            let code: i64 = row.get(1)?;
+            let state = UrlState::from_code(code).ok_or(rusqlite::Error::IntegralValueOutOfRange(1, code))?;
+            Ok((num(row, 0)?, state, num(row, 2)?))
+        })
+    }
+
     /// Suspects with what points at them.
     ///
     /// # Errors

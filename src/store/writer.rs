@@ -38,6 +38,11 @@ impl Writer {
         &self.connection
     }
 
+    /// Gives the connection back.
+    pub fn into_connection(self) -> Connection {
+        self.connection
+    }
+
     /// Starts a transaction that may write.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{RwLock, RwLockReadGuard};
 
 use super::*;
 use crate::model::counters::Counters;
@@ -16,8 +17,20 @@ use crate::state::inflight::Started;
 use crate::store::reader::Reader;
 use crate::store::schema::UrlState;
 
+/// A test that makes calls fail has the points for itself: they belong to the whole process.
+static POINTS_IN_USE: RwLock<()> = RwLock::new(());
+
+enum Turn {
+    #[expect(dead_code, reason = "held, not read")]
+    Shared(RwLockReadGuard<'static, ()>),
+    #[cfg(feature = "failpoints")]
+    #[expect(dead_code, reason = "held, not read")]
+    Alone(std::sync::RwLockWriteGuard<'static, ()>),
+}
+
 pub(super) struct World {
     dir: tempfile::TempDir,
+    _turn: Turn,
     pub(super) opened: Option<Opened>,
     pub(super) segment_bytes: u64,
     pub(super) scope: ScopeSpec,
@@ -80,8 +93,13 @@ pub(super) fn at(ms: i64) -> Timestamp {
 
 impl World {
     pub(super) fn new(seeds: &[&str]) -> Self {
+        // A panic in another test leaves nothing behind that matters here.
+        Self::in_turn(seeds, Turn::Shared(POINTS_IN_USE.read().unwrap_or_else(std::sync::PoisonError::into_inner)))
+    }
+
+    fn in_turn(seeds: &[&str], turn: Turn) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut world = World { dir, opened: None, segment_bytes: 1 << 20, scope: ScopeSpec::default() };
+        let mut world = World { dir, _turn: turn, opened: None, segment_bytes: 1 << 20, scope: ScopeSpec::default() };
         let open = world.how(seeds, Some(Vec::new()), None);
         world.opened = Some(create_session(open).unwrap());
         world
@@ -438,4 +456,113 @@ fn finished_segments_are_packed_and_read() {
     assert!(world.out("urls-00004.jsonl").exists());
     let report = world.reopen(Some(Vec::new()));
     assert!(report.damaged_files.is_empty() && report.clean);
+}
+
+fn sound(world: &World) {
+    let report = crate::crawl::verify::verify(&world.paths()).unwrap();
+    assert!(report.sound(), "{:#?}", report.problems);
+}
+
+#[test]
+fn a_store_that_is_gone_is_rebuilt_without_a_lost_link() {
+    let mut world = World::new(&["/a", "/b", "/c"]);
+    let leases = world.lease(3, 0);
+    world.end(vec![
+        ended(&leases[0], Outcome::Fetched, &["/x", "/y"]),
+        ended(&leases[1], Outcome::Failed(FailureClass::Timeout), &[]),
+    ]);
+    sound(&world);
+    world.crash();
+    let torn = [&fs::read(world.out("pages-00001.jsonl")).unwrap()[..], b"{\"n\":3,"].concat();
+    fs::write(world.out("pages-00001.jsonl"), torn).unwrap();
+    fs::write(world.paths().db, "not a database at all, and long enough to be looked at").unwrap();
+    assert!(matches!(
+        crate::crawl::inspect::inspect(&world.paths().db, false),
+        Err(crate::store::StoreError::Corrupt { .. })
+    ));
+    assert!(matches!(world.try_reopen(None, None), Err(OpenError::Damaged(_))));
+    let remembered = crate::crawl::rebuild::Remembered { epoch: 7, ..Default::default() };
+    let report = crate::crawl::rebuild::rebuild(&world.paths(), &remembered, at(5), &mut |_| {}).unwrap();
+    assert_eq!((report.urls, report.ended, report.requeued, report.bad_lines), (5, 2, 0, 0));
+    let report = world.reopen(Some(vec![started(&leases[2], false)]));
+    assert_eq!((report.suspects, report.cut_bytes, report.lost_records), (vec![3], 7, 0));
+    assert_eq!(world.opened.as_ref().unwrap().epoch, 8);
+    let counters = world.counters();
+    assert_eq!((counters.queued, counters.fetched, counters.failed), (3, 1, 1));
+    for lease in [world.lease(9, 0), world.lease_of(9, true, 0)].concat() {
+        world.end(vec![ended(&lease, Outcome::Fetched, &["/a", "/y"])]);
+    }
+    sound(&world);
+    assert_eq!(world.counters().discovered, 5);
+    world.close();
+    let evidence = crate::crawl::inspect::inspect(&world.paths().db, true).unwrap();
+    assert!(evidence.clean && evidence.seq > 0 && evidence.barren_ends().is_empty());
+}
+
+#[test]
+fn a_page_without_its_links_is_queued_again_by_a_rebuild() {
+    let mut world = World::new(&["/a"]);
+    let lease = world.lease(1, 0).remove(0);
+    world.end(vec![ended(&lease, Outcome::Fetched, &["/x", "/y"])]);
+    world.crash();
+    let urls = fs::read(world.out("urls-00001.jsonl")).unwrap();
+    fs::write(world.out("urls-00001.jsonl"), &urls[..urls.len() - 3]).unwrap();
+    let remembered = Default::default();
+    let report = crate::crawl::rebuild::rebuild(&world.paths(), &remembered, at(5), &mut |_| {}).unwrap();
+    assert_eq!((report.urls, report.requeued), (2, 1));
+    world.reopen(Some(Vec::new()));
+    for lease in world.lease(9, 0) {
+        let links: &[&str] = if lease.no == 1 { &["/x", "/y"] } else { &[] };
+        world.end(vec![ended(&lease, Outcome::Fetched, links)]);
+    }
+    assert_eq!(world.counters().discovered, 3);
+    assert!(world.pages().iter().any(|p| p.n == 1 && p.supersedes.is_some()));
+}
+
+#[test]
+fn verify_sees_what_was_changed_behind_its_back() {
+    let mut world = World::new(&["/a", "/b"]);
+    for lease in world.lease(1, 0) {
+        world.end(vec![ended(&lease, Outcome::Fetched, &["/x"])]);
+    }
+    world.close();
+    sound(&world);
+    let path = world.out("pages-00001.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    let bad = |world: &World| !crate::crawl::verify::verify(&world.paths()).unwrap().sound();
+    fs::write(&path, text.replace("fetched\"", "skipped\"")).unwrap();
+    assert!(bad(&world), "another outcome");
+    fs::write(&path, "").unwrap();
+    assert!(bad(&world), "no record");
+    fs::write(&path, text.repeat(2)).unwrap();
+    assert!(!bad(&world), "what is behind the committed length is not read");
+    crate::store::db::tamper(&world.paths().db, "UPDATE counters SET fetched = 2, queued = 0");
+    assert!(bad(&world), "wrong counters");
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_full_disk_gives_the_batch_back_and_it_can_be_sent_again() {
+    let alone = POINTS_IN_USE.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let world = World::in_turn(&["/a"], Turn::Alone(alone));
+    let lease = world.lease(1, 0).remove(0);
+    let mut batch = Batch { ends: vec![ended(&lease, Outcome::Fetched, &["/x"])], ..Batch::new(at(0)) };
+    let points = POINTS.iter().filter(|p| p.contains("append") || p.contains("sync_") || p.contains("before_commit"));
+    for point in points {
+        fail::cfg(*point, "return(ENOSPC)").unwrap();
+        let error = world.commit(batch).unwrap_err();
+        fail::remove(*point);
+        let CommitError::NoSpace { batch: back, .. } = error else { panic!("{point}: {error}") };
+        assert_eq!(world.counters().in_flight, 1, "{point}");
+        batch = *back;
+    }
+    let done = world.commit(batch).unwrap();
+    assert_eq!((done.counters.fetched, done.counters.discovered), (1, 2));
+    sound(&world);
+    fail::cfg("output.before_sync_pages", "return(EIO)").unwrap();
+    let next = world.lease(1, 0);
+    let failed = world.commit(Batch { ends: vec![ended(&next[0], Outcome::Fetched, &[])], ..Batch::new(at(0)) });
+    fail::remove("output.before_sync_pages");
+    assert!(matches!(failed, Err(CommitError::Io { .. })), "{failed:?}");
+    assert!(matches!(world.commit(Batch::new(at(0))), Err(CommitError::Closed)), "never tried again");
 }

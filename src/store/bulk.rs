@@ -1,0 +1,80 @@
+//! The last steps of a rebuild: indexes and totals over rows that were written without them.
+
+use rusqlite::ErrorCode;
+
+use crate::model::ids::CommitSeq;
+use crate::store::error::StoreError;
+use crate::store::schema::INDEXES;
+use crate::store::writer::Writer;
+
+/// Rounds of moving colliding keys on; each needs another true 64-bit collision.
+const ROUNDS: usize = 16;
+
+/// Totals that the rows do not hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// Links outside the scope.
+    pub out_of_scope: u64,
+    /// Links seen in all.
+    pub links_seen: u64,
+    /// Visits made.
+    pub visits: u64,
+    /// Body bytes.
+    pub bytes: u64,
+}
+
+const TOTALS: &str = "
+CREATE TEMP TABLE per_host AS SELECT host, sum(state = 0) q, sum(state = 1) s, sum(state = 3) p, count(*) d FROM urls GROUP BY host;
+UPDATE hosts SET queued = q, suspects = s, delayed = 0, parked = p, discovered = d FROM per_host WHERE host = no;
+DROP TABLE per_host;
+DELETE FROM tallies;
+INSERT INTO tallies SELECT CASE state WHEN 3 THEN 'parked' WHEN 5 THEN 'failed' ELSE 'skipped' END, detail, count(*)
+  FROM urls WHERE state IN (3, 5, 6) AND detail IS NOT NULL GROUP BY state, detail;
+INSERT INTO tallies SELECT 'sitemaps', 'discovered', count(*) FROM urls WHERE kind = 1;
+INSERT INTO tallies SELECT 'sitemaps', 'ended', count(*) FROM urls WHERE kind = 1 AND state >= 4;
+UPDATE counters SET (discovered, queued, in_flight, parked, fetched, failed, skipped) =
+  (SELECT count(*), coalesce(sum(state IN (0, 1)), 0), coalesce(sum(state = 2), 0), coalesce(sum(state = 3), 0),
+   coalesce(sum(state = 4), 0), coalesce(sum(state = 5), 0), coalesce(sum(state = 6), 0) FROM urls);
+";
+
+/// Two paths of a host with the same key: the later one takes the next, as the committer would have done.
+const MOVE_ON: &str = "
+UPDATE urls SET hash = CASE hash WHEN 9223372036854775807 THEN -9223372036854775808 ELSE hash + 1 END
+WHERE n IN (SELECT max(n) FROM urls GROUP BY host, hash HAVING count(*) > 1);
+";
+
+/// Builds the indexes, then works every count out from the rows.
+///
+/// # Errors
+/// What SQLite says.
+pub fn finish(writer: &Writer, seq: CommitSeq, beside: Beside) -> Result<(), StoreError> {
+    let connection = writer.connection();
+    let sort = |e| StoreError::sort(writer.path(), &e);
+    let unique = INDEXES.split_inclusive(';').next().unwrap_or_default();
+    let mut round = 0;
+    while let Err(error) = connection.execute_batch(unique) {
+        round += 1;
+        if round > ROUNDS || error.sqlite_error_code() != Some(ErrorCode::ConstraintViolation) {
+            return Err(sort(error));
+        }
+        connection.execute_batch(MOVE_ON).map_err(sort)?;
+    }
+    connection.execute_batch(&INDEXES[unique.len()..]).map_err(sort)?;
+    connection.execute_batch(TOTALS).map_err(sort)?;
+    let (_, mut counters) = writer.counters()?;
+    counters.out_of_scope = beside.out_of_scope;
+    counters.links_seen = beside.links_seen;
+    counters.visits = beside.visits;
+    counters.bytes = beside.bytes;
+    writer.save_counters(seq, &counters)
+}
+
+/// Closes a filled scratch store; its bytes are on the disk afterwards.
+///
+/// # Errors
+/// What SQLite or the system says.
+pub fn close(writer: Writer) -> Result<(), StoreError> {
+    let path = writer.path().to_owned();
+    writer.into_connection().close().map_err(|(_, e)| StoreError::sort(&path, &e))?;
+    std::fs::File::open(&path).and_then(|file| file.sync_all()).map_err(|e| StoreError::system(&path, &e))
+}
