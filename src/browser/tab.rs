@@ -77,7 +77,7 @@ impl Agent {
 }
 
 /// Named in the user agent, so that the owner of a site can learn what visits it.
-pub(super) const HOME_PAGE: &str = "https://github.com/crawld/crawld";
+pub(super) const HOME_PAGE: &str = "https://crawld.invalid/";
 
 /// Before a page in the tab's history lies another visit's: a page that goes back would pass for
 /// one that redirects there.

@@ -320,6 +320,23 @@ async fn a_suspect_is_alone() {
     stage.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_browser_that_does_not_come_up_is_nobodys_fault() {
+    let profiles = tempfile::tempdir().unwrap();
+    let mut config = BrowserConfig::new(profiles.path().join("browsers"));
+    config.no_sandbox = true;
+    config.executable = Some("/bin/true".into());
+    let stage = Stage { site: Site::start().await, pool: Browsers::start(config).await.unwrap(), profiles };
+    for failures in 1..=2 {
+        let visit = stage.visit("/plain").await;
+        assert_eq!(visit.crash, None);
+        assert_eq!(failure(visit).class, FailureClass::BrowserLost);
+        let breaker = stage.pool.status().borrow().breaker.clone();
+        assert_eq!(matches!(breaker, BreakerView::Waiting { .. }), failures > 1, "{breaker:?}");
+    }
+    stage.close().await;
+}
+
 /// The part of a daemon that is about to be killed: a child of the test below, told where by this variable.
 const HOLDER: &str = "CRAWLD_TEST_HOLDS_BROWSER_UNDER";
 
