@@ -5,11 +5,16 @@ use serde::Serialize;
 
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
+use crate::cli::format::count;
 use crate::cli::{Outcome, out};
+use crate::crawl::committer::StorePaths;
+use crate::crawl::verify::verify;
 use crate::daemon::command::OperatorError;
 use crate::exit_code::ExitCode;
-use crate::model::ids::SessionId;
+use crate::model::counters::Counters;
+use crate::model::ids::{CommitSeq, SessionId};
 use crate::model::text::escape_control;
+use crate::state::end_note;
 use crate::state::paths::StateDir;
 
 #[derive(Debug, Args)]
@@ -23,7 +28,15 @@ pub(in crate::cli) struct VerifyArgs {
 struct Verified {
     session_id: SessionId,
     ok: bool,
+    commit_seq: Option<CommitSeq>,
+    url_records: u64,
+    page_records: u64,
+    counters: Option<Counters>,
+    /// All of them; `problems` tells the first hundred.
+    problem_count: u64,
     problems: Vec<String>,
+    /// Why there was nothing to verify.
+    note: Option<String>,
 }
 
 pub(in crate::cli) async fn run(context: &Context, args: VerifyArgs) -> Outcome {
@@ -44,8 +57,54 @@ pub(in crate::cli) async fn run(context: &Context, args: VerifyArgs) -> Outcome 
 }
 
 fn one(state: &StateDir, session_id: SessionId) -> Verified {
-    let _ = state;
-    Verified { session_id, ok: false, problems: vec!["cannot be verified by this build".to_owned()] }
+    let paths = state.session(&session_id);
+    let mut verified = Verified {
+        session_id,
+        ok: true,
+        commit_seq: None,
+        url_records: 0,
+        page_records: 0,
+        counters: None,
+        problem_count: 0,
+        problems: Vec::new(),
+        note: None,
+    };
+    if !paths.store().exists() && end_note::read(&paths).good().is_some() {
+        verified.note = Some("cleaned up: its store is gone, nothing to verify against".to_owned());
+        return verified;
+    }
+    let places = StorePaths { db: paths.store(), out: paths.out(), quarantine: paths.damaged() };
+    match verify(&places) {
+        Ok(report) => {
+            verified.ok = report.sound();
+            verified.commit_seq = Some(report.seq);
+            verified.url_records = report.url_records;
+            verified.page_records = report.page_records;
+            verified.counters = Some(report.counters);
+            verified.problem_count = report.problem_count;
+            verified.problems = report.problems;
+        }
+        Err(error) => {
+            verified.ok = false;
+            verified.problem_count = 1;
+            verified.problems = vec![error.to_string()];
+        }
+    }
+    verified
+}
+
+/// `s1: good: 300 URL records and 300 page records up to commit 41`
+fn sentence(verified: &Verified) -> String {
+    let id = &verified.session_id;
+    match (&verified.note, verified.commit_seq) {
+        (Some(note), _) => format!("{id}: {note}"),
+        (None, Some(seq)) => format!(
+            "{id}: good: {} URL records and {} page records up to commit {seq}",
+            count(verified.url_records),
+            count(verified.page_records)
+        ),
+        (None, None) => format!("{id}: good"),
+    }
 }
 
 fn report(context: &Context, results: &[Verified]) -> Outcome {
@@ -54,10 +113,15 @@ fn report(context: &Context, results: &[Verified]) -> Outcome {
     } else {
         for result in results {
             if result.ok && !context.quiet {
-                out::line(&format!("{}: good", result.session_id))?;
+                out::line(&sentence(result))?;
             }
             for problem in &result.problems {
                 out::line(&format!("{}: {}", result.session_id, escape_control(problem)))?;
+            }
+            let told = result.problems.len() as u64;
+            if result.problem_count > told {
+                let more = count(result.problem_count - told);
+                out::line(&format!("{}: and {more} problems more", result.session_id))?;
             }
         }
     }
