@@ -325,10 +325,11 @@ fn owner(read: &Read, now: Timestamp) -> Owner {
     if beats || opening { Owner::Alive } else { Owner::Hung }
 }
 
+/// The latest commit that was spoken of. Of the checkpoints only the newest whole one counts: after a
+/// rebuild the one before may name commits that are lost for good.
 fn announced(read: &Read) -> u64 {
     let beat = read.heartbeat.good().map_or(0, |(beat, _)| beat.last_commit_seq);
-    let check = |r: &Reading<Checkpoint>| r.good().map_or(0, |(c, _)| c.recovery_metadata.commit_seq);
-    beat.max(check(&read.checkpoints.current)).max(check(&read.checkpoints.previous))
+    beat.max(read.checkpoint().map_or(0, |(checkpoint, _)| checkpoint.recovery_metadata.commit_seq))
 }
 
 fn task_changed(task: &StoredTask, sources: Sources<'_>) -> bool {

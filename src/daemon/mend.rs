@@ -1,20 +1,67 @@
-//! Repairs of a session's store and outputs before it is opened again.
+//! Repairs of a session's store before it is opened again.
+//!
+//! Cutting outputs and queueing again what they lost is done by every opening; only a store that is
+//! gone, damaged or behind what was announced is built anew here.
 
-use crate::model::task::StoredTask;
+use std::collections::BTreeMap;
+use std::fs;
+
+use tracing::info;
+
+use crate::crawl::committer::{META_ACTIVE_MS, META_PAUSED, StorePaths};
+use crate::crawl::rebuild::{Remembered, rebuild};
+use crate::daemon::recover::set_aside;
 use crate::model::time::Timestamp;
 use crate::policy::recovery::Repair;
 use crate::state::paths::SessionPaths;
+use crate::state::{checkpoint_file, heartbeat_file};
 
-/// Brings a session's store and outputs into a state that can be opened. Repeating it is harmless.
+/// Records between two lines of progress in the log.
+const SAY_EVERY: u64 = 1_000_000;
+
+/// Brings a session's store into a state that can be opened; says what it came to. Repeating it is
+/// harmless: the old store stays until the new one is whole.
 ///
 /// # Errors
 /// A sentence: what could not be repaired.
-pub fn repair(
-    paths: &SessionPaths,
-    task: &StoredTask,
-    repair: Repair,
-    now: Timestamp,
-) -> Result<Option<String>, String> {
-    let _ = (paths, task, repair, now);
-    Ok(None)
+pub fn repair(paths: &SessionPaths, repair: Repair, paused: bool, now: Timestamp) -> Result<Option<String>, String> {
+    if repair != Repair::Rebuild {
+        return Ok(None);
+    }
+    if fs::symlink_metadata(paths.store()).is_ok_and(|meta| !meta.is_file()) {
+        set_aside(paths, &paths.store(), now).map_err(|error| error.to_string())?;
+    }
+    let store = StorePaths { db: paths.store(), out: paths.out(), quarantine: paths.damaged() };
+    let mut said = 0;
+    let mut progress = |records: u64| {
+        if records / SAY_EVERY > said {
+            said = records / SAY_EVERY;
+            info!(session_id = %paths.id(), records, "rebuilding the store from the outputs");
+        }
+    };
+    let report = rebuild(&store, &remembered(paths, paused), now, &mut progress).map_err(|error| error.to_string())?;
+    Ok(Some(format!(
+        "the store was rebuilt from the outputs: {} URLs, {} of them ended, {} to be fetched again, {} lines not readable",
+        report.urls, report.ended, report.requeued, report.bad_lines
+    )))
+}
+
+/// What the outputs do not say.
+fn remembered(paths: &SessionPaths, paused: bool) -> Remembered {
+    let checkpoints = checkpoint_file::read(paths);
+    let last = checkpoints.best().map(|(checkpoint, _)| checkpoint);
+    let beat = heartbeat_file::read(paths).good().map(|(beat, _)| beat.epoch);
+    let mut meta = BTreeMap::new();
+    if let Some(checkpoint) = last {
+        let active_ms = (checkpoint.progress_snapshot.active_seconds.max(0.0) * 1000.0) as u64;
+        meta.insert(META_ACTIVE_MS.to_owned(), active_ms.to_string());
+    }
+    if paused {
+        meta.insert(META_PAUSED.to_owned(), "1".to_owned());
+    }
+    Remembered {
+        counters: last.map(|checkpoint| checkpoint.progress_snapshot.counters),
+        meta,
+        epoch: last.map(|checkpoint| checkpoint.crawler_state.epoch).max(beat).unwrap_or(0),
+    }
 }

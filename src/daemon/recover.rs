@@ -217,7 +217,7 @@ fn resume(
             set_aside(paths, &beside(&paths.store(), suffix), acting.now)?;
         }
     }
-    let repaired = mend::repair(paths, task, planned.verdict.repair, acting.now)
+    let repaired = mend::repair(paths, planned.verdict.repair, planned.verdict.as_paused, acting.now)
         .map_err(|why| RecoverError::Repair { session: paths.id().clone(), why })?;
     step(&paths.store(), "recover.after_repair")?;
     Ok(ResumeOrder {

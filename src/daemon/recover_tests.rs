@@ -344,3 +344,21 @@ fn decisions_are_written_down_and_stale_epochs_closed() {
     assert!(order.quarantine.join("recovery.json").exists());
     assert_eq!(close_lost_epochs(&state.dir, &state.registry).unwrap(), 1);
 }
+
+#[test]
+fn a_lost_store_is_rebuilt_from_the_outputs_before_the_session_is_handed_back() {
+    let _guard = guard();
+    for condition in [None, Some(Harm::Folder), Some(Harm::Empty)] {
+        let state = state();
+        if let Some(condition) = condition {
+            fs::write(state.paths().store(), "x").unwrap();
+            harm(&state.paths().store(), condition);
+        }
+        let planned = state.plan();
+        assert_eq!(planned.verdict.cause, Cause::RebuiltFromOutputs);
+        let Outcome::Resume(order) = state.act(&planned).unwrap() else { panic!() };
+        assert!(!order.fresh && order.repaired.is_some_and(|said| said.contains("1 URLs")), "{condition:?}");
+        drop(order.lock);
+        assert_eq!(state.plan().verdict.cause, Cause::Crash, "{condition:?}: the rebuilt store is good");
+    }
+}
