@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use crate::support::skip;
 
-/// Highest exposure that `systemd-analyze security` may show: 0 is tight, 10 is open. Measured: 2.3.
+/// Highest exposure that `systemd-analyze security` may show: 0 is tight, 10 is open. Measured: 1.9.
 const EXPOSURE_MAX: &str = "25";
 
 /// A copy of the unit whose `ExecStart` is the binary under test.
