@@ -34,7 +34,7 @@ test: setup ## all tests; they kill the real binary some hundreds of times
 
 soak: setup ## thousands of random kills: KILLS=800 for each of four tests
 	cargo build --features failpoints --examples
-	CRAWLD_KILLS=$(or $(KILLS),800) cargo test --features failpoints --test it random_kills:: -- --nocapture
+	IT_KILLS=$(or $(KILLS),800) cargo test --features failpoints --test it random_kills:: -- --nocapture
 
 bench: setup ## the project's numbers, measured and printed
 	cargo bench --bench numbers

@@ -1,7 +1,7 @@
 //! kill -9 at random instants: whatever happens, the crawl ends with every page exactly once.
 //!
-//! `CRAWLD_KILLS` sets the number of kills of each test (default: 80; `make soak` sets more),
-//! `CRAWLD_SEED` repeats a run whose seed a failure printed.
+//! `IT_KILLS` sets the number of kills of each test (default: 80; `make soak` sets more),
+//! `IT_SEED` repeats a run whose seed a failure printed.
 
 use std::time::{Duration, Instant};
 
@@ -34,9 +34,9 @@ fn of_the_daemon_with_a_scripted_browser_second_half() {
 
 /// Crawls and kills until the number of kills is reached; each crawl is then finished and judged.
 fn survive(fetch: Fetch, salt: u64) {
-    let wanted = from_environment("CRAWLD_KILLS").unwrap_or(80);
-    let seed = from_environment("CRAWLD_SEED").unwrap_or_else(|| fastrand::u64(..) >> 16) ^ salt;
-    println!("repeat with CRAWLD_SEED={}", seed ^ salt);
+    let wanted = from_environment("IT_KILLS").unwrap_or(80);
+    let seed = from_environment("IT_SEED").unwrap_or_else(|| fastrand::u64(..) >> 16) ^ salt;
+    println!("repeat with IT_SEED={}", seed ^ salt);
     let mut random = fastrand::Rng::with_seed(seed);
     let mut kills = 0;
     while kills < wanted {

@@ -205,6 +205,16 @@ impl World {
     }
 }
 
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // What a failed test leaves is what explains it.
+            self.dir.disable_cleanup(true);
+            eprintln!("kept for a look: {}", self.dir.path().display());
+        }
+    }
+}
+
 /// The scripted browser's executable, built beside the tests.
 pub fn scripted_browser() -> PathBuf {
     let here = std::env::current_exe().expect("path of the test binary");
