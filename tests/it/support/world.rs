@@ -147,12 +147,12 @@ impl World {
         all.remove(0)
     }
 
-    /// Every session directory, by name.
+    /// Every session, by name: a directory whose task was never written down is none yet.
     pub fn sessions(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.state.join("sessions")) else { return Vec::new() };
         let mut all: Vec<String> = entries
             .map(|entry| entry.expect("directory entry"))
-            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .filter(|entry| entry.path().join("task.json").symlink_metadata().is_ok())
             .map(|entry| entry.file_name().to_string_lossy().into_owned())
             .collect();
         all.sort();
