@@ -186,6 +186,7 @@ impl Controller {
         if self.revived {
             self.batch.ops.push(StoreOp::SetMeta { key: META_CANCELLED.to_owned(), value: None });
         }
+        self.judge_health(self.shop.clock.now());
         self.beat(true);
         self.checkpoint(None);
         loop {
