@@ -42,8 +42,11 @@ impl Identity {
     }
 
     fn names_profile(&self) -> bool {
+        // Chromium writes its command line anew with blanks between the arguments, so an argument ends at either.
         let wanted = format!("--user-data-dir={}", self.profile.display());
-        self.command_line().split(|&byte| byte == 0).any(|arg| arg == wanted.as_bytes())
+        let line = self.command_line();
+        memchr::memmem::find_iter(&line, wanted.as_bytes())
+            .any(|at| matches!(line.get(at + wanted.len()), None | Some(0 | b' ')))
     }
 
     /// Empty for a process that is just ending.
@@ -144,7 +147,7 @@ mod tests {
         use std::os::unix::process::CommandExt;
         // `sh -c script name args`: a live process with the profile on its command line.
         Command::new("/bin/sh")
-            .args(["-c", "sleep 600; :", "sh", &format!("--user-data-dir={}", profile.display())])
+            .args(["-c", "sleep 600; :", "sh --type=x", &format!("--user-data-dir={}", profile.display())])
             .process_group(0)
             .stdout(Stdio::null())
             .spawn()
