@@ -15,6 +15,9 @@ use crate::policy::retry::{self, Retry, SuspectVerdict};
 /// Longest error text kept in a record, in characters.
 const ERROR_MAX: usize = 500;
 
+/// A URL that found no browser waits this long; the sessions are held within one sample of the machine.
+const NO_BROWSER_WAIT: Duration = Duration::from_secs(2);
+
 /// A visit as the worker hands it over.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Visited {
@@ -138,6 +141,9 @@ impl Judge<'_> {
         let allowed = if charged { self.attempts } else { u32::MAX };
         let verdict = retry::decide(failure.class, attempt, allowed, self.now, failure.retry_after, self.random);
         if let Retry::At(not_before) = verdict {
+            // Without a browser a visit returns at once: not to turn in circles until the session is held.
+            let wait = if failure.class == FailureClass::BrowserLost { NO_BROWSER_WAIT } else { Duration::ZERO };
+            let not_before = not_before.max(self.now + wait);
             let lease = visited.lease;
             return VisitEnd::Retry { lease, not_before, charged, suspect: false, crash_alone: None };
         }
