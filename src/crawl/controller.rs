@@ -26,7 +26,7 @@ use crate::crawl::worker::{Done, PartialLinks, Workshop, work};
 use crate::frontier::{Frontier, HostPermit, HostQueue, Next};
 use crate::model::checkpoint::OutputFile;
 use crate::model::ids::HostNo;
-use crate::model::lease::{self, Lease, UrlKind, VisitEnd};
+use crate::model::lease::{self, HostUpdate, Lease, UrlKind, VisitEnd};
 use crate::model::session::StopReason;
 use crate::model::time::Timestamp;
 use crate::model::url::CanonicalUrl;
@@ -248,6 +248,9 @@ impl Controller {
     fn wish(&mut self, host: HostNo, suspects: bool, taken: Option<HostGrant>) {
         let Some(grant) = taken else { return self.frontier.refused(host, self.shop.clock.now()) };
         self.batch.leases.push(LeaseWish { host, suspects, count: 1 });
+        // Persisted with the lease, so that a crash during the visit forgets no delay.
+        let host_key = grant.host_key().to_string();
+        self.batch.hosts.push(HostUpdate { host_key, state: grant.memory() });
         self.waiting.grants.push((host, grant));
         self.asked += 1;
     }
@@ -412,6 +415,7 @@ impl Controller {
             }
             Order::Checkpoint => self.checkpoint(Some(reply)),
             Order::RetryFailed { class, quarantined } => {
+                self.governor.forgive_given_up(&self.shop.politeness, self.shop.clock.now());
                 self.batch.ops.push(StoreOp::RetryFailed { class, quarantined });
                 self.waiting.orders.push(reply);
             }

@@ -35,8 +35,22 @@ pub enum VisitSignal {
     },
     /// The visit failed otherwise.
     Failed(FailureClass),
+    /// The visit failed otherwise, and the URL had failed before: what may be the page's own fault does not count
+    /// against the host.
+    FailedAgain(FailureClass),
     /// Nothing was learned about the host.
     Neutral,
+}
+
+impl VisitSignal {
+    /// The signal of the URL's visit number `attempt` (from 1).
+    #[must_use]
+    pub fn of_attempt(self, attempt: u32) -> Self {
+        match self {
+            VisitSignal::Failed(class) if attempt > 1 => VisitSignal::FailedAgain(class),
+            other => other,
+        }
+    }
 }
 
 /// The governor; clones share one memory. No method waits or is called across an await.
@@ -108,6 +122,11 @@ impl HostGovernor {
         self.locked().forgive(host_key);
     }
 
+    /// `forgive` for every host that this session's politeness holds to be given up.
+    pub fn forgive_given_up(&self, spec: &PolitenessSpec, now: Timestamp) {
+        self.lock(now).forgive_given_up(spec, now);
+    }
+
     /// Hosts whose breaker is not closed, with their memory, in no order.
     pub fn open_breakers(&self) -> Vec<(Arc<str>, HostState)> {
         self.locked().open_breakers()
@@ -148,6 +167,11 @@ impl HostGrant {
     /// The host.
     pub fn host_key(&self) -> &Arc<str> {
         &self.host_key
+    }
+
+    /// The host's memory with this request counted: persisted with the lease, it keeps the delay across a crash.
+    pub fn memory(&self) -> HostState {
+        self.governor.snapshot(&self.host_key).unwrap_or_default()
     }
 
     /// Ends the request, teaches the host's memory how, and returns what to persist.

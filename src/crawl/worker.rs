@@ -119,7 +119,7 @@ pub async fn work(
         let asked = learned.crawl_delay.map(Duration::from_secs_f64);
         shop.governor.set_crawl_delay(lease.url.host_key(), &shop.politeness, asked, now);
     }
-    let host = grant.finish(&shop.politeness, signal(&result, crashed), now);
+    let host = grant.finish(&shop.politeness, signal(&result, crashed).of_attempt(lease.attempt), now);
     let host_down = host.breaker.state != BreakerState::Closed;
     let host = HostUpdate { host_key: lease.url.host_key().to_owned(), state: host };
     let judge = Judge {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::header::{ACCEPT, ACCEPT_LANGUAGE, HeaderMap, HeaderValue};
 use tokio::time::Instant;
+use url::Url;
 
 use super::fault::Fault;
 use super::resolve::{AddressRules, CheckedResolver, Lookup, ResolveError, SystemLookup, with_port};
@@ -150,13 +151,13 @@ impl HttpClient {
     }
 
     /// Sends one GET and waits for the answer's headers; redirects are answers like others.
-    pub(super) async fn get(&self, url: &CanonicalUrl, accept: &'static str, by: Instant) -> Result<Exchange, Fault> {
+    pub(super) async fn get(&self, url: &Url, accept: &'static str, by: Instant) -> Result<Exchange, Fault> {
         let port = match self.resolver.check_literal(url) {
             Ok(port) => port,
             Err(ResolveError::Forbidden { .. }) => return Err(Fault::Forbidden),
             Err(error) => return Err(Fault::Failed(FailureClass::Protocol, error.to_string())),
         };
-        let request = self.client.get(url.as_str()).header(ACCEPT, HeaderValue::from_static(accept)).send();
+        let request = self.client.get(url.clone()).header(ACCEPT, HeaderValue::from_static(accept)).send();
         let sent = Instant::now();
         let phase = sent + self.deadlines.connect + self.deadlines.first_byte;
         match tokio::time::timeout_at(phase.min(by), with_port(port, request)).await {

@@ -1,6 +1,7 @@
 //! The redirect loop: every hop is judged before it is followed.
 
 use tokio::time::Instant;
+use url::Url;
 
 use super::client::{Exchange, HttpClient};
 use super::fault::Fault;
@@ -59,32 +60,42 @@ pub(super) struct Journey<'a> {
 
 impl Journey<'_> {
     /// Asks for `first` and follows redirects.
+    ///
+    /// What a server redirects to is asked for as the server wrote it: it may insist on a session id
+    /// or a spelling that the canonical form drops. Hops are canonical, so such a redirect is none.
     pub(super) async fn follow(&self, first: &CanonicalUrl) -> Result<Landed, Stopped> {
         let mut hops: Vec<CanonicalUrl> = Vec::new();
+        let mut asked: Vec<Url> = vec![Url::parse(first.as_str()).expect("a canonical URL parses")];
         loop {
-            let at = hops.last().unwrap_or(first);
+            let at = &asked[asked.len() - 1];
             let exchange = match self.client.get(at, self.accept, self.by).await {
                 Ok(exchange) => exchange,
                 Err(fault) => return Err(Stopped { hops, why: fault.into() }),
             };
             let location = exchange.response.headers().get(http::header::LOCATION).map(|value| value.as_bytes());
-            let next = match redirect_target(at, exchange.response.status().as_u16(), location) {
-                None => return Ok(Landed { exchange, hops }),
-                Some(Ok(next)) => next,
-                // Nothing but http and https is fetched: such a place is outside of every scope.
-                Some(Err(_)) => return Err(Stopped { hops, why: Refusal::Skip(SkipReason::OutOfScope) }),
+            let Some(target) = redirect_target(at, exchange.response.status().as_u16(), location) else {
+                return Ok(Landed { exchange, hops });
             };
+            let hop = target.and_then(|target| Ok((CanonicalUrl::from_url(target.clone())?, target)));
+            // Nothing but http and https is fetched: such a place is outside of every scope.
+            let Ok((page, target)) = hop else {
+                return Err(Stopped { hops, why: Refusal::Skip(SkipReason::OutOfScope) });
+            };
+            let moved = page != *hops.last().unwrap_or(first);
+            if moved {
+                hops.push(page);
+            }
             // Without cookies the same request gets the same redirect: a loop never ends by itself.
-            let again = next == *first || hops.contains(&next);
-            hops.push(next);
-            if again || hops.len() > self.max_redirects as usize {
+            let again = asked.contains(&target);
+            if again || asked.len() > self.max_redirects as usize {
                 let message = if again { "redirects in a loop" } else { "too many redirects" };
-                let message = format!("{message} ({} hops)", hops.len());
+                let message = format!("{message} (after {})", asked.len());
                 return Err(Stopped { hops, why: Refusal::Fail(FailureClass::TooManyRedirects, message) });
             }
-            if let Err(why) = self.ask_gate(&hops[hops.len() - 1]).await {
+            if moved && let Err(why) = self.ask_gate(&hops[hops.len() - 1]).await {
                 return Err(Stopped { hops, why });
             }
+            asked.push(target);
         }
     }
 

@@ -6,7 +6,7 @@ use url::Url;
 
 use crate::extract::says_nofollow;
 use crate::model::time::Timestamp;
-use crate::model::url::{CanonicalUrl, UrlError};
+use crate::model::url::UrlError;
 
 use super::client::ROBOTS_TOKEN;
 
@@ -46,12 +46,12 @@ pub fn tag_says_nofollow(value: &str) -> bool {
     }
 }
 
-/// Where a redirect status leads; `None` when it is no redirect or names no place.
-pub fn redirect_target(
-    from: &CanonicalUrl,
-    status: u16,
-    location: Option<&[u8]>,
-) -> Option<Result<CanonicalUrl, UrlError>> {
+/// Where a redirect status leads, without fragment and credentials; `None` when it is no redirect or
+/// names no place.
+///
+/// # Errors
+/// A place that is no http or https URL.
+pub fn redirect_target(from: &Url, status: u16, location: Option<&[u8]>) -> Option<Result<Url, UrlError>> {
     if !matches!(status, 301 | 302 | 303 | 307 | 308) {
         return None;
     }
@@ -61,9 +61,17 @@ pub fn redirect_target(
         Ok(text) => text.to_owned(),
         Err(_) => location.iter().map(|b| char::from(*b)).collect(),
     };
-    let base = Url::parse(from.as_str()).ok()?;
-    let joined = base.join(text.trim()).map_err(|_| UrlError::Invalid(text.escape_debug().to_string()));
-    Some(joined.and_then(CanonicalUrl::from_url))
+    let Ok(mut target) = from.join(text.trim()) else {
+        return Some(Err(UrlError::Invalid(text.escape_debug().to_string())));
+    };
+    if !matches!(target.scheme(), "http" | "https") {
+        return Some(Err(UrlError::Scheme(target.scheme().to_owned())));
+    }
+    target.set_fragment(None);
+    // Cannot fail: http and https URLs have a host.
+    let _ = target.set_username("");
+    let _ = target.set_password(None);
+    Some(Ok(target))
 }
 
 #[cfg(test)]
@@ -114,12 +122,12 @@ mod tests {
     fn finds_redirect_targets() {
         #[track_caller]
         fn check(status: u16, location: Option<&[u8]>, expected: Option<Result<&str, ()>>) {
-            let from = CanonicalUrl::parse("http://h/d/p?q").unwrap();
+            let from = Url::parse("http://h/d/p?q").unwrap();
             let found = redirect_target(&from, status, location);
             assert_eq!(found.as_ref().map(|r| r.as_ref().map(|u| u.as_str()).map_err(|_| ())), expected);
         }
         check(301, Some(b"/a"), Some(Ok("http://h/a")));
-        check(308, Some(b"https://o/x#f"), Some(Ok("https://o/x")));
+        check(308, Some(b"https://me:secret@o/x#f"), Some(Ok("https://o/x")));
         check(302, Some("/é".as_bytes()), Some(Ok("http://h/%C3%A9")));
         check(302, Some(b"/\xe9"), Some(Ok("http://h/%C3%A9")));
         check(302, Some(b"file:///etc/passwd"), Some(Err(())));

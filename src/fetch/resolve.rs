@@ -110,7 +110,7 @@ impl CheckedResolver {
     }
 
     /// Checks a literal address without looking anything up; reqwest connects to those by itself.
-    pub(super) fn check_literal(&self, url: &CanonicalUrl) -> Result<u16, ResolveError> {
+    pub(super) fn check_literal(&self, url: &Url) -> Result<u16, ResolveError> {
         let (host, port) = target(url)?;
         if let Some(address) = literal(&host) {
             judge(&*self.rules, &host_name(&host), port, vec![address])?;
@@ -132,7 +132,7 @@ async fn check_with<R>(rules: &R, lookup: &dyn Lookup, url: &CanonicalUrl) -> Re
 where
     R: AddressRules + ?Sized,
 {
-    let (host, port) = target(url)?;
+    let (host, port) = target(&Url::parse(url.as_str()).map_err(|_| no_host(url.as_str()))?)?;
     match literal(&host) {
         Some(address) => judge(rules, &host_name(&host), port, vec![address]),
         None => by_name(rules, lookup, host_name(&host), port).await,
@@ -183,13 +183,13 @@ pub(super) async fn with_port<F: Future>(port: u16, request: F) -> F::Output {
     PORT.scope(port, request).await
 }
 
-fn target(url: &CanonicalUrl) -> Result<(Host<String>, u16), ResolveError> {
-    let parsed = Url::parse(url.as_str()).ok();
-    let host = parsed.as_ref().and_then(Url::host).map(|host| host.to_owned());
-    host.zip(parsed.and_then(|url| url.port_or_known_default())).ok_or_else(|| ResolveError::Unknown {
-        host: url.as_str().escape_debug().to_string(),
-        reason: "no host".to_owned(),
-    })
+fn target(url: &Url) -> Result<(Host<String>, u16), ResolveError> {
+    let host = url.host().map(|host| host.to_owned());
+    host.zip(url.port_or_known_default()).ok_or_else(|| no_host(url.as_str()))
+}
+
+fn no_host(url: &str) -> ResolveError {
+    ResolveError::Unknown { host: url.escape_debug().to_string(), reason: "no host".to_owned() }
 }
 
 fn literal(host: &Host<String>) -> Option<IpAddr> {

@@ -84,6 +84,12 @@ pub const fn counts(class: FailureClass) -> bool {
     matches!(meaning(class), Meaning::Trouble)
 }
 
+/// Whether a failure of this class still counts when the URL has failed before: what may be a page's own fault does
+/// not, or the broken pages left at the end of a crawl would open the breaker of a host that is well.
+pub const fn counts_again(class: FailureClass) -> bool {
+    counts(class) && !matches!(class, FailureClass::ServerError | FailureClass::Timeout)
+}
+
 /// What a request may do `now`.
 pub fn permit(breaker: &Breaker, now: Timestamp) -> Permit {
     match (breaker.state, breaker.open_until) {
@@ -226,6 +232,14 @@ mod tests {
         check(FailureClass::BrowserLost, Meaning::Nothing);
         check(FailureClass::Browser, Meaning::Nothing);
         check(FailureClass::HostUnreachable, Meaning::Nothing);
+    }
+
+    #[test]
+    fn a_page_that_fails_again_says_little_about_its_host() {
+        for class in FailureClass::ALL {
+            let own_fault = matches!(class, FailureClass::ServerError | FailureClass::Timeout);
+            assert_eq!(counts_again(*class), counts(*class) && !own_fault, "{class}");
+        }
     }
 
     #[test]

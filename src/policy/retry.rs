@@ -56,12 +56,14 @@ const fn schedule(class: FailureClass) -> Option<Schedule> {
     Some(Schedule { first: Duration::from_secs(first), longest: Duration::from_secs(longest) })
 }
 
-/// Whether a failure of this class uses up an attempt: a crash never does, and neither does a visit that failed
-/// for a host already behind its open breaker (`host_down`): such a host ends its URLs by being given up.
-pub fn charges_attempt(class: FailureClass, host_down: bool) -> bool {
+/// Whether a failure of this class uses up an attempt. A crash never does. Neither does a host that cannot be reached
+/// at all behind its open breaker (`host_down`): it ends its URLs by being given up. A server that answers badly, or a
+/// page that hangs, may be the page's own fault and is charged.
+pub const fn charges_attempt(class: FailureClass, host_down: bool) -> bool {
     match class {
         FailureClass::RendererCrash | FailureClass::BrowserLost => false,
-        _ => !(host_down && crate::policy::breaker::counts(class)),
+        FailureClass::Dns | FailureClass::Connect | FailureClass::Tls => !host_down,
+        _ => true,
     }
 }
 
@@ -173,8 +175,14 @@ mod tests {
             assert_eq!(charges_attempt(class, host_down), expected, "{class}, host down: {host_down}");
         }
         check(FailureClass::Timeout, false, true);
-        check(FailureClass::Timeout, true, false);
+        check(FailureClass::Timeout, true, true);
+        check(FailureClass::ServerError, true, true);
+        check(FailureClass::Throttled, true, true);
+        check(FailureClass::RobotsUnreachable, true, true);
+        check(FailureClass::Connect, false, true);
         check(FailureClass::Connect, true, false);
+        check(FailureClass::Dns, true, false);
+        check(FailureClass::Tls, true, false);
         check(FailureClass::Protocol, true, true);
         check(FailureClass::RendererCrash, false, false);
         check(FailureClass::BrowserLost, false, false);

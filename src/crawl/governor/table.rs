@@ -151,6 +151,13 @@ impl Table {
                 (delay::after_throttle(&delays, &before, retry_after, now), Meaning::Trouble)
             }
             VisitSignal::Failed(class) => (delay::after_error(&delays, &before, class), breaker::meaning(class)),
+            VisitSignal::FailedAgain(class) => {
+                let meaning = match breaker::meaning(class) {
+                    Meaning::Trouble if !breaker::counts_again(class) => Meaning::Nothing,
+                    meaning => meaning,
+                };
+                (delay::after_error(&delays, &before, class), meaning)
+            }
             VisitSignal::Neutral => (before, Meaning::Nothing),
         };
         match meaning {
@@ -219,6 +226,14 @@ impl Table {
         if let Some(host) = self.hosts.get_mut(host_key) {
             host.state.breaker = Breaker::default();
             host.prober = None;
+        }
+    }
+
+    pub(super) fn forgive_given_up(&mut self, spec: &PolitenessSpec, now: Timestamp) {
+        for host in self.hosts.values_mut() {
+            if breaker::given_up(&host.state.breaker, now, spec.host_give_up_after.0) {
+                host.state.breaker = Breaker::default();
+            }
         }
     }
 

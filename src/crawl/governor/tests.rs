@@ -150,6 +150,11 @@ fn what_every_signal_does_to_the_breaker() {
     check("answered, not timed", VisitSignal::Ok { ttfb: None }, 0);
     check("throttled", VisitSignal::Throttled { retry_after: None }, 2);
     check("5xx", VisitSignal::Failed(FailureClass::ServerError), 2);
+    let again = |class| VisitSignal::Failed(class).of_attempt(2);
+    check("5xx again: the page's own", again(FailureClass::ServerError), 1);
+    check("timeout again: the page's own", again(FailureClass::Timeout), 1);
+    check("refused again", again(FailureClass::Connect), 2);
+    check("first attempt", VisitSignal::Failed(FailureClass::ServerError).of_attempt(1), 2);
     check("too large: it answered", VisitSignal::Failed(FailureClass::TooLarge), 0);
     check("renderer crash: not its fault", VisitSignal::Failed(FailureClass::RendererCrash), 1);
     check("neutral", VisitSignal::Neutral, 1);
@@ -175,7 +180,12 @@ fn a_dead_host_is_given_up_after_an_hour_and_forgiven_by_command() {
     }
     assert!((3_550_000..3_660_000).contains(&ms), "{ms} ms");
     assert!((100..200).contains(&tries), "{tries} tries");
+    let given_up = governor.snapshot(HOST).unwrap();
     governor.forgive(HOST);
+    assert_eq!(governor.permit(HOST, &eager, at(ms)), HostPermit::Go);
+    governor.restore(HOST, given_up, at(ms), at(ms));
+    assert_eq!(governor.permit(HOST, &eager, at(ms)), HostPermit::GivenUp);
+    governor.forgive_given_up(&eager, at(ms));
     assert_eq!(governor.permit(HOST, &eager, at(ms)), HostPermit::Go);
 }
 
