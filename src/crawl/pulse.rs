@@ -35,6 +35,7 @@ pub struct Pulse {
     factors: Vec<HealthFactor>,
     level: HealthLevel,
     alerts: Alerts,
+    breakers_open: u32,
     checkpoint: (u64, Option<Timestamp>),
     start_ticks: u64,
 }
@@ -51,6 +52,7 @@ impl Pulse {
             factors: Vec::new(),
             level: HealthLevel::Healthy,
             alerts: Alerts::default(),
+            breakers_open: 0,
             checkpoint: (0, None),
             start_ticks: process::own_start_ticks(),
         }
@@ -91,7 +93,7 @@ impl Controller {
             page_ms: self.stats.page_ms(),
             current_url,
             oldest_visit_seconds: oldest.map_or(0.0, |age| age.as_secs_f64()),
-            breakers_open: u32::try_from(self.governor.counts().1).unwrap_or(u32::MAX),
+            breakers_open: self.pulse.breakers_open,
             checkpoint: self.pulse.checkpoint,
             outputs: self.outputs.clone(),
         };
@@ -113,7 +115,8 @@ impl Controller {
             info!(session_id = %self.shop.session, level = %judged.level, score = judged.score, reason, "health changed");
         }
         (self.pulse.score, self.pulse.factors, self.pulse.level) = (judged.score, judged.factors, judged.level);
-        let (open, all) = self.governor.counts();
+        let (all, open) = self.governor.counts();
+        self.pulse.breakers_open = u32::try_from(open).unwrap_or(u32::MAX);
         let (fetched, failed) = self.stats.success();
         let alerts = AlertInputs {
             health: Some((self.pulse.score, self.pulse.level)),

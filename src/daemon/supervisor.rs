@@ -84,12 +84,6 @@ impl Supervisor {
         self.running.get(id).map(|running| &running.handle)
     }
 
-    /// The task of a running or waiting session.
-    pub fn task(&self, id: &SessionId) -> Option<&StoredTask> {
-        let waiting = || self.waiting.iter().map(|wanted| &wanted.task).find(|task| &task.session_id == id);
-        self.running.get(id).map(|running| &running.task).or_else(waiting)
-    }
-
     /// Whether the session waits for a free place.
     pub fn is_waiting(&self, id: &SessionId) -> bool {
         self.waiting.iter().any(|wanted| &wanted.task.session_id == id)

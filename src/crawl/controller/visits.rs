@@ -1,0 +1,61 @@
+//! Visits as they end.
+
+use super::*;
+
+impl Controller {
+    pub(super) fn visit_ended(&mut self, ended: Result<(Id, Done), JoinError>) {
+        let id = match &ended {
+            Ok((id, _)) => *id,
+            Err(error) => error.id(),
+        };
+        let Some(visit) = self.by_task.remove(&id) else { return };
+        self.free_slots.push(visit.slot);
+        self.frontier.released(visit.lease.host, self.shop.clock.now());
+        let end = match ended {
+            Ok((_, done)) => {
+                let fetched = fetched(&done.end);
+                self.stats.visit(fetched || !matches!(done.end, VisitEnd::Retry { .. }), done.took);
+                self.batch.hosts.push(done.host);
+                self.learn_sitemaps(visit.lease.url.host_key(), done.learned.sitemaps);
+                self.batch.robots.extend(done.learned.fresh);
+                done.end
+            }
+            Err(error) if error.is_panic() => {
+                error!(url = %visit.lease.url, "a visit panicked: its URL is a suspect");
+                panicked(visit.lease, self.shop.clock.now())
+            }
+            Err(_) => VisitEnd::Released { lease: visit.lease },
+        };
+        if matches!(end, VisitEnd::Ended { .. }) {
+            self.waiting.ends += 1;
+        }
+        if fetched(&end) {
+            self.waiting.fetched += 1;
+            self.uncommitted_fetches += 1;
+        }
+        self.batch.ends.push(end);
+    }
+
+    /// Sitemaps that the robots.txt of a seed's host names become URLs, once per lifetime; known ones stay known.
+    pub(super) fn learn_sitemaps(&mut self, host_key: &str, sitemaps: Vec<String>) {
+        if sitemaps.is_empty() || !self.shop.sitemap_hosts.contains(host_key) {
+            return;
+        }
+        if self.sitemaps_read.insert(host_key.to_owned()) {
+            let urls = sitemaps.iter().filter_map(|text| CanonicalUrl::parse(text).ok());
+            self.batch.seeds.extend(urls.map(|url| self.shop.rules.named(url, UrlKind::Sitemap)));
+        }
+    }
+
+    pub(super) fn partial_links(&mut self, partial: PartialLinks) {
+        self.batch.links.push((partial.lease, partial.links));
+        self.waiting.partial.push(partial.done);
+    }
+
+    /// Aborts the visits in flight; each comes back as a released lease.
+    pub(super) fn abandon(&mut self) {
+        for visit in self.by_task.values() {
+            visit.abort.abort();
+        }
+    }
+}
