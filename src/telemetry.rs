@@ -11,8 +11,18 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::config::LogFormat;
+use crate::model::outcome::closed_list;
 use crate::model::text::escape_control;
+
+closed_list! {
+    /// How logs are written.
+    LogFormat {
+        /// One line for people.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
 
 /// Libraries that would fill the log: the driver reports every message it does not know.
 const QUIET: &[&str] = &["chromiumoxide=off", "html5ever=error", "selectors=error", "hyper=warn", "reqwest=warn"];

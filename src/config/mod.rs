@@ -11,10 +11,10 @@ pub mod task;
 mod template;
 mod value;
 
-pub use crate::daemon::command::Problem;
+pub use crate::model::problem::Problem;
+pub use crate::telemetry::LogFormat;
 pub use layers::{ConfigError, DEFAULT_FILE, Flag, Loaded, Origin, Sources, load};
 pub use settings::{Config, KEYS, Key};
 pub use template::template;
-pub use value::LogFormat;
 
 pub(crate) use nearest::nearest;

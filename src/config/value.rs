@@ -6,19 +6,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::model::duration::Span;
-use crate::model::outcome::closed_list;
 use crate::model::task::{FetchMode, RobotsPolicy};
 use crate::model::text::escape_control;
-
-closed_list! {
-    /// How logs are written.
-    LogFormat {
-        /// One line for people.
-        Text = "text",
-        /// One JSON object a line.
-        Json = "json",
-    }
-}
+use crate::telemetry::LogFormat;
 
 /// A type that a setting can have.
 pub trait Value: Serialize + DeserializeOwned {

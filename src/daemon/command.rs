@@ -13,6 +13,7 @@ use crate::exit_code::ExitCode;
 use crate::model::duration::Span;
 use crate::model::ids::SessionId;
 use crate::model::outcome::closed_list;
+pub use crate::model::problem::Problem;
 pub use crate::model::session::Strategy;
 use crate::model::task::PreparedTask;
 
@@ -201,23 +202,6 @@ pub enum Command {
         /// Answered when the stop has begun.
         reply: Reply<()>,
     },
-}
-
-/// One bad place in a config, a task or a request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{place}: {message}")]
-pub struct Problem {
-    /// Where: file with line, environment variable or flag, and the key.
-    pub place: String,
-    /// What is wrong, and what to write instead.
-    pub message: String,
-}
-
-impl Problem {
-    /// A problem at a place.
-    pub fn new(place: impl Into<String>, message: impl Into<String>) -> Self {
-        Problem { place: place.into(), message: message.into() }
-    }
 }
 
 /// Why a command was not carried out.

@@ -8,6 +8,7 @@ pub mod host;
 pub mod ids;
 pub mod lease;
 pub mod outcome;
+pub mod problem;
 pub mod record;
 pub mod session;
 pub mod task;
