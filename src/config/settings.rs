@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::value::{LogFormat, Value};
+use crate::config::value::Value;
 use crate::model::duration::Span;
 use crate::model::task::{FetchMode, RobotsPolicy};
+use crate::telemetry::LogFormat;
 
 /// One key: how it is called, explained, set and shown.
 #[derive(Debug)]

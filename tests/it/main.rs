@@ -5,6 +5,7 @@ mod support;
 #[path = "../../examples/site/mod.rs"]
 mod site;
 
+mod architecture;
 mod chromium;
 mod commands;
 mod damage;
