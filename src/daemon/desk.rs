@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use tokio::task::{Id, JoinError};
+use tokio::task::{Id, JoinError, JoinSet};
 
-use crate::crawl::handle::Order;
+use crate::crawl::handle::{Order, SessionHandle};
 use crate::crawl::session::{Opening, SessionEnd};
 use crate::daemon::answers::{Done, OwnerHealth, RecoveryReport, SessionDetail, SessionSummary, Submitted};
 use crate::daemon::command::{Command, OperatorError, RecoverRequest, SessionOrder};
@@ -25,6 +25,23 @@ pub struct Desk {
     pub supervisor: Supervisor,
     pub(super) house: Arc<House>,
     pub(super) mode: RunMode,
+    /// What runs beside the loop.
+    pub errands: Errands,
+}
+
+/// Work for commands that runs beside the loop; each was asked for through the bounded queue of commands.
+#[derive(Default)]
+pub struct Errands(JoinSet<()>);
+
+impl Errands {
+    /// Waits for one to end; for ever while there is none. Cancel-safe.
+    pub async fn ended(&mut self) {
+        match self.0.join_next().await {
+            Some(Err(error)) => tracing::error!(%error, "an order ended badly"),
+            Some(Ok(())) => {}
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// What came of the start.
@@ -41,7 +58,7 @@ pub struct Begun {
 impl Desk {
     /// An empty desk.
     pub fn new(house: Arc<House>, supervisor: Supervisor, mode: RunMode) -> Self {
-        Desk { supervisor, house, mode }
+        Desk { supervisor, house, mode, errands: Errands::default() }
     }
 
     /// Does what the mode asks for at the start.
@@ -88,15 +105,30 @@ impl Desk {
                 };
                 let _ = reply.send(answer);
             }
-            Command::Sessions { reply } => drop(reply.send(Ok(self.sessions().await))),
-            Command::Status { session, reply } => drop(reply.send(self.status(session).await.map(Box::new))),
-            Command::Order { session, order, reply } => drop(reply.send(self.order(session, order).await)),
+            Command::Sessions { reply } => {
+                let list = self.sessions();
+                self.errand(async move { drop(reply.send(Ok(list.await))) });
+            }
+            Command::Status { session, reply } => {
+                let status = self.status(session);
+                self.errand(async move { drop(reply.send(status.await.map(Box::new))) });
+            }
+            Command::Order { session, order, reply } => match self.supervisor.handle(&session).cloned() {
+                Some(handle) => self.errand(async move { drop(reply.send(give(&handle, session, order).await)) }),
+                None => drop(reply.send(self.order_at_rest(session, order).await)),
+            },
             Command::Recover { request, reply } => {
-                let (report, _) = self.recover(request, true, &Systemd::default()).await;
+                let (report, _) = self.recover(request, true, &Systemd::new()).await;
                 let _ = reply.send(Ok(report));
             }
-            Command::Cleanup { request, reply } => drop(reply.send(self.cleanup(request).await)),
-            Command::Export { session, file, copy, reply } => drop(reply.send(self.export(session, file, copy).await)),
+            Command::Cleanup { request, reply } => {
+                let cleanup = self.cleanup(request);
+                self.errand(async move { drop(reply.send(cleanup.await)) });
+            }
+            Command::Export { session, file, copy, reply } => match self.export(session, file, copy) {
+                Ok(export) => self.errand(async move { drop(reply.send(export.await)) }),
+                Err(error) => drop(reply.send(Err(error))),
+            },
             Command::Import { file, reply } => drop(reply.send(self.import(file).await)),
             Command::Stats { reply } => drop(reply.send(Ok(self.supervisor.records().stats()))),
             Command::Health { reply } => drop(reply.send(Ok(self.health(stopping)))),
@@ -161,7 +193,7 @@ impl Desk {
             strategy: crate::model::session::Strategy::Resume,
             ..RecoverRequest::default()
         };
-        let (report, started) = self.recover(request, true, &Systemd::default()).await;
+        let (report, started) = self.recover(request, true, &Systemd::new()).await;
         if started.contains(id) {
             return Ok(());
         }
@@ -169,59 +201,48 @@ impl Desk {
         Err((ExitCode::BadConfig, why.unwrap_or_else(|| format!("session {id} cannot be continued"))))
     }
 
-    async fn sessions(&self) -> Vec<SessionSummary> {
-        let mut all = self.supervisor.snapshots();
-        let running: Vec<SessionId> = all.iter().map(|summary| summary.session_id.clone()).collect();
-        let (dir, now) = (self.house.dir.clone(), self.house.clock.now());
-        let others = blocking(move || {
-            let listing = dir.list().map(|listing| listing.sessions).unwrap_or_default();
-            let others = listing.into_iter().filter(|on_disk| !running.contains(&on_disk.id));
-            others.map(|on_disk| summary::offline(&dir.session(&on_disk.id), now).summary).collect::<Vec<_>>()
-        });
-        all.extend(others.await);
-        for summary in all.iter_mut().filter(|summary| self.supervisor.is_waiting(&summary.session_id)) {
-            summary.status = SessionStatus::Queued;
-        }
-        all.sort_by(|a, b| b.session_start.cmp(&a.session_start).then_with(|| b.session_id.cmp(&a.session_id)));
-        all
+    /// Runs something beside the loop, which must keep turning.
+    pub(super) fn errand(&mut self, errand: impl Future<Output = ()> + Send + 'static) {
+        self.errands.0.spawn(errand);
     }
 
-    async fn status(&self, id: SessionId) -> Result<SessionDetail, OperatorError> {
+    fn sessions(&self) -> impl Future<Output = Vec<SessionSummary>> + Send + 'static {
+        let running = self.supervisor.snapshots();
+        let waiting = self.supervisor.waiting();
+        let (dir, now) = (self.house.dir.clone(), self.house.clock.now());
+        blocking(move || {
+            let listing = dir.list().map(|listing| listing.sessions).unwrap_or_default();
+            let known = |id: &SessionId| running.iter().any(|summary| &summary.session_id == id);
+            let others = listing.into_iter().filter(|on_disk| !known(&on_disk.id));
+            let others: Vec<_> =
+                others.map(|on_disk| summary::offline(&dir.session(&on_disk.id), now).summary).collect();
+            let mut all = running;
+            all.extend(others);
+            for summary in all.iter_mut().filter(|summary| waiting.contains(&summary.session_id)) {
+                summary.status = SessionStatus::Queued;
+            }
+            all.sort_by(|a, b| b.session_start.cmp(&a.session_start).then_with(|| b.session_id.cmp(&a.session_id)));
+            all
+        })
+    }
+
+    fn status(&self, id: SessionId) -> impl Future<Output = Result<SessionDetail, OperatorError>> + Send + 'static {
         let paths = self.house.dir.session(&id);
         let now = self.house.clock.now();
-        if !paths.dir().exists() && !paths.checkpoint().exists() {
-            return Err(OperatorError::UnknownSession(id.to_string()));
-        }
         let online = self.supervisor.handle(&id).map(|handle| summary::online(&handle.snapshot(), &paths, now));
-        let mut detail = blocking(move || summary::offline(&paths, now)).await;
-        if let Some(online) = online {
-            detail.summary = online;
-        } else if self.supervisor.is_waiting(&id) {
-            detail.summary.status = SessionStatus::Queued;
-        }
-        Ok(detail)
-    }
-
-    async fn order(&mut self, id: SessionId, order: SessionOrder) -> Result<Done, OperatorError> {
-        let paths = self.house.dir.session(&id);
-        if !paths.dir().exists() {
-            return Err(OperatorError::UnknownSession(id.to_string()));
-        }
-        if self.supervisor.handle(&id).is_none() {
-            return self.order_at_rest(id, order).await;
-        }
-        let handle = self.supervisor.handle(&id).cloned();
-        let Some(handle) = handle else { return Err(OperatorError::Ended(id.to_string())) };
-        let given = match order {
-            SessionOrder::Checkpoint => Order::Checkpoint,
-            SessionOrder::Pause => Order::Pause,
-            SessionOrder::Resume { .. } => Order::Resume,
-            SessionOrder::Cancel => Order::Cancel,
-            SessionOrder::RetryFailed { quarantined } => Order::RetryFailed { class: None, quarantined },
-            SessionOrder::ReleaseParked => Order::ReleaseParked { reason: None },
-        };
-        let count = handle.order(given).await.map_err(OperatorError::NotNow)?;
-        Ok(Done { session_id: id, status: handle.snapshot().status, count })
+        let waits = self.supervisor.is_waiting(&id);
+        blocking(move || {
+            if !paths.dir().exists() && !paths.checkpoint().exists() {
+                return Err(OperatorError::UnknownSession(id.to_string()));
+            }
+            let mut detail = summary::offline(&paths, now);
+            if let Some(online) = online {
+                detail.summary = online;
+            } else if waits {
+                detail.summary.status = SessionStatus::Queued;
+            }
+            Ok(detail)
+        })
     }
 
     /// Sees a session end. A task file with `rerun` starts anew.
@@ -271,6 +292,20 @@ impl Desk {
         };
         RunEnd { exit, sessions: self.supervisor.ended().values().cloned().collect(), error: None }
     }
+}
+
+/// Gives a running session an order.
+pub(super) async fn give(handle: &SessionHandle, id: SessionId, order: SessionOrder) -> Result<Done, OperatorError> {
+    let order = match order {
+        SessionOrder::Checkpoint => Order::Checkpoint,
+        SessionOrder::Pause => Order::Pause,
+        SessionOrder::Resume { .. } => Order::Resume,
+        SessionOrder::Cancel => Order::Cancel,
+        SessionOrder::RetryFailed { quarantined } => Order::RetryFailed { class: None, quarantined },
+        SessionOrder::ReleaseParked => Order::ReleaseParked { reason: None },
+    };
+    let count = handle.order(order).await.map_err(OperatorError::NotNow)?;
+    Ok(Done { session_id: id, status: handle.snapshot().status, count })
 }
 
 /// Runs file work off the loop.

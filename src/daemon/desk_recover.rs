@@ -22,8 +22,8 @@ use crate::policy::recovery::Options;
 use crate::state::StateDir;
 use crate::store::registry::Registry;
 
-/// While recovery works, the service manager is asked for more time this often.
-const EXTEND_EVERY: Duration = Duration::from_secs(20);
+/// While recovery works, the service manager hears of it this often: well within any watchdog.
+const SAY_SO_EVERY: Duration = Duration::from_secs(5);
 
 /// What recovery needs of the house, for a thread of its own.
 struct Ground {
@@ -93,9 +93,9 @@ impl Desk {
 async fn patiently<T>(work: impl Future<Output = T>, systemd: &Systemd) -> T {
     let mut work = std::pin::pin!(work);
     loop {
-        match tokio::time::timeout(EXTEND_EVERY, &mut work).await {
+        match tokio::time::timeout(SAY_SO_EVERY, &mut work).await {
             Ok(done) => return done,
-            Err(_) => systemd.extend_start(),
+            Err(_) => systemd.working(),
         }
     }
 }

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use tracing::{info, warn};
 
 use crate::config::task::{load_dir, name_private};
-use crate::crawl::handle::Order;
 use crate::daemon::answers::{CleanupReport, Done, SessionSummary, Submitted};
 use crate::daemon::command::{CleanupRequest, OperatorError, RecoverRequest, SessionOrder};
-use crate::daemon::desk::{Desk, blocking};
+use crate::daemon::desk::{Desk, blocking, give};
 use crate::daemon::systemd::Systemd;
 use crate::daemon::{archive, janitor, summary};
 use crate::model::ids::SessionId;
@@ -104,7 +103,7 @@ impl Desk {
             revive: matches!(order, SessionOrder::RetryFailed { .. } | SessionOrder::ReleaseParked),
             ..RecoverRequest::default()
         };
-        let (report, started) = self.recover(request, true, &Systemd::default()).await;
+        let (report, started) = self.recover(request, true, &Systemd::new()).await;
         if !started.contains(&id) {
             let why = report.sessions.into_iter().find_map(|item| item.message);
             return Err(OperatorError::NotNow(why.unwrap_or_else(|| "it cannot be opened".to_owned())));
@@ -112,23 +111,14 @@ impl Desk {
         let Some(handle) = self.supervisor.handle(&id).cloned() else {
             return Ok(Done { session_id: id, status: SessionStatus::Queued, count: 0 });
         };
-        let given = match order {
-            SessionOrder::Checkpoint => Some(Order::Checkpoint),
-            SessionOrder::Pause => Some(Order::Pause),
-            SessionOrder::Resume { .. } => Some(Order::Resume),
-            SessionOrder::Cancel => Some(Order::Cancel),
-            SessionOrder::RetryFailed { quarantined } => Some(Order::RetryFailed { class: None, quarantined }),
-            SessionOrder::ReleaseParked => Some(Order::ReleaseParked { reason: None }),
-        };
-        let mut count = 0;
-        if let Some(given) = given {
-            count = handle.order(given).await.map_err(OperatorError::NotNow)?;
-        }
-        Ok(Done { session_id: id, status: handle.snapshot().status, count })
+        give(&handle, id, order).await
     }
 
     /// Removes what is old.
-    pub(super) async fn cleanup(&mut self, request: CleanupRequest) -> Result<CleanupReport, OperatorError> {
+    pub(super) fn cleanup(
+        &self,
+        request: CleanupRequest,
+    ) -> impl Future<Output = Result<CleanupReport, OperatorError>> + Send + 'static {
         let ground = self.house.clone();
         let config = &self.house.config;
         let options = RetentionOptions {
@@ -136,34 +126,44 @@ impl Desk {
             purge_outputs: request.purge_outputs || config.purge_outputs,
             purge_unfinished: config.purge_unfinished,
         };
-        blocking(move || janitor::clean(&ground.dir, ground.clock.now(), &options, request.dry_run))
-            .await
-            .map_err(|error| OperatorError::Io(error.to_string()))
+        blocking(move || {
+            janitor::clean(&ground.dir, ground.clock.now(), &options, request.dry_run)
+                .map_err(|error| OperatorError::Io(error.to_string()))
+        })
     }
 
     /// The janitor's round.
-    pub(super) async fn sweep(&mut self) {
-        match self.cleanup(CleanupRequest::default()).await {
-            Ok(report) if report.removed.is_empty() => {}
-            Ok(report) => {
-                info!(removed = report.removed.len(), bytes = report.freed_bytes, "old sessions were cleaned up")
+    pub(super) fn sweep(&mut self) {
+        let cleanup = self.cleanup(CleanupRequest::default());
+        self.errand(async move {
+            match cleanup.await {
+                Ok(report) if report.removed.is_empty() => {}
+                Ok(report) => {
+                    info!(removed = report.removed.len(), bytes = report.freed_bytes, "old sessions were cleaned up")
+                }
+                Err(error) => warn!(%error, "the janitor could not do its round"),
             }
-            Err(error) => warn!(%error, "the janitor could not do its round"),
-        }
+        });
     }
 
     /// Packs a session that is not running.
-    pub(super) async fn export(&mut self, id: SessionId, file: PathBuf, copy: bool) -> Result<Done, OperatorError> {
+    pub(super) fn export(
+        &self,
+        id: SessionId,
+        file: PathBuf,
+        copy: bool,
+    ) -> Result<impl Future<Output = Result<Done, OperatorError>> + Send + 'static, OperatorError> {
         if self.supervisor.handle(&id).is_some() {
             return Err(OperatorError::NotNow(format!("session {id} is running: cancel it or stop crawld first")));
         }
         let house = self.house.clone();
-        let packed = id.clone();
-        let bytes = blocking(move || archive::export(&house.dir, &packed, &file, copy, house.clock.now()))
-            .await
-            .map_err(|error| OperatorError::Io(error.to_string()))?;
-        let status = summary::offline(&self.house.dir.session(&id), self.house.clock.now()).summary.status;
-        Ok(Done { session_id: id, status, count: bytes })
+        Ok(blocking(move || {
+            let now = house.clock.now();
+            let bytes = archive::export(&house.dir, &id, &file, copy, now);
+            let count = bytes.map_err(|error| OperatorError::Io(error.to_string()))?;
+            let status = summary::offline(&house.dir.session(&id), now).summary.status;
+            Ok(Done { session_id: id, status, count })
+        }))
     }
 
     /// Unpacks a session and continues it.
@@ -173,7 +173,7 @@ impl Desk {
             .await
             .map_err(|error| OperatorError::Io(error.to_string()))?;
         let request = RecoverRequest { sessions: vec![imported.session_id.clone()], ..RecoverRequest::default() };
-        self.recover(request, true, &Systemd::default()).await;
+        self.recover(request, true, &Systemd::new()).await;
         Ok(Submitted { session_id: imported.session_id, task_id: imported.task.task_id, joined: false })
     }
 }

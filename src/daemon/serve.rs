@@ -170,6 +170,7 @@ impl Owner {
             let deadline = self.stop.as_ref().map(Stop::next_deadline);
             tokio::select! {
                 end = self.desk.supervisor.next_end() => { self.desk.session_ended(end).await; }
+                () = self.desk.errands.ended() => {}
                 Some(command) = self.inbox.recv() => self.command(command).await,
                 Some(raised) = self.raised.recv() => self.alerted(raised),
                 asked = self.signals.next() => self.signal(asked).await,
@@ -177,7 +178,7 @@ impl Owner {
                     self.measure(&mut sampler).await;
                     self.beat();
                 }
-                _ = janitor.tick() => self.desk.sweep().await,
+                _ = janitor.tick() => self.desk.sweep(),
                 () = until(deadline) => self.press_on().await,
             }
         }

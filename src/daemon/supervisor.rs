@@ -84,6 +84,11 @@ impl Supervisor {
         self.running.get(id).map(|running| &running.handle)
     }
 
+    /// Sessions that wait for a free place.
+    pub fn waiting(&self) -> Vec<SessionId> {
+        self.waiting.iter().map(|wanted| wanted.task.session_id.clone()).collect()
+    }
+
     /// Whether the session waits for a free place.
     pub fn is_waiting(&self, id: &SessionId) -> bool {
         self.waiting.iter().any(|wanted| &wanted.task.session_id == id)

@@ -32,10 +32,14 @@ impl Systemd {
         say(&[NotifyState::Ready, NotifyState::Status(status)]);
     }
 
-    /// Start-up goes on, for a minute at least.
-    pub fn extend_start(&self) {
+    /// A long piece of work goes on in front of the loops: asks for a minute more of start-up, and
+    /// keeps the watchdog quiet meanwhile.
+    pub fn working(&self) {
         let micros = u32::try_from(EXTENSION.as_micros()).unwrap_or(u32::MAX);
         say(&[NotifyState::ExtendTimeoutUsec(micros)]);
+        if self.watchdog.is_some() {
+            say(&[NotifyState::Watchdog]);
+        }
     }
 
     /// Tasks are being read again.
