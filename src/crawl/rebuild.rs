@@ -299,8 +299,6 @@ impl<'a> Builder<'a> {
         self.beside.links_seen += line.links_found;
         self.epoch = self.epoch.max(line.epoch);
         let claimed = u32::try_from(line.links_added).unwrap_or(u32::MAX);
-        let slot = self.slot(line.n);
-        slot.1 = slot.1.saturating_add(claimed);
         let row = match self.writer.url(line.n)? {
             Some(row) => row,
             // Its URL record is lost; the page record says enough.
@@ -315,6 +313,8 @@ impl<'a> Builder<'a> {
             }
         };
         if line.commit_seq >= row.seq {
+            // Only the newest record counts: it was written because the ones before could not be relied on.
+            self.slot(line.n).1 = claimed;
             let (state, detail) = match line.outcome {
                 OutcomeKind::Fetched => (UrlState::Fetched, None),
                 OutcomeKind::Failed => (UrlState::Failed, line.failure_class.map(FailureClass::as_str)),
@@ -326,7 +326,8 @@ impl<'a> Builder<'a> {
         Ok(line.commit_seq)
     }
 
-    /// Queues again the pages that say they added more URL records than there are.
+    /// Queues again the pages that say they added more URL records than there are. URL records of pages
+    /// without a record of their own will be claimed by the next one.
     fn requeue_incomplete(&mut self) -> Result<(), RebuildError> {
         for (n, (found, claimed)) in (1..).zip(&self.links) {
             if claimed > found
@@ -335,6 +336,8 @@ impl<'a> Builder<'a> {
                 let row = UrlRow { state: UrlState::Queued, detail: None, attempts: 0, ..row };
                 self.writer.save_url(&row)?;
                 self.report.requeued += 1;
+            } else if *claimed == 0 && *found > 0 && self.writer.url(n)?.is_some_and(|row| !row.state.ended()) {
+                self.writer.add_partial(n, u64::from(*found))?;
             }
         }
         Ok(())

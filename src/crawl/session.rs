@@ -191,9 +191,8 @@ impl SessionError {
 /// # Errors
 /// What the system said.
 pub fn prepare(paths: &SessionPaths, task: &StoredTask) -> Result<(), SessionError> {
-    let failed = |why: String| SessionError::Prepare { session: paths.id().to_string(), why };
-    paths.create().map_err(|error| failed(format!("`{}`: {error}", paths.dir().display())))?;
-    task_file::write(paths, task).map_err(|error| failed(error.to_string()))
+    task_file::begin(paths, task)
+        .map_err(|error| SessionError::Prepare { session: paths.id().to_string(), why: error.to_string() })
 }
 
 /// Opens a session. The future in the result does the crawling.

@@ -123,8 +123,8 @@ fn check(reader: &Reader, paths: &StorePaths, report: &mut VerifyReport) -> Resu
     let mut known = Vec::new();
     load(reader, report, &mut known)?;
     urls(reader, paths, &outputs, report, &mut known)?;
-    let forgiven = reader.meta()?.get(META_LOST).and_then(|v| v.parse::<u64>().ok()).unwrap_or(0);
-    pages(paths, &outputs, report, &mut known, forgiven)?;
+    let repaired = reader.meta()?.contains_key(META_LOST);
+    pages(paths, &outputs, report, &mut known, repaired)?;
     for (n, url) in (1u64..).zip(&known) {
         if !url.url_record {
             report.problem(|| format!("URL {n} has no URL record"));
@@ -220,7 +220,7 @@ fn pages(
     outputs: &[OutputRow],
     report: &mut VerifyReport,
     known: &mut [Known],
-    forgiven: u64,
+    repaired: bool,
 ) -> Result<(), VerifyError> {
     // Records that are not the newest of their URL, and those that some record says it supersedes.
     let mut old = HashSet::new();
@@ -234,7 +234,6 @@ fn pages(
             report.problem(|| format!("page record {} is unknown to the store", line.n));
             return Ok(());
         };
-        url.claimed = url.claimed.saturating_add(u32::try_from(line.links_added).unwrap_or(u32::MAX));
         if line.commit_seq != url.seq {
             if !old.insert((line.n, line.commit_seq)) {
                 report.problem(|| format!("URL {} has two page records of commit {}", line.n, line.commit_seq));
@@ -245,6 +244,7 @@ fn pages(
             report.problem(|| format!("URL {} has two page records of commit {}", line.n, line.commit_seq));
         }
         url.live_record = true;
+        url.claimed = u32::try_from(line.links_added).unwrap_or(u32::MAX);
         let said = match line.outcome {
             OutcomeKind::Fetched => UrlState::Fetched,
             OutcomeKind::Failed => UrlState::Failed,
@@ -261,8 +261,9 @@ fn pages(
         report.problem(|| format!("URL {n}: the record of commit {seq} is not the newest and nothing supersedes it"));
     }
     let dangling = superseded.iter().filter(|(n, seq)| !old.contains(&(*n, *seq))).count() as u64;
-    if dangling > forgiven {
-        report.problem(|| format!("{dangling} superseded records are not there, {forgiven} are known to be lost"));
+    // A repair may have lost records that later ones, which are there, supersede.
+    if dangling > 0 && !repaired {
+        report.problem(|| format!("{dangling} superseded records are not there"));
     }
     Ok(())
 }

@@ -243,13 +243,29 @@ pub(super) fn step(path: &Path, name: &'static str) -> Result<(), FileError> {
     point(name).map_err(|e| FileError::at("recover", path, e))
 }
 
-/// Takes the session's lock; something that is no lock file in its place is set aside first.
+/// Takes the session's lock. What is no file in the place of one (a directory, a FIFO, a link) is set
+/// aside: nothing could be written there.
 pub(super) fn take_lock(paths: &SessionPaths, acting: Acting<'_>) -> Result<Lock, RecoverError> {
-    paths.create().map_err(|e| FileError::at("make the directory of", &paths.dir(), e))?;
-    if fs::symlink_metadata(paths.lock()).is_ok_and(|meta| !meta.is_file()) {
-        set_aside(paths, &paths.lock(), acting.now)?;
+    private_dir(&paths.dir()).map_err(|e| FileError::at("make the directory of", &paths.dir(), e))?;
+    if fs::symlink_metadata(paths.out()).is_ok_and(|meta| !meta.is_dir()) {
+        set_aside(paths, &paths.out(), acting.now)?;
     }
-    Ok(Lock::take(&paths.lock(), &Holder::me(acting.command, acting.now))?)
+    paths.create().map_err(|e| FileError::at("make the directory of", &paths.dir(), e))?;
+    clear(paths, &paths.lock(), acting.now)?;
+    let lock = Lock::take(&paths.lock(), &Holder::me(acting.command, acting.now))?;
+    let beside = [paths.checkpoint(), paths.checkpoint_prev(), paths.heartbeat()];
+    let inside = [paths.in_flight(), paths.recovery(), paths.last_words(), paths.ended()];
+    for file in beside.iter().chain(&inside) {
+        clear(paths, file, acting.now)?;
+    }
+    Ok(lock)
+}
+
+fn clear(paths: &SessionPaths, file: &Path, now: Timestamp) -> Result<(), FileError> {
+    match fs::symlink_metadata(file) {
+        Ok(meta) if !meta.is_file() => set_aside(paths, file, now),
+        _ => Ok(()),
+    }
 }
 
 /// Moves a damaged part of a session into its `damaged/`; nothing is deleted.
@@ -262,7 +278,7 @@ pub fn set_aside(paths: &SessionPaths, what: &Path, now: Timestamp) -> Result<()
     private_dir(&to).map_err(at)?;
     let name = what.file_name().unwrap_or_default().to_string_lossy().into_owned();
     fs::rename(what, free_name(&to, &format!("{name}-{}", compact(now)))).map_err(at)?;
-    sync_dir(&to).and_then(|()| sync_dir(&paths.dir())).map_err(at)
+    sync_dir(&to).and_then(|()| sync_dir(what.parent().unwrap_or(&paths.dir()))).map_err(at)
 }
 
 pub(super) fn private_dir(dir: &Path) -> io::Result<()> {

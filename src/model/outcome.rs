@@ -72,9 +72,9 @@ closed_list! {
     SkipReason {
         /// robots.txt forbids it.
         Robots = "robots",
-        /// It answered with a redirect; `final_url` says where to.
+        /// It answered with a redirect; `final_url` says where to, inside the scope or not.
         Redirect = "redirect",
-        /// It redirected out of the task's scope.
+        /// It redirected to something that is not fetched at all: another scheme than http and https.
         OutOfScope = "out_of_scope",
         /// Its address, or that of a redirect hop, may not be reached.
         AddressForbidden = "address_forbidden",

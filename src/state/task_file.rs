@@ -1,7 +1,12 @@
 //! `task.json`: the task as accepted, written once and durably before anything else of a session.
 
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+
 use crate::model::task::{StoredTask, TASK_FORMAT};
-use crate::state::atomic_file::{Durability, FileError, replace};
+use crate::state::atomic_file::{Durability, FileError, replace, sync_dir, temporary_name};
 use crate::state::envelope::{self, Document, Envelope, Reading, seal};
 use crate::state::paths::SessionPaths;
 
@@ -11,15 +16,52 @@ impl Document for StoredTask {
     const CAP: u64 = 64 << 20;
 }
 
-/// Writes a session's task. Its directory must exist ([`SessionPaths::create`]).
+/// Makes a session: its directory, with `out/` and its task in it, appears whole or not at all. A
+/// death on the way leaves a temporary that the janitor sweeps.
+///
+/// # Errors
+/// What the system said; nothing of the session is there then.
+pub fn begin(paths: &SessionPaths, task: &StoredTask) -> Result<(), FileError> {
+    let dir = paths.dir();
+    if fs::symlink_metadata(&dir).is_ok() {
+        paths.create().map_err(|e| FileError::at("make the directory of", &dir, e))?;
+        return write(paths, task);
+    }
+    let temp = temporary_name(paths.parent());
+    let made = fill(&temp, task).and_then(|()| {
+        fs::rename(&temp, &dir).and_then(|()| sync_dir(paths.parent())).map_err(|e| FileError::at("make", &dir, e))
+    });
+    if made.is_err() {
+        discard(&temp);
+    }
+    made
+}
+
+fn fill(temp: &Path, task: &StoredTask) -> Result<(), FileError> {
+    let make = |path: &Path| fs::DirBuilder::new().mode(0o700).create(path);
+    make(temp).and_then(|()| make(&temp.join("out"))).map_err(|e| FileError::at("make", temp, e))?;
+    put(&temp.join("task.json"), task)
+}
+
+/// Takes a half made session back; what cannot be removed is left to the janitor.
+fn discard(temp: &Path) {
+    let _ = fs::remove_file(temp.join("task.json"));
+    let _ = fs::remove_dir(temp.join("out"));
+    let _ = fs::remove_dir(temp);
+}
+
+/// Writes the task of a session whose directory exists.
 ///
 /// # Errors
 /// What the system said.
 pub fn write(paths: &SessionPaths, task: &StoredTask) -> Result<(), FileError> {
-    let path = paths.task();
-    let bytes =
-        seal(task, &Envelope::new::<StoredTask>(1, 0)).map_err(|e| FileError::at("write as JSON", &path, e.into()))?;
-    replace(&path, &bytes, Durability::Full)
+    put(&paths.task(), task)
+}
+
+fn put(path: &Path, task: &StoredTask) -> Result<(), FileError> {
+    let bytes = seal(task, &Envelope::new::<StoredTask>(1, 0))
+        .map_err(|e| FileError::at("write as JSON", path, io::Error::from(e)))?;
+    replace(path, &bytes, Durability::Full)
 }
 
 /// Reads a session's task.
@@ -48,6 +90,17 @@ pub(crate) fn sample(id: &str) -> StoredTask {
 mod tests {
     use super::*;
     use crate::state::paths::StateDir;
+
+    #[test]
+    fn a_session_begins_whole() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = StateDir::open(temp.path()).unwrap();
+        let paths = dir.session(&"s1".parse().unwrap());
+        begin(&paths, &sample("s1")).unwrap();
+        assert!(read(&paths).good().is_some() && paths.out().is_dir());
+        begin(&paths, &sample("s1")).unwrap();
+        assert_eq!(fs::read_dir(dir.sessions()).unwrap().count(), 1, "no temporary is left");
+    }
 
     #[test]
     fn a_task_reads_back_and_its_format_stands_once() {

@@ -259,8 +259,25 @@ impl Writer {
     /// # Errors
     /// What SQLite says.
     pub fn recorded_between(&self, first: CommitSeq, last: CommitSeq) -> Result<Vec<UrlRow>> {
-        let sql = format!("SELECT {URL_COLUMNS} FROM urls WHERE seq BETWEEN ?1 AND ?2 AND state >= 4 ORDER BY n");
+        let sql = format!("SELECT {URL_COLUMNS} FROM urls WHERE seq BETWEEN ?1 AND ?2 ORDER BY n");
         self.many(&sql, params![first as i64, last as i64], url_of)
+    }
+
+    /// Tells of every URL that others were found on how many those are. Reads the whole table.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn each_parent(&self, mut told: impl FnMut(UrlNo, u64)) -> Result<()> {
+        let sql = "SELECT via, COUNT(*) FROM urls WHERE via IS NOT NULL GROUP BY via";
+        let mut run = || {
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                told(num(row, 0)?, num(row, 1)?);
+            }
+            Ok(())
+        };
+        run().map_err(|e| StoreError::sort(&self.path, &e))
     }
 
     /// What points at a suspect; `None` for a URL that is none.

@@ -51,9 +51,7 @@ fn one_crawl(fetch: Fetch, random: &mut fastrand::Rng) -> u32 {
     let mut longest = 30;
     let mut kills = 0;
     while kills < KILLS_PER_CRAWL {
-        let command =
-            if kills > 0 && random.bool() && !world.sessions().is_empty() { world.recover() } else { world.crawl() };
-        let mut child = command.spawn();
+        let mut child = world.continuation(random.bool()).spawn();
         let end = Instant::now() + Duration::from_micros(random.u64(0..longest * 1000));
         let ended = poll::until(end.saturating_duration_since(Instant::now()), || child.has_ended().then_some(()));
         if ended.is_some() {

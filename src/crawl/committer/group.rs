@@ -548,8 +548,18 @@ impl<'a> Group<'a> {
         self.shift(&mut row, to, Timestamp::default(), None)
     }
 
-    /// Queues an ended URL whose record was lost.
-    pub(super) fn lost(&mut self, mut row: UrlRow) -> Result<()> {
+    /// Queues an ended URL whose record was lost. `left` is what remains of it in the outputs: the commit
+    /// of an earlier record (0: none), and URL records that no page record claims any more, which the
+    /// next one will.
+    pub(super) fn lost(&mut self, mut row: UrlRow, left: (CommitSeq, u64)) -> Result<()> {
+        row.seq = left.0;
+        self.writer.take_partial(row.n)?;
+        if left.1 > 0 {
+            self.writer.add_partial(row.n, left.1)?;
+        }
+        if !row.state.ended() {
+            return Ok(self.writer.save_url(&row)?);
+        }
         row.attempts = 0;
         self.shift(&mut row, UrlState::Queued, Timestamp::default(), None)
     }

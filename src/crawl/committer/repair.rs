@@ -1,6 +1,6 @@
 //! Bringing the outputs to what the store has committed, and the store to what the outputs still hold.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use crate::output::segments::{self, Found};
 use crate::output::{Kind, OutputError, Sink, cut};
 use crate::store::StoreError;
 use crate::store::reader::Reader;
-use crate::store::rows::OutputRow;
+use crate::store::rows::{OutputRow, UrlRow};
 use crate::store::schema::META_LOST;
 use crate::store::writer::Writer;
 
@@ -163,6 +163,7 @@ type LostPages = (CommitSeq, CommitSeq, HashSet<(UrlNo, CommitSeq)>);
 struct PageHead {
     n: UrlNo,
     commit_seq: CommitSeq,
+    links_added: u64,
 }
 
 /// The number that follows the last URL record before a segment.
@@ -194,13 +195,16 @@ fn repair(
 ) -> Result<(), OpenError> {
     engine.writer.begin()?;
     let mut group = Group::new(&engine.writer, &mut engine.totals, &open.scope, engine.epoch);
+    let mut lost = Vec::new();
     for (from, to, kept) in lost_pages {
-        for row in engine.writer.recorded_between(*from, *to)? {
-            if !kept.contains(&(row.n, row.seq)) {
-                group.lost(row)?;
-                report.lost_records += 1;
-            }
-        }
+        let recorded = engine.writer.recorded_between(*from, *to)?;
+        lost.extend(recorded.into_iter().filter(|row| !kept.contains(&(row.n, row.seq))));
+    }
+    let mut left = what_is_left(&engine.writer, open, &lost)?;
+    for row in lost {
+        report.lost_records += u64::from(row.state.ended());
+        let left = left.remove(&row.n).unwrap_or_default();
+        group.lost(row, left)?;
     }
     for row in rows {
         engine.writer.save_output(row)?;
@@ -229,6 +233,38 @@ fn repair(
     engine.writer.commit()?;
     engine.urls.settle();
     Ok(())
+}
+
+/// Of each URL that lost its record: the commit of the newest record that the outputs still hold, and
+/// how many URL records name it that no remaining record claims.
+fn what_is_left(
+    writer: &Writer,
+    open: &OpenSession,
+    lost: &[UrlRow],
+) -> Result<HashMap<UrlNo, (CommitSeq, u64)>, OpenError> {
+    let mut left: HashMap<UrlNo, (CommitSeq, u64)> = lost.iter().map(|row| (row.n, (0, 0))).collect();
+    if left.is_empty() {
+        return Ok(left);
+    }
+    writer.each_parent(|n, found| {
+        if let Some(left) = left.get_mut(&n) {
+            left.1 = found;
+        }
+    })?;
+    let found =
+        segments::list(&open.paths.out, Kind::Pages).map_err(|e| OutputError::at("list", &open.paths.out, e))?;
+    for segment in found {
+        let at = |e| OutputError::at("read", &segment.path, e);
+        let mut lines = Lines::open(&segment.path).map_err(at)?;
+        while let Some(line) = lines.next_line().map_err(at)? {
+            let Ok(head) = serde_json::from_slice::<PageHead>(line) else { continue };
+            if let Some(left) = left.get_mut(&head.n) {
+                left.0 = left.0.max(head.commit_seq);
+                left.1 = left.1.saturating_sub(head.links_added);
+            }
+        }
+    }
+    Ok(left)
 }
 
 /// Which numbers have no URL record any more: from each cut to where the next segment goes on.
