@@ -194,12 +194,15 @@ async fn foreground(context: &Context, task: PreparedTask, args: &CrawlArgs) -> 
 pub(in crate::cli) async fn with_display(
     context: &Context,
     run: impl Future<Output = RunEnd>,
-    ready: oneshot::Receiver<crate::daemon::mode::Started>,
+    mut ready: oneshot::Receiver<crate::daemon::mode::Started>,
     announce: impl FnOnce(&Context, &crate::daemon::mode::Started),
 ) -> RunEnd {
+    let mut announce = Some(announce);
     let display = async {
-        if let Ok(started) = ready.await {
-            announce(context, &started);
+        if let Ok(started) = (&mut ready).await {
+            if let Some(announce) = announce.take() {
+                announce(context, &started);
+            }
             let hands = Hands::Local(started.operator.clone());
             if !context.quiet && !started.sessions.is_empty() {
                 // An error here means that the daemon stops, and the daemon says why.
@@ -208,10 +211,15 @@ pub(in crate::cli) async fn with_display(
         }
         std::future::pending::<()>().await;
     };
-    tokio::select! {
+    let end = tokio::select! {
         end = run => end,
         () = display => unreachable!("the display waits for the end of the run"),
+    };
+    // A run with nothing to do may be over before the display has heard of its start.
+    if let (Some(announce), Ok(started)) = (announce, ready.try_recv()) {
+        announce(context, &started);
     }
+    end
 }
 
 /// The last words of a foreground run.
