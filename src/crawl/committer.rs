@@ -8,6 +8,8 @@ pub mod batch;
 mod engine;
 mod group;
 mod housekeeper;
+#[cfg(test)]
+mod model_tests;
 mod open;
 mod repair;
 #[cfg(test)]
