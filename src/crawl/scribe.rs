@@ -90,7 +90,7 @@ fn write_all(paths: &SessionPaths, mut inbox: mpsc::Receiver<Scribble>, written:
                 }
             }
             Scribble::Checkpoint(compose, reply) => {
-                let result = compose().and_then(|c| checkpoints.write(c).map_err(|error| error.to_string()));
+                let result = compose().and_then(|checkpoint| write_checkpoint(&mut checkpoints, checkpoint));
                 match &result {
                     Ok(generation) => drop(written.try_send(*generation)),
                     Err(error) => warn!(session_id = %paths.id(), %error, "checkpoint not written"),
@@ -101,4 +101,13 @@ fn write_all(paths: &SessionPaths, mut inbox: mpsc::Receiver<Scribble>, written:
             }
         }
     }
+}
+
+/// Tries once more, in a new file, when the first try fails: the last checkpoint of a session has no
+/// successor that would make up for it.
+fn write_checkpoint(checkpoints: &mut CheckpointWriter, checkpoint: Checkpoint) -> Result<u64, String> {
+    checkpoints.write(checkpoint.clone()).or_else(|error| {
+        warn!(%error, "checkpoint not written at the first try");
+        checkpoints.write(checkpoint).map_err(|error| error.to_string())
+    })
 }

@@ -8,6 +8,7 @@ use crate::crawl::handle::{Order, SessionHandle};
 use crate::crawl::session::{Opening, SessionEnd};
 use crate::daemon::answers::{Done, OwnerHealth, RecoveryReport, SessionDetail, SessionSummary, Submitted};
 use crate::daemon::command::{Command, OperatorError, RecoverRequest, SessionOrder};
+use crate::daemon::desk_recover::finish_interrupted;
 use crate::daemon::house::House;
 use crate::daemon::mode::{RunEnd, RunMode};
 use crate::daemon::summary;
@@ -81,6 +82,8 @@ impl Desk {
                 Ok(Begun { sessions, joined: false, recovery })
             }
             RunMode::Crawl { task, new } => {
+                // The task may be that of a restart under way.
+                finish_interrupted(&self.house).await;
                 let submitted = self
                     .submit(*task, new, true)
                     .await

@@ -12,6 +12,7 @@ use crate::daemon::answers::{RecoveryItem, RecoveryReport, RecoveryResult};
 use crate::daemon::command::RecoverRequest;
 use crate::daemon::desk::{Desk, blocking};
 use crate::daemon::evidence::Sources;
+use crate::daemon::house::House;
 use crate::daemon::recover::{self, Acting, Outcome, Planned, ResumeOrder, StartOrder};
 use crate::daemon::supervisor::Wanted;
 use crate::daemon::systemd::Systemd;
@@ -86,6 +87,15 @@ impl Desk {
             report.sessions.push(item);
         }
         (report, started)
+    }
+}
+
+/// Finishes restarts that a killed process left half done; the sessions they make are found by their files.
+pub(super) async fn finish_interrupted(house: &House) {
+    let dir = house.dir.clone();
+    let finished = blocking(move || recover::finish_intents(&dir)).await;
+    if let Err(error) = finished {
+        warn!(%error, "an interrupted restart could not be finished");
     }
 }
 

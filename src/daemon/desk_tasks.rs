@@ -73,8 +73,17 @@ impl Desk {
                 let Some((task, _)) = task_file::read(&paths).good().map(|(task, e)| (task.clone(), e.clone())) else {
                     continue;
                 };
-                let ended = !running.contains(&on_disk.id) && summary::offline(&paths, now).summary.status.ended();
-                known.push(TaskSession { session: on_disk.id, task: task.task_id, hash: task.task_hash, ended });
+                let status = match running.contains(&on_disk.id) {
+                    true => SessionStatus::Active,
+                    false => summary::offline(&paths, now).summary.status,
+                };
+                known.push(TaskSession {
+                    session: on_disk.id,
+                    task: task.task_id,
+                    hash: task.task_hash,
+                    ended: status.ended(),
+                    failed: status == SessionStatus::Failed,
+                });
             }
             known.sort_by(|a, b| a.session.cmp(&b.session));
             known

@@ -109,10 +109,9 @@ fn finish(intent: &Intent, task: StoredTask, dir: &StateDir) -> Result<StartOrde
     move_whole(&old, &quarantine).map_err(|e| FileError::at("move to quarantine", &old.dir(), e))?;
     step(&quarantine, "recover.after_move")?;
     let new = dir.session(&intent.session_id);
-    new.create().map_err(|e| FileError::at("make the directory of", &new.dir(), e))?;
     step(&new.task(), "recover.before_task")?;
     if task_file::read(&new).good().is_none() {
-        task_file::write(&new, &task)?;
+        task_file::begin(&new, &task)?;
     }
     step(&new.task(), "recover.after_task")?;
     let path = intent_path(dir, &intent.replaces);

@@ -13,6 +13,8 @@ pub struct TaskSession {
     pub hash: String,
     /// Whether it has ended (completed, cancelled, failed, expired, migrated).
     pub ended: bool,
+    /// Whether it ended by an error of its own files: it was not finished, and can be continued.
+    pub failed: bool,
 }
 
 /// What is done about a task.
@@ -40,8 +42,9 @@ pub fn plan(task: &TaskId, hash: &str, repeat: bool, sessions: &[TaskSession]) -
     if let Some(session) = newest(of_task().filter(|s| !s.ended).last()) {
         return TaskAction::Changed(session);
     }
-    match newest(of_task().filter(|s| s.hash == hash).last()) {
-        Some(session) if !repeat => TaskAction::AlreadyRan(session),
+    match of_task().filter(|s| s.hash == hash).last() {
+        Some(last) if last.failed => TaskAction::Join(last.session.clone()),
+        Some(last) if !repeat => TaskAction::AlreadyRan(last.session.clone()),
         _ => TaskAction::Start,
     }
 }
@@ -51,7 +54,13 @@ mod tests {
     use super::*;
 
     fn session(id: &str, hash: &str, ended: bool) -> TaskSession {
-        TaskSession { session: id.parse().unwrap(), task: "docs".parse().unwrap(), hash: hash.to_owned(), ended }
+        TaskSession {
+            session: id.parse().unwrap(),
+            task: "docs".parse().unwrap(),
+            hash: hash.to_owned(),
+            ended,
+            failed: false,
+        }
     }
 
     #[track_caller]
@@ -74,6 +83,10 @@ mod tests {
             false,
             TaskAction::Join(id("b")),
         );
+        let failed = || TaskSession { failed: true, ..session("a", "new", true) };
+        check("failed by its files", &[failed()], true, TaskAction::Join(id("a")));
+        check("failed once, completed later", &[failed(), session("b", "new", true)], true, TaskAction::Start);
+        check("older content failed", &[TaskSession { hash: "old".into(), ..failed() }], true, TaskAction::Start);
         let other = TaskSession { task: id2("other"), ..session("a", "new", false) };
         check("another task", &[other], false, TaskAction::Start);
     }

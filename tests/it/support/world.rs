@@ -154,6 +154,8 @@ impl World {
             .map(|entry| entry.expect("directory entry"))
             .filter(|entry| entry.path().join("task.json").symlink_metadata().is_ok())
             .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            // Hidden ones are half made, and swept in time.
+            .filter(|name| !name.starts_with('.'))
             .collect();
         all.sort();
         all
