@@ -156,8 +156,9 @@ fn pairs<'a>(all: impl Iterator<Item = (&'a str, u64)>) -> String {
     all.filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name} {}", count(n))).collect::<Vec<_>>().join(", ")
 }
 
-/// The end of a crawl: what was done, where the outputs are, how to go on.
-pub(super) fn end(s: &SessionSummary) -> String {
+/// The end of a crawl: what was done, where the outputs are, how to go on; `owned` when a crawld keeps running
+/// that goes on by itself once it is told.
+pub(super) fn end(s: &SessionSummary, owned: bool) -> String {
     let mut table = Table::new(&["session", s.session_id.as_str()]);
     let mut row = |name: &str, value: String| table.row(vec![name.to_owned(), value]);
     row("status", last_status(s));
@@ -165,26 +166,27 @@ pub(super) fn end(s: &SessionSummary) -> String {
     row("received", bytes(s.counters.bytes));
     row("active", duration(Duration::from_secs_f64(s.active_seconds.max(0.0))));
     row("outputs", s.output_dir.clone());
-    if let Some(next) = next_step(s) {
+    if let Some(next) = next_step(s, owned) {
         row("continue", next);
     }
     if s.counters.parked > 0 && s.status == SessionStatus::Completed {
         row("parked", format!("crawld release-parked {}", s.session_id));
     }
     if s.counters.failed > 0 && s.status == SessionStatus::Completed {
-        row("retry", format!("crawld retry-failed {}", s.session_id));
+        row("retry", format!("crawld retry-failed {0}  (`crawld status {0}` says what failed)", s.session_id));
     }
     table.text()
 }
 
 /// The command that continues a session, where one does.
-pub(super) fn next_step(s: &SessionSummary) -> Option<String> {
+fn next_step(s: &SessionSummary, owned: bool) -> Option<String> {
     let id = escape_control(s.session_id.as_str()).into_owned();
+    let then = if owned { String::new() } else { format!(", then crawld recover {id}") };
     match s.status {
         SessionStatus::Completed | SessionStatus::Cancelled | SessionStatus::Migrated => None,
-        SessionStatus::Expired => Some(format!("crawld resume {id} --extend, then crawld recover {id}")),
+        SessionStatus::Expired => Some(format!("crawld resume {id} --extend{then}")),
         SessionStatus::Paused if s.status_reason.as_deref().is_some_and(|why| why.contains("operator")) => {
-            Some(format!("crawld resume {id}, then crawld recover {id}"))
+            Some(format!("crawld resume {id}{then}"))
         }
         _ => Some(format!("crawld recover {id}  (or the same command again)")),
     }
@@ -250,7 +252,7 @@ pub(super) mod tests {
     fn the_end_says_where_the_outputs_are_and_how_to_go_on() {
         let stopped =
             SessionSummary { status: SessionStatus::Active, stop_reason: Some(StopReason::Shutdown), ..summary() };
-        insta::assert_snapshot!(end(&stopped), @r"
+        insta::assert_snapshot!(end(&stopped, false), @r"
         session   session_1763719200000_abcdefgh
         status    stopped (shutdown)
         urls      700 fetched, 40 failed, 50 skipped, 700 queued, 4 in flight, 6 parked
@@ -261,7 +263,7 @@ pub(super) mod tests {
         ");
         let done =
             SessionSummary { status: SessionStatus::Completed, stop_reason: Some(StopReason::Finished), ..summary() };
-        insta::assert_snapshot!(end(&done), @r"
+        insta::assert_snapshot!(end(&done, false), @r"
         session   session_1763719200000_abcdefgh
         status    completed (finished)
         urls      700 fetched, 40 failed, 50 skipped, 700 queued, 4 in flight, 6 parked
@@ -269,7 +271,7 @@ pub(super) mod tests {
         active    1 h 1 m
         outputs   /srv/app-memory/sessions/session_1763719200000_abcdefgh/out
         parked    crawld release-parked session_1763719200000_abcdefgh
-        retry     crawld retry-failed session_1763719200000_abcdefgh
+        retry     crawld retry-failed session_1763719200000_abcdefgh  (`crawld status session_1763719200000_abcdefgh` says what failed)
         ");
     }
 }

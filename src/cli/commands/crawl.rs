@@ -225,7 +225,7 @@ pub(in crate::cli) async fn with_display(
 /// The last words of a foreground run.
 fn finish(context: &Context, end: RunEnd) -> Outcome {
     if let Some(summary) = end.sessions.first() {
-        report(context, summary)?;
+        report(context, summary, false)?;
     }
     match end.error {
         Some(error) => Err(Failure::run(end.exit, error)),
@@ -233,13 +233,13 @@ fn finish(context: &Context, end: RunEnd) -> Outcome {
     }
 }
 
-fn report(context: &Context, summary: &SessionSummary) -> Result<(), Failure> {
+fn report(context: &Context, summary: &SessionSummary, owned: bool) -> Result<(), Failure> {
     if context.json {
         out::json(&CrawlEnd::from(summary))
     } else if context.quiet {
         Ok(())
     } else {
-        out::line(&session_table::end(summary))
+        out::line(&session_table::end(summary, owned))
     }
 }
 
@@ -260,7 +260,7 @@ async fn beside(context: &Context, client: Client, draft: &Draft, task: &Prepare
         followed = progress::follow(context, &hands, &sessions) => match followed {
             Ok(all) => {
                 if let Some(summary) = all.first() {
-                    report(context, summary)?;
+                    report(context, summary, true)?;
                     return Ok(exit_of(summary));
                 }
                 Ok(ExitCode::Ok)
@@ -271,7 +271,7 @@ async fn beside(context: &Context, client: Client, draft: &Draft, task: &Prepare
         _ = tokio::signal::ctrl_c() => {
             context.say(&format!("crawld: no longer following; the crawl goes on. `crawld status {id}` shows it, `crawld cancel {id}` ends it"));
             if context.json && let Ok(detail) = hands.status(id).await {
-                report(context, &detail.summary)?;
+                report(context, &detail.summary, true)?;
             }
             Ok(ExitCode::Stopped)
         }

@@ -103,7 +103,7 @@ async fn here(context: &Context, args: RecoverArgs, strategy: Strategy) -> Outco
         print_json(&report, &end.sessions)?;
     } else if !context.quiet {
         for summary in &end.sessions {
-            out::line(&format!("\n{}", session_table::end(summary)))?;
+            out::line(&format!("\n{}", session_table::end(summary, false)))?;
         }
     }
     Ok(end.exit)
