@@ -6,13 +6,15 @@ use tracing::{info, warn};
 
 use crate::config::task::{load_dir, name_private};
 use crate::daemon::answers::{CleanupReport, Done, SessionSummary, Submitted};
-use crate::daemon::command::{CleanupRequest, OperatorError, RecoverRequest, SessionOrder};
+use crate::daemon::archive::ArchiveError;
+use crate::daemon::command::{CleanupRequest, OperatorError, Problem, RecoverRequest, SessionOrder};
 use crate::daemon::desk::{Desk, blocking, give};
 use crate::daemon::systemd::Systemd;
 use crate::daemon::{archive, janitor, summary};
 use crate::model::ids::SessionId;
 use crate::model::session::{SessionStatus, Strategy};
 use crate::model::task::TaskOrigin;
+use crate::model::text::escape_control;
 use crate::policy::retention::RetentionOptions;
 use crate::policy::tasks::{TaskAction, TaskSession};
 use crate::state::task_file;
@@ -169,7 +171,7 @@ impl Desk {
         Ok(blocking(move || {
             let now = house.clock.now();
             let bytes = archive::export(&house.dir, &id, &file, copy, now);
-            let count = bytes.map_err(|error| OperatorError::Io(error.to_string()))?;
+            let count = bytes.map_err(archive_error)?;
             let status = summary::offline(&house.dir.session(&id), now).summary.status;
             Ok(Done { session_id: id, status, count })
         }))
@@ -178,11 +180,25 @@ impl Desk {
     /// Unpacks a session and continues it.
     pub(super) async fn import(&mut self, file: PathBuf) -> Result<Submitted, OperatorError> {
         let house = self.house.clone();
-        let imported = blocking(move || archive::import(&house.dir, &file, house.clock.now()))
-            .await
-            .map_err(|error| OperatorError::Io(error.to_string()))?;
+        let imported =
+            blocking(move || archive::import(&house.dir, &file, house.clock.now())).await.map_err(archive_error)?;
         let request = RecoverRequest { sessions: vec![imported.session_id.clone()], ..RecoverRequest::default() };
         self.recover(request, true, &Systemd::new()).await;
         Ok(Submitted { session_id: imported.session_id, task_id: imported.task.task_id, joined: false })
+    }
+}
+
+/// Whose fault it was: the archive's, the moment's or the disk's.
+fn archive_error(error: ArchiveError) -> OperatorError {
+    match error {
+        ArchiveError::Refused { file, why } => OperatorError::Invalid(vec![Problem::new(
+            escape_control(&file.display().to_string()),
+            format!("is not a session export ({why}): copy it again, or make a new one with `crawld export`"),
+        )]),
+        ArchiveError::Lock(_) | ArchiveError::Known(_) => OperatorError::NotNow(error.to_string()),
+        ArchiveError::Exists(_) | ArchiveError::NotExportable(..) => {
+            OperatorError::Invalid(vec![Problem::new("export", error.to_string())])
+        }
+        ArchiveError::File(_) => OperatorError::Io(error.to_string()),
     }
 }

@@ -27,7 +27,9 @@ pub enum StateDirError {
         me: u32,
     },
     /// It cannot be made or looked at.
-    #[error("cannot use `{path}` as state directory: {source}")]
+    #[error(
+        "cannot use `{path}` as state directory: {source}: name another with --state-dir, or correct its permissions"
+    )]
     Io {
         /// The directory.
         path: PathBuf,

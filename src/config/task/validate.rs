@@ -47,7 +47,9 @@ pub fn validate(spec: &TaskSpec) -> Vec<Problem> {
     for (name, field) in &spec.extract.fields {
         let (selector, _) = field.parts();
         if let Err(error) = scraper::Selector::parse(selector) {
-            let reason = error.to_string();
+            // The parser asks to be told about what it does not expect; the user should not be.
+            let reason =
+                error.to_string().replace("Unexpected error occurred. Please report this to the developer\n", "");
             let (selector, reason) = (escape_control(selector), escape_control(&reason));
             let place = format!("extract.fields.{}", escape_control(name));
             say(&place, format!("`{selector}` is not a CSS selector ({reason})"));
@@ -103,7 +105,7 @@ fn web_url(text: &str) -> Result<(), String> {
     let shown = escape_control(text);
     match CanonicalUrl::parse(text.trim()) {
         Ok(_) => Ok(()),
-        Err(_) if !text.contains("://") && text.contains('.') => {
+        Err(_) if !text.contains("://") && text.trim_matches(['.', '/']).contains('.') => {
             Err(format!("`{shown}` is not a URL: write https://{shown}"))
         }
         Err(error) => Err(format!("{}: write an http or https URL", escape_control(&error.to_string()))),
