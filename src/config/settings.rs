@@ -100,6 +100,8 @@ settings! {
         max_session_duration: Span = Span::secs(86_400),
         /// Sessions that crawl at the same time; the others wait as `queued`.
         sessions_at_once: u32 = 4,
+        /// An output file is finished at about this size, in bytes, and the next one begun. Finished `urls-*` are compressed.
+        output_segment_bytes: u64 = 256 << 20,
         /// URLs listed in each of a checkpoint's lists at most (its totals always count all).
         checkpoint_inline_urls: u32 = 1000,
         /// A session without life for longer than this, and hardly begun (under 10 % and under 100 pages), starts over.

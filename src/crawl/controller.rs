@@ -38,8 +38,8 @@ use crate::model::url::CanonicalUrl;
 
 /// Sitemap batches that may wait for the controller; their readers wait with them.
 const PARTIAL_QUEUE: usize = 4;
-/// Pause before a commit that found no space is tried again.
-const NO_SPACE_RETRY: Duration = Duration::from_secs(5);
+/// Pause before a commit that found no space is tried again: doubled from the first to the second.
+const NO_SPACE_RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 /// Waking without a reason: the proof that this loop turns, and the beat of time limits.
 const TURN: Duration = Duration::from_secs(1);
 
@@ -97,6 +97,7 @@ pub struct Controller {
     due: Option<Timestamp>,
     partial: (mpsc::Sender<PartialLinks>, mpsc::Receiver<PartialLinks>),
     retry_commit_at: Option<Instant>,
+    retry_pause: Duration,
 }
 
 /// What a controller is made of.
@@ -177,6 +178,7 @@ impl Controller {
             due: None,
             partial: mpsc::channel(PARTIAL_QUEUE),
             retry_commit_at: None,
+            retry_pause: NO_SPACE_RETRY.0,
         }
     }
 

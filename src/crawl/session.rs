@@ -48,9 +48,6 @@ pub const META_EXTENSION: &str = "extension";
 /// Meta key: the operator cancelled the session (`1`).
 pub const META_CANCELLED: &str = "cancelled";
 
-/// A finished segment of an output is about this large.
-const SEGMENT_BYTES: u64 = 256 << 20;
-
 /// What a session borrows from the process.
 pub struct Env {
     /// The wall clock.
@@ -92,6 +89,8 @@ pub struct Settings {
     pub max_visits: u32,
     /// Page cache of the store, in bytes.
     pub cache_bytes: u64,
+    /// A finished segment of an output is about this large, in bytes.
+    pub segment_bytes: u64,
     /// Command word of the process, for the lock.
     pub command: String,
 }
@@ -262,7 +261,7 @@ fn open_files(
         blame: crash.and_then(blame),
         epoch_known: checkpoint_file::read(paths).best().map_or(0, |(checkpoint, _)| checkpoint.crawler_state.epoch),
         cache_bytes: settings.cache_bytes,
-        segment_bytes: SEGMENT_BYTES,
+        segment_bytes: settings.segment_bytes,
         now,
     };
     let opened = if fresh { create_session(open) } else { open_session(open) };

@@ -127,6 +127,7 @@ impl House {
             heartbeat_every: config.session_heartbeat_interval.0,
             health_every: config.session_health_check_interval.0,
             max_duration: config.max_session_duration.0,
+            segment_bytes: config.output_segment_bytes,
             inline_urls: config.checkpoint_inline_urls as usize,
             max_visits: self.visits.of(mode).most,
             cache_bytes: STORE_CACHE_BYTES / u64::from(config.sessions_at_once.max(1)),

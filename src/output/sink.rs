@@ -11,9 +11,6 @@ use crate::model::checkpoint::OutputFile;
 use crate::output::segments::Kind;
 use crate::output::{OutputError, sync_dir};
 
-/// A segment is finished when it has reached this size, in bytes.
-pub const SEGMENT_BYTES: u64 = 256 << 20;
-
 /// The kill and fault points of one kind.
 struct Points {
     before_append: &'static str,

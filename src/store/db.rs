@@ -102,11 +102,15 @@ pub fn open_scratch(path: &Path) -> Result<Connection, StoreError> {
 /// # Errors
 /// What SQLite says.
 pub fn checkpoint(connection: &Connection, path: &Path, truncate: bool) -> Result<bool, StoreError> {
+    let point = |name| crate::faults::point(name).map_err(|e| StoreError::system(path, &e));
+    point("store.before_wal_checkpoint")?;
     let sql = if truncate { "PRAGMA wal_checkpoint(TRUNCATE)" } else { "PRAGMA wal_checkpoint(PASSIVE)" };
-    connection
+    let whole = connection
         .query_row(sql, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)))
         .map(|(busy, log, done)| busy == 0 && log == done)
-        .map_err(|e| StoreError::sort(path, &e))
+        .map_err(|e| StoreError::sort(path, &e))?;
+    point("store.after_wal_checkpoint")?;
+    Ok(whole)
 }
 
 /// Size of the log in bytes; 0 when there is none.

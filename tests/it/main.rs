@@ -7,10 +7,12 @@ mod site;
 
 mod architecture;
 mod chromium;
+mod clock_jumps;
 mod commands;
 mod damage;
 mod disk;
 mod fault_points;
+mod fleet;
 mod oracle_itself;
 mod owners;
 mod poison;

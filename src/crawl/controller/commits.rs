@@ -26,6 +26,7 @@ impl Controller {
         };
         let now = self.shop.clock.now();
         self.phase.hold(Hold::Disk, None);
+        self.retry_pause = NO_SPACE_RETRY.0;
         self.asked -= count(&waiting.grants);
         self.uncommitted_fetches -= waiting.fetched;
         self.stats.committed(waiting.ends, committed.latency, now);
@@ -68,7 +69,8 @@ impl Controller {
         self.batch.append(newer);
         let newer = std::mem::replace(&mut self.waiting, waiting);
         self.waiting.merge(newer);
-        self.retry_commit_at = Some(Instant::now() + NO_SPACE_RETRY);
+        self.retry_commit_at = Some(Instant::now() + self.retry_pause);
+        self.retry_pause = (self.retry_pause * 2).min(NO_SPACE_RETRY.1);
     }
 
     pub(super) fn store_failed(&mut self, error: &CommitError, waiting: Waiting) {
