@@ -1,4 +1,4 @@
-//! The store's numbers: full steps a second, bytes a URL, reopening, and what a reader costs.
+//! The store's numbers: full steps a second, bytes a URL, reopening, and what a checkpoint costs a commit.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,77 +7,93 @@ use std::time::{Duration, Instant};
 use crawld::crawl::committer::{Batch, LeaseWish, OpenSession, Opened, StorePaths, create_session, open_session};
 use crawld::crawl::rebuild::{Remembered, rebuild};
 use crawld::crawl::verify::verify;
-use crawld::model::ids::HostNo;
+use crawld::model::ids::{HostNo, SessionId};
 use crawld::model::lease::{Lease, Links, NewUrl, UrlKind, VisitEnd};
 use crawld::model::outcome::{Outcome, OutcomeKind};
 use crawld::model::record::{PAGE_FORMAT, PageRecord};
 use crawld::model::task::ScopeSpec;
 use crawld::model::time::Timestamp;
 use crawld::model::url::CanonicalUrl;
+use crawld::state::StateDir;
+use crawld::state::paths::SessionPaths;
 use crawld::store::reader::Reader;
+
+use super::checkpoint;
+use super::daemon::Place;
+use super::report::{Bar, Report};
 
 const HOSTS: u64 = 1_000;
 const STEPS: usize = 40_000;
 const GROUP: usize = 64;
+/// What the daemon gives each of the sessions that it runs at once by default.
+const CACHE_BYTES: u64 = 16 << 20;
 
-/// Measures at `CRAWLD_BENCH_URLS` URLs (1,000,000 unless told) and prints each number with its bar.
-pub fn run() {
-    let urls = std::env::var("CRAWLD_BENCH_URLS").ok().and_then(|v| v.parse().ok()).unwrap_or(1_000_000u64);
-    let dir = tempfile::tempdir().expect("a temporary directory");
+/// The number of URLs to measure with: `CRAWLD_BENCH_URLS`, or 1,000,000.
+pub fn urls() -> u64 {
+    std::env::var("CRAWLD_BENCH_URLS").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000_000)
+}
+
+/// The committer alone, grouped as in a crawl, with the page cache that a session of the daemon gets.
+pub fn run(report: &mut Report) {
+    let urls = urls();
+    let place = Place::new();
+    let dir = session(place.path());
+    dir.create().expect("a directory for the session");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let opened = create_session(how(dir.path())).expect("a new session");
+    let opened = create_session(how(&dir)).expect("a new session");
     let started = Instant::now();
     runtime.block_on(fill(&opened, urls));
     let rate = urls as f64 / started.elapsed().as_secs_f64();
-    println!("store: filled {urls} URLs at {rate:.0}/s");
-    let slowest = runtime.block_on(steps(&opened, dir.path(), urls));
+    report.number("store: new URLs, groups of 1,000", rate, "/s", Bar::None);
+    let (rate, mut steps) = runtime.block_on(full_speed(&opened, urls));
+    report.number("store: full steps at 1 M URLs, groups of 64", rate, "/s", Bar::AtLeast(4_000.0));
+    checkpoint::measure(report, &runtime, &opened, &dir, &mut steps);
+    runtime.block_on(steps.release(&opened));
     runtime.block_on(opened.committer.close()).expect("a clean close");
-    let db = paths(dir.path()).db;
+    let db = dir.store();
     let (_, counters) = Reader::open(&db).and_then(|reader| reader.counters()).expect("counters");
     let bytes = db.metadata().expect("the store").len() as f64 / counters.discovered as f64;
-    bar("store bytes a URL (84-byte URLs)", bytes, 200.0, false);
-    bar("slowest commit beside a reader, ms", slowest.as_secs_f64() * 1e3, 50.0, false);
+    report.number("store: frontier.db, 84-byte URLs", bytes, "bytes a URL", Bar::AtMost(200.0));
     let started = Instant::now();
-    let opened = open_session(how(dir.path())).expect("opens again");
+    let opened = open_session(how(&dir)).expect("opens again");
     let mut batch = Batch::new(now());
     batch.leases.push(LeaseWish { host: 1, suspects: false, count: 1 });
     runtime.block_on(opened.handle.commit(batch)).expect("a lease");
-    bar("reopening to first lease, s", started.elapsed().as_secs_f64(), 2.0, false);
+    report.number("store: reopening to first lease", started.elapsed().as_secs_f64(), "s", Bar::AtMost(2.0));
     drop(opened.handle);
     opened.committer.abandon();
     let started = Instant::now();
-    let report = verify(&paths(dir.path())).expect("verifies");
-    assert!(report.sound(), "{:#?}", report.problems);
-    bar("verify, s", started.elapsed().as_secs_f64(), 60.0, false);
+    let sound = verify(&paths(&dir)).expect("verifies");
+    assert!(sound.sound(), "{:#?}", sound.problems);
+    report.number("store: verify", started.elapsed().as_secs_f64(), "s", Bar::None);
     let started = Instant::now();
-    let report = rebuild(&paths(dir.path()), &Remembered::default(), now(), &mut |_| {}).expect("rebuilds");
-    assert_eq!(report.urls, counters.discovered);
-    bar("rebuild, s", started.elapsed().as_secs_f64(), 60.0, false);
+    let rebuilt = rebuild(&paths(&dir), &Remembered::default(), now(), &mut |_| {}).expect("rebuilds");
+    assert_eq!(rebuilt.urls, counters.discovered);
+    report.number("store: rebuild from the outputs", started.elapsed().as_secs_f64(), "s", Bar::None);
 }
 
-fn bar(what: &str, value: f64, bar: f64, at_least: bool) {
-    let met = if at_least { value >= bar } else { value <= bar };
-    let sign = if at_least { ">=" } else { "<=" };
-    println!("store: {what}: {value:.1} (bar {sign} {bar:.0}) {}", if met { "met" } else { "MISSED" });
-}
-
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     Timestamp::from_millis(1_763_720_000_000)
 }
 
-fn paths(root: &Path) -> StorePaths {
-    StorePaths { db: root.join("frontier.db"), out: root.join("out"), quarantine: root.join("quarantine") }
+fn session(root: &Path) -> SessionPaths {
+    let dir = StateDir::open(&root.join("state")).expect("a state directory");
+    dir.session(&SessionId::new(now().millis(), 7))
 }
 
-fn how(root: &Path) -> OpenSession {
+fn paths(dir: &SessionPaths) -> StorePaths {
+    StorePaths { db: dir.store(), out: dir.out(), quarantine: dir.damaged() }
+}
+
+fn how(dir: &SessionPaths) -> OpenSession {
     OpenSession {
-        paths: paths(root),
+        paths: paths(dir),
         scope: ScopeSpec::default(),
         seeds: Vec::new(),
         started: Some(Vec::new()),
         blame: None,
         epoch_known: 0,
-        cache_bytes: 256 << 20,
+        cache_bytes: CACHE_BYTES,
         segment_bytes: 256 << 20,
         now: now(),
     }
@@ -98,64 +114,64 @@ async fn fill(opened: &Opened, urls: u64) {
     }
 }
 
-/// Full steps: lease, end, 20 links of which 16 are known and most on the same host. Answers the slowest
-/// commit while a reader took snapshots.
-async fn steps(opened: &Opened, root: &Path, urls: u64) -> Duration {
-    let mut next = urls;
-    let mut leases: Vec<Lease> = Vec::new();
-    let mut done = 0;
-    let mut slowest = Duration::ZERO;
-    let reader = Reader::open(&paths(root).db).expect("a reader");
-    let started = Instant::now();
-    let mut random = fastrand::Rng::with_seed(7);
+async fn full_speed(opened: &Opened, urls: u64) -> (f64, Steps) {
+    let mut steps = Steps { urls, next: urls, leases: Vec::new(), random: fastrand::Rng::with_seed(7) };
+    let (mut done, started) = (0, Instant::now());
     while done < STEPS {
-        let mut batch = Batch::new(now());
-        for lease in leases.drain(..) {
-            done += 1;
-            batch.ends.push(end(lease, &mut random, &mut next, urls));
-        }
-        for _ in 0..GROUP {
-            let host = HostNo::try_from(random.u64(1..=HOSTS.min(urls.div_ceil(1_000)))).expect("few hosts");
-            batch.wish(host, false);
-        }
-        let beside = random.usize(..50) == 0;
-        let committed = if beside {
-            let commit = opened.handle.commit(batch);
-            let snapshot =
-                async { reader.snapshot(|r| r.waiting_hosts().and(r.newest_failed(1_000)).and(r.in_flight())) };
-            let (committed, seen) = tokio::join!(commit, snapshot);
-            seen.expect("a snapshot");
-            committed
-        } else {
-            opened.handle.commit(batch).await
-        };
-        let committed = committed.expect("a commit");
-        slowest = slowest.max(if beside { committed.latency } else { Duration::ZERO });
-        leases = committed.leases;
+        done += steps.commit(opened).await.0;
     }
-    bar("full steps a second, groups of 64", done as f64 / started.elapsed().as_secs_f64(), 4_000.0, true);
-    let batch =
-        Batch { ends: leases.into_iter().map(|lease| VisitEnd::Released { lease }).collect(), ..Batch::new(now()) };
-    opened.handle.commit(batch).await.expect("released");
-    slowest
+    (done as f64 / started.elapsed().as_secs_f64(), steps)
 }
 
-fn end(lease: Lease, random: &mut fastrand::Rng, next: &mut u64, urls: u64) -> VisitEnd {
-    let host = u64::from(lease.host) - 1;
-    let mut accepted = Vec::with_capacity(20);
-    for i in 0..20 {
-        let of = if i < 15 { host } else { random.u64(..HOSTS.min(urls.div_ceil(1_000))) };
-        let n = if i % 5 == 0 {
-            *next += 1;
-            *next
-        } else {
-            of * 1_000 + random.u64(..1_000)
-        };
-        accepted.push(url(of, n));
+/// A crawl without a network: what is leased is ended by the next commit.
+pub(super) struct Steps {
+    urls: u64,
+    next: u64,
+    leases: Vec<Lease>,
+    random: fastrand::Rng,
+}
+
+impl Steps {
+    /// Ends what is leased, each with 20 links of which 16 are known and most on the same host, and leases
+    /// as much again. Answers how many ended, and how long the commit took from arrival to durability.
+    pub(super) async fn commit(&mut self, opened: &Opened) -> (usize, Duration) {
+        let mut batch = Batch::new(now());
+        let ended = self.leases.len();
+        for lease in std::mem::take(&mut self.leases) {
+            batch.ends.push(self.end(lease));
+        }
+        let hosts = HOSTS.min(self.urls.div_ceil(1_000));
+        for _ in 0..GROUP {
+            batch.wish(HostNo::try_from(self.random.u64(1..=hosts)).expect("few hosts"), false);
+        }
+        let committed = opened.handle.commit(batch).await.expect("a commit");
+        self.leases = committed.leases;
+        (ended, committed.latency)
     }
-    let links = Links { accepted, out_of_scope: 2, seen: 22 };
-    let record = Box::new(record(&lease));
-    VisitEnd::Ended { lease, outcome: Outcome::Fetched, record, links, target: None }
+
+    /// Gives back what is leased.
+    async fn release(self, opened: &Opened) {
+        let ends = self.leases.into_iter().map(|lease| VisitEnd::Released { lease }).collect();
+        opened.handle.commit(Batch { ends, ..Batch::new(now()) }).await.expect("released");
+    }
+
+    fn end(&mut self, lease: Lease) -> VisitEnd {
+        let host = u64::from(lease.host) - 1;
+        let mut accepted = Vec::with_capacity(20);
+        for i in 0..20 {
+            let of = if i < 15 { host } else { self.random.u64(..HOSTS.min(self.urls.div_ceil(1_000))) };
+            let n = if i % 5 == 0 {
+                self.next += 1;
+                self.next
+            } else {
+                of * 1_000 + self.random.u64(..1_000)
+            };
+            accepted.push(url(of, n));
+        }
+        let links = Links { accepted, out_of_scope: 2, seen: 22 };
+        let record = Box::new(record(&lease));
+        VisitEnd::Ended { lease, outcome: Outcome::Fetched, record, links, target: None }
+    }
 }
 
 fn record(lease: &Lease) -> PageRecord {

@@ -1,0 +1,67 @@
+//! A crawl of real pages: Debian's `cppreference-doc-en-html`, served on loopback.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::daemon::Place;
+use super::report::{Bar, Report};
+use super::site::Site;
+
+const PACKAGE: &str = "cppreference-doc-en-html";
+const ROOT: &str = "/usr/share/cppreference/doc/html";
+/// Longer the crawl may not take.
+const DEADLINE: Duration = Duration::from_secs(1800);
+
+/// Rendered by Chromium; `CRAWLD_BENCH_PAGES` pages (500 unless told, 0 for all).
+pub fn browser(report: &mut Report) {
+    let told = std::env::var("CRAWLD_BENCH_PAGES").ok().and_then(|text| text.parse().ok());
+    crawl(report, "browser", told.unwrap_or(500), Bar::AtMost(15.0));
+}
+
+/// All of it by plain HTTP, for information.
+pub fn http(report: &mut Report) {
+    crawl(report, "http", 0, Bar::None);
+}
+
+fn crawl(report: &mut Report, mode: &str, pages: u64, bar: Bar) {
+    let what = format!("{mode} crawl of cppreference: daemon's CPU a page");
+    if let Err(why) = installed() {
+        return report.skipped(what, &why);
+    }
+    let site = Site::of_files(Path::new(ROOT));
+    let url = format!("http://127.0.0.1:{}/en/index.html", site.port());
+    let pages = pages.to_string();
+    let mut args = vec!["crawl", &url, "--fetch", mode, "--delay", "0ms", "--per-host", "16", "--json", "--quiet"];
+    if pages != "0" {
+        args.extend(["--max-pages", &pages]);
+    }
+    let place = Place::new();
+    let started = Instant::now();
+    let Some((cpu, end)) = place.spawn(&args).finish(DEADLINE) else {
+        return report.skipped(what, &format!("the crawl did not end: {}", place.said()));
+    };
+    let took = started.elapsed().as_secs_f64();
+    let count = |name: &str| end["counters"][name].as_u64().unwrap_or(0);
+    let fetched = count("fetched");
+    if fetched == 0 {
+        return report.skipped(what, &format!("no page was fetched: {end} {}", place.said()));
+    }
+    report.number(what, cpu.as_secs_f64() * 1e3 / fetched as f64, "ms", bar);
+    report.number(format!("{mode} crawl of cppreference: pages"), fetched as f64, "", Bar::None);
+    report.number(format!("{mode} crawl of cppreference: failed"), count("failed") as f64, "", Bar::None);
+    report.number(format!("{mode} crawl of cppreference: pages a second"), fetched as f64 / took, "/s", Bar::None);
+}
+
+/// Makes sure that the pages are there.
+fn installed() -> Result<(), String> {
+    let there = || Path::new(ROOT).join("en/index.html").is_file();
+    if !there() && rustix::process::geteuid().is_root() {
+        let apt = |args: &[&str]| {
+            Command::new("apt-get").args(args).stdout(Stdio::null()).env("DEBIAN_FRONTEND", "noninteractive").status()
+        };
+        // Without the network, or without apt, the check below says what is missing.
+        let _ = apt(&["update", "-qq"]).and_then(|_| apt(&["install", "-y", "-qq", PACKAGE]));
+    }
+    if there() { Ok(()) } else { Err(format!("needs the Debian package {PACKAGE}")) }
+}
