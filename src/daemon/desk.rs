@@ -299,6 +299,12 @@ impl Desk {
 
 /// Gives a running session an order.
 pub(super) async fn give(handle: &SessionHandle, id: SessionId, order: SessionOrder) -> Result<Done, OperatorError> {
+    // The order is committed when it is answered; the snapshot may be a moment behind.
+    let reached = match order {
+        SessionOrder::Pause => Some(SessionStatus::Paused),
+        SessionOrder::Cancel => Some(SessionStatus::Cancelled),
+        _ => None,
+    };
     let order = match order {
         SessionOrder::Checkpoint => Order::Checkpoint,
         SessionOrder::Pause => Order::Pause,
@@ -308,7 +314,7 @@ pub(super) async fn give(handle: &SessionHandle, id: SessionId, order: SessionOr
         SessionOrder::ReleaseParked => Order::ReleaseParked { reason: None },
     };
     let count = handle.order(order).await.map_err(OperatorError::NotNow)?;
-    Ok(Done { session_id: id, status: handle.snapshot().status, count })
+    Ok(Done { session_id: id, status: reached.unwrap_or_else(|| handle.snapshot().status), count })
 }
 
 /// Runs file work off the loop.

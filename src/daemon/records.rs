@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::daemon::answers::{DayStats, SessionSummary, StatsReport};
+use crate::model::counters::Counters;
 use crate::model::ids::{CommitSeq, Epoch, SessionId};
 use crate::model::session::SessionStatus;
 use crate::model::task::StoredTask;
@@ -80,8 +81,10 @@ impl Records {
             registry.put_epoch(&epoch)?;
             registry.add_to_day(&day(now), &started)
         });
-        // What the session had before was booked by the lifetimes before.
-        self.booked.insert(task.session_id.clone(), (facts.epoch, numbers(first)));
+        // What the lifetimes before have booked stands in the session's row; a crash may have cut that short.
+        let row = self.registry.as_ref().and_then(|registry| registry.session(&task.session_id).ok().flatten());
+        let before = row.map_or_else(|| numbers(first), |row| totals(&row.counters, row.duration_seconds));
+        self.booked.insert(task.session_id.clone(), (facts.epoch, before));
         self.book(first, SessionStatus::Active, None);
     }
 
@@ -176,12 +179,16 @@ impl Records {
 }
 
 fn numbers(session: &SessionSummary) -> DayNumbers {
+    totals(&session.counters, session.active_seconds)
+}
+
+fn totals(counters: &Counters, active_seconds: f64) -> DayNumbers {
     DayNumbers {
-        fetched: session.counters.fetched,
-        failed: session.counters.failed,
-        skipped: session.counters.skipped,
-        bytes: session.counters.bytes,
-        active_seconds: session.active_seconds,
+        fetched: counters.fetched,
+        failed: counters.failed,
+        skipped: counters.skipped,
+        bytes: counters.bytes,
+        active_seconds,
         ..DayNumbers::default()
     }
 }
@@ -215,6 +222,6 @@ fn difference(now: &DayNumbers, before: &DayNumbers) -> DayNumbers {
 }
 
 /// `2026-11-21`, in UTC.
-fn day(at: Timestamp) -> String {
+pub(super) fn day(at: Timestamp) -> String {
     at.to_string().chars().take(10).collect()
 }

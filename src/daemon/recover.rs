@@ -8,6 +8,7 @@ use tracing::warn;
 
 use crate::daemon::evidence::{Gathered, Sources, clock_facts, gather};
 use crate::daemon::mend;
+use crate::daemon::records::day;
 use crate::daemon::restart::restart;
 pub use crate::daemon::restart::{Intent, StartOrder, finish_intents};
 use crate::faults::point;
@@ -22,7 +23,7 @@ use crate::state::lock::{Holder, Lock, LockError};
 use crate::state::paths::{SessionPaths, StateDir, compact};
 use crate::state::recovery_file::{self, RecoveryRecord};
 use crate::state::task_file;
-use crate::store::registry::Registry;
+use crate::store::registry::{DayNumbers, Registry};
 
 /// Kill points of acting on a decision.
 pub const POINTS: &[&str] = &[
@@ -324,9 +325,15 @@ pub(super) fn settle(planned: &Planned, acting: Acting<'_>) {
     let Some(registry) = acting.registry else { return };
     let id = &planned.info.session_id;
     let life = planned.gathered.evidence.last_life.unwrap_or(acting.now);
+    let reason = planned.gathered.crash_reason;
     let written = registry
-        .close_stale(id, life, planned.gathered.crash_reason)
-        .and_then(|_| registry.put_decision(id, planned.verdict.decision, planned.verdict.cause));
+        .close_stale(id, life, reason)
+        .and_then(|closed| match reason {
+            CrashReason::Clean => Ok(()),
+            _ if closed == 0 => Ok(()),
+            _ => registry.add_to_day(&day(life), &DayNumbers { crashes: closed as u64, ..DayNumbers::default() }),
+        })
+        .and_then(|()| registry.put_decision(id, planned.verdict.decision, planned.verdict.cause));
     if let Err(error) = written {
         warn!(session_id = %id, %error, "decision not written into the registry");
     }
