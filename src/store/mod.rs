@@ -1,5 +1,6 @@
 //! SQLite: the truth about a session's URLs, and the registry of sessions.
 
+mod ask;
 pub mod bulk;
 pub mod db;
 pub mod error;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+use rusqlite::{Connection, Params, Row, params};
 
 use crate::model::checkpoint::OutputFile;
 use crate::model::counters::Counters;
@@ -12,6 +12,7 @@ use crate::model::ids::{CommitSeq, UrlNo};
 use crate::model::lease::{HostQueue, UrlKind};
 use crate::model::time::Timestamp;
 use crate::model::url::CanonicalUrl;
+use crate::store::ask::Ask;
 use crate::store::db;
 use crate::store::error::StoreError;
 use crate::store::migrate;
@@ -40,6 +41,12 @@ pub struct UrlView {
     pub row: UrlRow,
     /// The whole URL.
     pub url: CanonicalUrl,
+}
+
+impl Ask for Reader {
+    fn asked(&self) -> (&Connection, &Path) {
+        (&self.connection, &self.path)
+    }
 }
 
 impl Reader {
@@ -321,27 +328,6 @@ impl Reader {
             let url = CanonicalUrl::from_parts(&key, &row.path);
             Ok(UrlView { row, url })
         })
-    }
-
-    fn one<T>(
-        &self,
-        sql: &str,
-        values: impl Params,
-        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
-    ) -> Result<Option<T>> {
-        let run = || self.connection.prepare_cached(sql)?.query_row(values, read).optional();
-        run().map_err(|e| StoreError::sort(&self.path, &e))
-    }
-
-    fn many<T>(
-        &self,
-        sql: &str,
-        values: impl Params,
-        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
-    ) -> Result<Vec<T>> {
-        let run =
-            || self.connection.prepare_cached(sql)?.query_map(values, read)?.collect::<rusqlite::Result<Vec<T>>>();
-        run().map_err(|e| StoreError::sort(&self.path, &e))
     }
 }
 

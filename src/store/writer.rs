@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+use rusqlite::{Connection, Params, params};
 
 use crate::model::counters::Counters;
 use crate::model::host::{HostState, StoredRobots};
 use crate::model::ids::{CommitSeq, Epoch, HostNo, UrlNo};
 use crate::model::time::Timestamp;
+use crate::store::ask::Ask;
 use crate::store::error::StoreError;
 use crate::store::reader::{HOST_COLUMNS, URL_COLUMNS, counters_of, host_of, num, url_of};
 use crate::store::rows::{HostRow, OutputRow, SuspectRow, TemplateRow, UrlRow};
@@ -20,6 +21,12 @@ type Result<T> = std::result::Result<T, StoreError>;
 pub struct Writer {
     connection: Connection,
     path: PathBuf,
+}
+
+impl Ask for Writer {
+    fn asked(&self) -> (&Connection, &Path) {
+        (&self.connection, &self.path)
+    }
 }
 
 impl Writer {
@@ -495,27 +502,6 @@ impl Writer {
 
     fn execute(&self, sql: &str, values: impl Params) -> Result<usize> {
         let run = || self.connection.prepare_cached(sql)?.execute(values);
-        run().map_err(|e| StoreError::sort(&self.path, &e))
-    }
-
-    fn one<T>(
-        &self,
-        sql: &str,
-        values: impl Params,
-        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
-    ) -> Result<Option<T>> {
-        let run = || self.connection.prepare_cached(sql)?.query_row(values, read).optional();
-        run().map_err(|e| StoreError::sort(&self.path, &e))
-    }
-
-    fn many<T>(
-        &self,
-        sql: &str,
-        values: impl Params,
-        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
-    ) -> Result<Vec<T>> {
-        let run =
-            || self.connection.prepare_cached(sql)?.query_map(values, read)?.collect::<rusqlite::Result<Vec<T>>>();
         run().map_err(|e| StoreError::sort(&self.path, &e))
     }
 
