@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # The whole promise in one minute: a crawl whose daemon and browser are killed midway, and that loses nothing.
-# Run it by `make demo`, which builds first. CRAWLD_BIN and DEMO_SITE name other builds.
+# Run it by `make demo`, which builds first. DEMO_CRAWLD and DEMO_SITE name other builds.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-crawld=${CRAWLD_BIN:-target/debug/crawld}
+crawld=${DEMO_CRAWLD:-target/debug/crawld}
 site_program=${DEMO_SITE:-target/debug/examples/demo_site}
 work=$(mktemp -d "${TMPDIR:-/tmp}/crawld-demo.XXXXXX")
 state=$work/state

@@ -227,7 +227,12 @@ impl Owner {
             }
             (Asked::Reload, Some(_)) => {}
             (Asked::Stop, None) => {
-                info!("stopping: visits in flight are finished; a second signal abandons them");
+                const STOPPING: &str = "stopping: visits in flight are finished; a second signal abandons them";
+                // In the foreground somebody has just pressed Ctrl-C and waits for a word.
+                match self.mode {
+                    RunMode::Daemon => info!("{STOPPING}"),
+                    _ => warn!("{STOPPING}"),
+                }
                 self.begin_stop(false).await;
             }
             (Asked::Stop, Some(stop)) => {

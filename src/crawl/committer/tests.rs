@@ -423,7 +423,8 @@ fn lost_output_is_repaired() {
         world.close();
         let pages: Vec<_> = world.pages();
         assert_eq!(pages.len(), 4, "{name}");
-        assert_eq!(pages.iter().filter(|p| p.supersedes.is_some()).count() as u64, lost, "{name}");
+        // The lost records are gone from the outputs, so the new ones stand for nothing older.
+        assert!(pages.iter().all(|p| p.supersedes.is_none()), "{name}");
         assert_eq!(lines::<crate::model::record::UrlRecord>(&world.out("urls-00001.jsonl")).len(), 4, "{name}");
     }
 }
