@@ -192,7 +192,7 @@ impl Ended {
 /// The newest page records, newest first: as many as the end of the newest file holds. A file that
 /// cannot be read costs the list, not the checkpoint.
 fn newest_records(paths: &SessionPaths, outputs: &[OutputFile], limit: usize) -> Vec<Ended> {
-    let newest = outputs.iter().filter(|file| file.name.starts_with("pages-")).next_back();
+    let newest = outputs.iter().rfind(|file| file.name.starts_with("pages-"));
     let Some(file) = newest else { return Vec::new() };
     let tail = read_tail(&paths.out().join(&file.name), file.committed_length).unwrap_or_default();
     let lines = tail.split(|byte| *byte == b'\n').rev();

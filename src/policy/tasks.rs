@@ -34,15 +34,14 @@ pub enum TaskAction {
 ///
 /// `repeat` starts anew when the same content ran to its end: a file's `rerun`, or any command line.
 pub fn plan(task: &TaskId, hash: &str, repeat: bool, sessions: &[TaskSession]) -> TaskAction {
-    let of_task = || sessions.iter().filter(|s| &s.task == task);
-    let newest = |found: Option<&TaskSession>| found.map(|s| s.session.clone());
-    if let Some(session) = newest(of_task().filter(|s| !s.ended && s.hash == hash).last()) {
-        return TaskAction::Join(session);
+    let newest = |wanted: &dyn Fn(&TaskSession) -> bool| sessions.iter().rfind(|s| &s.task == task && wanted(s));
+    if let Some(found) = newest(&|s| !s.ended && s.hash == hash) {
+        return TaskAction::Join(found.session.clone());
     }
-    if let Some(session) = newest(of_task().filter(|s| !s.ended).last()) {
-        return TaskAction::Changed(session);
+    if let Some(found) = newest(&|s| !s.ended) {
+        return TaskAction::Changed(found.session.clone());
     }
-    match of_task().filter(|s| s.hash == hash).last() {
+    match newest(&|s| s.hash == hash) {
         Some(last) if last.failed => TaskAction::Join(last.session.clone()),
         Some(last) if !repeat => TaskAction::AlreadyRan(last.session.clone()),
         _ => TaskAction::Start,

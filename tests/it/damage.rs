@@ -186,34 +186,56 @@ fn of_the_outputs() {
 }
 
 #[test]
+fn of_the_summaries() {
+    of_derived(&["sessions/checkpoint_ID.json", "sessions/heartbeat_ID.json", "sessions/checkpoint_ID.json.prev"]);
+}
+
+#[test]
 fn of_the_small_files() {
+    of_derived(&["sessions/ID/in-flight", "sessions/ID/session.lock", "crawld.db"]);
+}
+
+#[test]
+fn of_the_notes() {
+    of_derived(&["sessions/ID/recovery.json", "sessions/ID/last-words.json"]);
+}
+
+/// Derived files: without them the crawl goes on as if nothing had happened.
+fn of_derived(files: &[&str]) {
     let from = killed();
-    let id = from.session();
-    // Derived files: without them the crawl goes on as if nothing had happened.
-    let derived = [
-        format!("sessions/checkpoint_{id}.json"),
-        format!("sessions/heartbeat_{id}.json"),
-        format!("sessions/{id}/in-flight"),
-        "crawld.db".to_owned(),
-    ];
-    for file in &derived {
+    for file in files.iter().map(|file| file.replace("ID", &from.session())) {
         for damage in EVERY {
-            if from.state.join(file).exists() || !matches!(damage, Damage::Cut | Damage::Flipped) {
+            if from.state.join(&file).exists() || !matches!(damage, Damage::Cut | Damage::Flipped) {
                 let row = format!("{file} {damage:?}");
-                check(&from, &row, |world| damage.apply(&world.state.join(file)), &["crash", "store_lost_commits"]);
+                check(&from, &row, |world| damage.apply(&world.state.join(&file)), &["crash", "store_lost_commits"]);
             }
         }
     }
-    // The task: known by the registry too; else the operator must say what was to be crawled.
-    let task = format!("sessions/{id}/task.json");
+}
+
+#[test]
+fn of_the_task() {
+    // It is known by the registry too; else the operator must say what was to be crawled.
+    let from = killed();
+    let task = format!("sessions/{}/task.json", from.session());
     for damage in EVERY {
         let row = format!("task.json {damage:?}");
         check(&from, &row, |world| damage.apply(&world.state.join(&task)), &["crash", "needs_operator"]);
     }
-    for file in [&derived[0], &derived[1], &task] {
-        if from.state.join(file).exists() {
+}
+
+#[test]
+fn by_a_newer_format() {
+    let from = killed();
+    let id = from.session();
+    for file in [
+        format!("sessions/checkpoint_{id}.json"),
+        format!("sessions/heartbeat_{id}.json"),
+        format!("sessions/{id}/task.json"),
+    ] {
+        if from.state.join(&file).exists() {
             let row = format!("{file} from a newer format");
-            check(&from, &row, |world| Damage::Newer.apply(&world.state.join(file)), &["format_too_new"]);
+            check(&from, &row, |world| Damage::Newer.apply(&world.state.join(&file)), &["format_too_new"]);
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::site::Config;
 use crate::support::world::Fetch;
 use crate::support::{Crawld, World, skip};
 
-/// Points that an ordinary crawl cannot pass; they are killed at in their own modules' tests.
+/// Points that an ordinary crawl cannot pass: see `housekeeping`, and the tests of migrations.
 const ELSEWHERE: &[&str] = &["export.", "import.", "archive.", "migrate.", "janitor."];
 
 /// A way to reach points: how the world is prepared, and the command that is armed.

@@ -13,6 +13,7 @@ mod damage;
 mod disk;
 mod fault_points;
 mod fleet;
+mod housekeeping;
 mod oracle_itself;
 mod owners;
 mod poison;

@@ -138,8 +138,7 @@ fn salvage(open: &OpenSession, kind: Kind, row: &OutputRow, found: Option<&Found
     let limit = if long { row.file.last_group_start } else { row.file.committed_length };
     let mut kept = Kept { next_url: first_number(open, row.segment)?, ..Kept::default() };
     let mut lines = Lines::open(&found.path).map_err(at)?;
-    loop {
-        let Some(line) = lines.next_line().map_err(at)? else { break };
+    while let Some(line) = lines.next_line().map_err(at)? {
         let record = match kind {
             Kind::Pages => serde_json::from_slice::<PageHead>(line).ok().map(|head| (head.n, head.commit_seq)),
             Kind::Urls => serde_json::from_slice::<UrlRecord>(line).ok().map(|record| (record.n, record.commit_seq)),

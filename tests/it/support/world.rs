@@ -48,6 +48,11 @@ impl World {
         World { site, state: dir.path().join("state"), fetch, dir }
     }
 
+    /// A second, empty place around the same site.
+    pub fn beside(&self) -> Self {
+        World::around(self.site.clone(), self.fetch)
+    }
+
     /// A second world with a copy of this one's state, around the same site.
     pub fn fork(&self) -> Self {
         let fork = World::around(self.site.clone(), self.fetch);
