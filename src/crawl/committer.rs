@@ -81,6 +81,7 @@ pub struct StorePaths {
 enum Message {
     Commit(Request),
     Close,
+    Quit,
 }
 
 struct Request {
@@ -148,6 +149,17 @@ impl Committer {
     }
 }
 
+/// Its owner panicked: the thread has ended before the session's lock is free again, so that whoever
+/// opens the session next finds no second writer.
+impl Drop for Committer {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            let _ = self.queue.try_send(Message::Quit);
+            let _ = thread.join();
+        }
+    }
+}
+
 fn start(engine: Engine, housekeeper: Housekeeper) -> std::io::Result<(CommitterHandle, Committer)> {
     let (queue, inbox) = sync_channel(QUEUE + 2);
     let thread =
@@ -163,6 +175,7 @@ fn serve(mut engine: Engine, mut housekeeper: Housekeeper, inbox: &Receiver<Mess
         match inbox.recv_timeout(IDLE) {
             Ok(Message::Commit(request)) => group.push(request),
             Ok(Message::Close) => closing = true,
+            Ok(Message::Quit) => return Ok(()),
             Err(RecvTimeoutError::Timeout) => {
                 housekeeper.idle();
                 continue;
@@ -172,16 +185,24 @@ fn serve(mut engine: Engine, mut housekeeper: Housekeeper, inbox: &Receiver<Mess
                 return Ok(());
             }
         }
+        let mut quitting = false;
         while group.len() < GROUP {
             match inbox.try_recv() {
                 Ok(Message::Commit(request)) => group.push(request),
                 Ok(Message::Close) => closing = true,
+                Ok(Message::Quit) => {
+                    quitting = true;
+                    break;
+                }
                 Err(_) => break,
             }
         }
         if !group.is_empty() {
             answer(&mut engine, group);
             housekeeper.after_commit(&mut engine);
+        }
+        if quitting {
+            return Ok(());
         }
         if closing {
             housekeeper.stop();

@@ -77,6 +77,8 @@ pub struct Controller {
     sitemaps_read: HashSet<String>,
     extended: bool,
     revived: bool,
+    /// Revived for an order that has not come yet.
+    expecting: bool,
     pub(super) committer: CommitterHandle,
     pub(super) governor: HostGovernor,
     pub(super) frontier: Frontier,
@@ -167,6 +169,7 @@ impl Controller {
             sitemaps_read: HashSet::new(),
             extended: parts.extended,
             revived: parts.revived,
+            expecting: parts.revived,
             visits: JoinSet::new(),
             by_task: HashMap::new(),
             free_slots: (0..parts.slots).rev().collect(),
@@ -237,6 +240,7 @@ impl Controller {
     }
 
     fn turned(&mut self) {
+        let _ = crate::faults::point("panic.session");
         let now = self.shop.clock.now();
         if !self.phase.may_lease() || (self.by_task.is_empty() && self.due.is_some()) {
             self.stats.excuse(now);
@@ -276,6 +280,10 @@ impl Controller {
         }
         if let Some(stopping) = self.phase.stopping() {
             return Some(stopping.reason);
+        }
+        // An order is on its way that gives it new work.
+        if self.expecting {
+            return None;
         }
         let nothing_left = self.totals.counters.queued == 0 && self.totals.counters.in_flight == 0;
         (nothing_left && self.phase.may_lease()).then_some(StopReason::Finished)

@@ -41,7 +41,7 @@ use crate::policy::traps::TrapConfig;
 use crate::state::inflight::InflightNote;
 use crate::state::lock::{Holder, Lock};
 use crate::state::paths::SessionPaths;
-use crate::state::{checkpoint_file, last_words, task_file};
+use crate::state::{checkpoint_file, heartbeat_file, last_words, task_file};
 
 /// Meta key: what was used when the operator last extended the session, as JSON.
 pub const META_EXTENSION: &str = "extension";
@@ -209,7 +209,11 @@ pub async fn open(env: Env, task: StoredTask, opening: Opening) -> Result<Opened
     let (clock, settings, spec, stored) = (env.clock.clone(), env.settings.clone(), task.spec.clone(), task.clone());
     let on_disk =
         tokio::task::spawn_blocking(move || open_files(&paths, &stored, &spec, seeds, opening, &clock, &settings));
-    let files = on_disk.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+    // A panic over the files of one session is that session's alone.
+    let files = on_disk.await.unwrap_or_else(|error| {
+        let source = OpenError::Bug(format!("opening it failed: {error}"));
+        Err(SessionError::Store { session: id.clone(), source })
+    })?;
     Ok(furnish(env, task, rules, client, files))
 }
 
@@ -221,6 +225,8 @@ struct Files {
     as_paused: bool,
     extend: bool,
     revive: bool,
+    /// The last sign of the lifetime before; what the store remembers of hosts is as old as that.
+    last_life: Option<Timestamp>,
 }
 
 fn open_files(
@@ -253,13 +259,16 @@ fn open_files(
         }
     };
     let fresh = crash.is_none();
+    let (checkpoints, heartbeat) = (checkpoint_file::read(paths), heartbeat_file::read(paths));
+    let checkpoint = checkpoints.best().map(|(checkpoint, _)| checkpoint);
+    let last_life = checkpoint.map(|c| c.checkpoint_time).max(heartbeat.good().map(|(beat, _)| beat.timestamp));
     let open = OpenSession {
         paths: StorePaths { db: paths.store(), out: paths.out(), quarantine: paths.damaged() },
         scope: spec.scope.clone(),
         seeds,
         started: if fresh { Some(Vec::new()) } else { crate::state::inflight::read(&paths.in_flight()) },
         blame: crash.and_then(blame),
-        epoch_known: checkpoint_file::read(paths).best().map_or(0, |(checkpoint, _)| checkpoint.crawler_state.epoch),
+        epoch_known: checkpoint.map_or(0, |checkpoint| checkpoint.crawler_state.epoch),
         cache_bytes: settings.cache_bytes,
         segment_bytes: settings.segment_bytes,
         now,
@@ -269,7 +278,7 @@ fn open_files(
     let note = InflightNote::open(&paths.in_flight(), settings.max_visits as usize)
         .map_err(|error| prepare_failed(error.to_string()))?;
     last_words::clear(paths);
-    Ok(Files { opened, lock, note, as_paused, extend: extended, revive: revived })
+    Ok(Files { opened, lock, note, as_paused, extend: extended, revive: revived, last_life })
 }
 
 /// Whether the way a lifetime ended points at the visits it had: `Some(true)` it does and is explained,
@@ -311,12 +320,13 @@ fn seeds(spec: &TaskSpec, rules: &LinkRules) -> Result<Vec<NewUrl>, String> {
 }
 
 fn furnish(env: Env, task: StoredTask, rules: Arc<LinkRules>, client: Arc<HttpClient>, files: Files) -> OpenedSession {
-    let Files { opened, lock, note, as_paused, extend, revive } = files;
+    let Files { opened, lock, note, as_paused, extend, revive, last_life } = files;
     let now = env.clock.now();
+    let saved_at = last_life.unwrap_or(now).min(now);
     let (epoch, seq) = (opened.epoch, opened.seq);
     report(&task, &opened);
     for (host, state) in &opened.host_states {
-        env.governor.restore(host, *state, now, now);
+        env.governor.restore(host, *state, saved_at, now);
     }
     for (host, stored) in &opened.robots {
         env.robots.restore(host, stored.clone());
@@ -368,7 +378,8 @@ fn furnish(env: Env, task: StoredTask, rules: Arc<LinkRules>, client: Arc<HttpCl
         turned: env.turned,
         alerts: env.alerts,
     });
-    let run = Box::pin(live(controller, opened.committer, lock));
+    let ties = Ties { _place: last_words::enroll(&env.paths, epoch), _lock: lock };
+    let run = Box::pin(live(controller, ties, opened.committer));
     OpenedSession { handle, run, epoch, seq }
 }
 
@@ -446,8 +457,16 @@ fn first_snapshot(task: &StoredTask, totals: &Totals, epoch: Epoch, seq: CommitS
     }
 }
 
+/// What holds the session to this process, freed in this order.
+struct Ties {
+    _place: last_words::Enrolled,
+    _lock: Lock,
+}
+
 /// Crawls, then closes: last commit, store, checkpoint, heartbeat, lock, in this order.
-async fn live(controller: Controller, committer: Committer, lock: Lock) -> SessionEnd {
+///
+/// The committer is the last argument, so that it is dropped first when this panics.
+async fn live(controller: Controller, ties: Ties, committer: Committer) -> SessionEnd {
     let (reason, mut controller) = controller.run().await;
     let paused = controller.paused_by_operator();
     let mut end = SessionEnd { reason, status: final_status(reason, paused), message: controller.broken() };
@@ -460,6 +479,6 @@ async fn live(controller: Controller, committer: Committer, lock: Lock) -> Sessi
         end.message = Some(error.to_string());
     }
     controller.say_goodbye(&end).await;
-    drop(lock);
+    drop(ties);
     end
 }

@@ -101,6 +101,7 @@ pub async fn work(
     let started_at = shop.clock.now();
     let clock = Instant::now();
     let mark = Mark::set(&shop.note, slot, &lease);
+    let _ = crate::faults::point("panic.visit");
     let deadline = shop.fetch.page_timeout.0 + AROUND_PAGE;
     let visit = tokio::time::timeout(deadline, fetch(&shop, &lease, &gate, &partial));
     let Fetched { result, crashed } = visit.await.unwrap_or_else(|_| {

@@ -68,6 +68,9 @@ pub struct RecoverRequest {
     /// An order gives ended sessions new work.
     #[serde(skip)]
     pub revive: bool,
+    /// An order waits for the session: it is opened even while all places are taken.
+    #[serde(skip)]
+    pub at_once: bool,
 }
 
 impl Default for RecoverRequest {
@@ -79,6 +82,7 @@ impl Default for RecoverRequest {
             no_run: false,
             extend: false,
             revive: false,
+            at_once: false,
         }
     }
 }

@@ -1,8 +1,10 @@
 //! What is done about commands, recovery, task files and old sessions.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::task::{Id, JoinError, JoinSet};
+use tracing::warn;
 
 use crate::crawl::handle::{Order, SessionHandle};
 use crate::crawl::session::{Opening, SessionEnd};
@@ -26,6 +28,8 @@ pub struct Desk {
     pub supervisor: Supervisor,
     pub(super) house: Arc<House>,
     pub(super) mode: RunMode,
+    /// Sessions whose own loop panicked in this process: recovered once, not for ever.
+    panicked: BTreeSet<SessionId>,
     /// What runs beside the loop.
     pub errands: Errands,
 }
@@ -59,7 +63,7 @@ pub struct Begun {
 impl Desk {
     /// An empty desk.
     pub fn new(house: Arc<House>, supervisor: Supervisor, mode: RunMode) -> Self {
-        Desk { supervisor, house, mode, errands: Errands::default() }
+        Desk { supervisor, house, mode, errands: Errands::default(), panicked: BTreeSet::new() }
     }
 
     /// Does what the mode asks for at the start.
@@ -251,9 +255,25 @@ impl Desk {
     /// Sees a session end. A task file with `rerun` starts anew.
     pub async fn session_ended(&mut self, end: Result<(Id, SessionEnd), JoinError>) {
         let Some(last) = self.supervisor.saw_end(end).await else { return };
-        if matches!(self.mode, RunMode::Daemon) && last.status == SessionStatus::Completed {
+        if last.status == SessionStatus::Crashed {
+            self.recover_panicked(last.session_id).await;
+        } else if matches!(self.mode, RunMode::Daemon) && last.status == SessionStatus::Completed {
             self.rerun(&last).await;
         }
+    }
+
+    /// A session whose own loop panicked is recovered like after any crash, once in a process.
+    async fn recover_panicked(&mut self, id: SessionId) {
+        let first = self.panicked.insert(id.clone());
+        if first && !self.supervisor.stopping() && !matches!(self.mode, RunMode::Once { .. }) {
+            let request = RecoverRequest { sessions: vec![id.clone()], ..RecoverRequest::default() };
+            let (_, started) = self.recover(request, false, &Systemd::new()).await;
+            if !started.is_empty() {
+                return;
+            }
+        }
+        warn!(session_id = %id, "a session that panicked stays as it is: `crawld recover` continues it");
+        self.supervisor.raise(ExitCode::Bug);
     }
 
     /// One line for the service manager and for `health`.
@@ -321,7 +341,8 @@ pub(super) async fn give(handle: &SessionHandle, id: SessionId, order: SessionOr
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
+        // Not resumed but begun anew: the panic hook has to see that it is the daemon's own now.
+        Err(error) => panic!("file work of the daemon failed: {error}"),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::daemon::command::RecoverRequest;
 use crate::daemon::desk::{Desk, blocking};
 use crate::daemon::evidence::Sources;
 use crate::daemon::house::House;
+use crate::daemon::mode::RunMode;
 use crate::daemon::recover::{self, Acting, Outcome, Planned, ResumeOrder, StartOrder};
 use crate::daemon::supervisor::Wanted;
 use crate::daemon::systemd::Systemd;
@@ -75,7 +76,11 @@ impl Desk {
         for Acted { mut item, wanted } in acted {
             if let Some(wanted) = wanted.filter(|_| !request.no_run) {
                 let id = wanted.task.session_id.clone();
-                match self.supervisor.want(wanted).await {
+                let started_now = match request.at_once {
+                    true => self.supervisor.start(wanted).await,
+                    false => self.supervisor.want(wanted).await,
+                };
+                match started_now {
                     Ok(()) => started.push(id),
                     Err((_, why)) => {
                         warn!(session_id = %id, reason = why, "session not continued");
@@ -96,6 +101,23 @@ pub(super) async fn finish_interrupted(house: &House) {
     let finished = blocking(move || recover::finish_intents(&dir)).await;
     if let Err(error) = finished {
         warn!(%error, "an interrupted restart could not be finished");
+    }
+}
+
+impl Desk {
+    /// Closes the lifetimes that dead processes left open in the registry; a process that only carries
+    /// out a command leaves them to the next owner.
+    pub(super) async fn close_dead_epochs(&mut self) {
+        let Some(registry) = self.supervisor.records().registry() else { return };
+        if matches!(self.mode, RunMode::Once { .. }) {
+            return;
+        }
+        let running: Vec<SessionId> = self.supervisor.snapshots().into_iter().map(|s| s.session_id).collect();
+        let (dir, now) = (self.house.dir.clone(), self.house.clock.now());
+        let closed = blocking(move || recover::close_dead_epochs(&dir, &registry, &running, now)).await;
+        if let Err(error) = closed {
+            warn!(%error, "lifetimes of dead processes stay open in the registry");
+        }
     }
 }
 
@@ -139,11 +161,6 @@ fn look_and_act(
             continue;
         }
         acted.push(if dry_run { said(&plan) } else { act_on(&plan, ground, options) });
-    }
-    if let Some(registry) = ground.registry.as_deref().filter(|_| !dry_run && only.is_empty())
-        && let Err(error) = recover::close_lost_epochs(&ground.dir, registry)
-    {
-        warn!(%error, "open epochs of lost sessions stay open in the registry");
     }
     acted
 }

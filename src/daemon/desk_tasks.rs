@@ -112,6 +112,7 @@ impl Desk {
             strategy: Strategy::Resume,
             extend: matches!(order, SessionOrder::Resume { extend: true }),
             revive: matches!(order, SessionOrder::RetryFailed { .. } | SessionOrder::ReleaseParked),
+            at_once: !matches!(order, SessionOrder::Resume { .. }),
             ..RecoverRequest::default()
         };
         let (report, started) = self.recover(request, true, &Systemd::new()).await;

@@ -8,13 +8,16 @@ use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::daemon::answers::{DayStats, SessionSummary, StatsReport};
+use crate::daemon::{store_seen, summary};
 use crate::model::counters::Counters;
 use crate::model::ids::{CommitSeq, Epoch, SessionId};
-use crate::model::session::SessionStatus;
+use crate::model::session::{CrashReason, SessionStatus};
 use crate::model::task::StoredTask;
 use crate::model::time::Timestamp;
-use crate::state::process;
+use crate::state::paths::{Listing, StateDir};
+use crate::state::{process, task_file};
 use crate::store::registry::{DayNumbers, EpochRow, Registry, RegistryError, SessionRow};
+use crate::store::rows::EpochEntry;
 
 /// An open lifetime without an owner is an orphan at this age.
 const ORPHAN_AGE: Duration = Duration::from_secs(2 * 3600);
@@ -175,6 +178,63 @@ impl Records {
             }
             Err(error) => self.failure = Some(error.to_string()),
         }
+    }
+}
+
+/// Puts the sessions on disk into a new registry: what they came to, their tasks, their lifetimes.
+///
+/// # Errors
+/// What SQLite said.
+pub fn refill(dir: &StateDir, registry: &Registry, now: Timestamp) -> Result<(), RegistryError> {
+    let listing = dir.list().unwrap_or_else(|error| {
+        warn!(%error, "the sessions cannot be listed");
+        Listing::default()
+    });
+    for on_disk in listing.sessions {
+        let paths = dir.session(&on_disk.id);
+        let known = summary::offline(&paths, now).summary;
+        registry.put_session(&row_of(&known, now))?;
+        if let Some((task, _)) = task_file::read(&paths).good() {
+            registry.put_task(task)?;
+        }
+        for entry in store_seen::look(&paths, false).epochs {
+            registry.put_epoch(&epoch_of(&on_disk.id, &entry))?;
+        }
+    }
+    Ok(())
+}
+
+fn row_of(known: &SessionSummary, now: Timestamp) -> SessionRow {
+    let life = known.last_heartbeat.max(known.last_checkpoint);
+    SessionRow {
+        id: known.session_id.clone(),
+        task_id: known.task_id.clone(),
+        task_hash: None,
+        is_active: false,
+        status: known.status,
+        stop_reason: known.stop_reason,
+        session_start: known.session_start.unwrap_or(now),
+        session_end: life.filter(|_| known.status.ended()),
+        duration_seconds: known.active_seconds,
+        counters: known.counters,
+        last_life: life,
+    }
+}
+
+/// A lifetime as the store knows it; the process that was it is not known any more.
+fn epoch_of(id: &SessionId, entry: &EpochEntry) -> EpochRow {
+    let unclean = entry.end.is_some() && entry.ended.as_deref() != Some("clean");
+    EpochRow {
+        session_id: id.clone(),
+        epoch: entry.epoch,
+        pid: 0,
+        boot_id: String::new(),
+        started_at: entry.start,
+        ended_at: entry.end,
+        commit_seq: entry.last_seq,
+        stop_reason: None,
+        crash_reason: unclean.then_some(CrashReason::Unknown),
+        decision: None,
     }
 }
 

@@ -23,7 +23,7 @@ use crate::state::lock::{Holder, Lock, LockError};
 use crate::state::paths::{SessionPaths, StateDir, compact};
 use crate::state::recovery_file::{self, RecoveryRecord};
 use crate::state::task_file;
-use crate::store::registry::{DayNumbers, Registry};
+use crate::store::registry::{DayNumbers, Registry, RegistryError};
 
 /// Kill points of acting on a decision.
 pub const POINTS: &[&str] = &[
@@ -325,35 +325,52 @@ pub(super) fn settle(planned: &Planned, acting: Acting<'_>) {
     let Some(registry) = acting.registry else { return };
     let id = &planned.info.session_id;
     let life = planned.gathered.evidence.last_life.unwrap_or(acting.now);
-    let reason = planned.gathered.crash_reason;
-    let written = registry
-        .close_stale(id, life, reason)
-        .and_then(|closed| match reason {
-            CrashReason::Clean => Ok(()),
-            _ if closed == 0 => Ok(()),
-            _ => registry.add_to_day(&day(life), &DayNumbers { crashes: closed as u64, ..DayNumbers::default() }),
-        })
-        .and_then(|()| registry.put_decision(id, planned.verdict.decision, planned.verdict.cause));
+    let written = close(registry, id, life, planned.gathered.crash_reason)
+        .and_then(|_| registry.put_decision(id, planned.verdict.decision, planned.verdict.cause));
     if let Err(error) = written {
         warn!(session_id = %id, %error, "decision not written into the registry");
     }
 }
 
-/// Closes epochs of sessions that are not on disk any more.
+fn close(
+    registry: &Registry,
+    id: &SessionId,
+    life: Timestamp,
+    reason: CrashReason,
+) -> Result<usize, RegistryError> {
+    let closed = registry.close_stale(id, life, reason)?;
+    if closed > 0 && reason != CrashReason::Clean {
+        registry.add_to_day(&day(life), &DayNumbers { crashes: closed as u64, ..DayNumbers::default() })?;
+    }
+    Ok(closed)
+}
+
+/// Closes the lifetimes that dead processes left open in the registry. For the directory's owner: nobody
+/// else runs sessions here, so every one that it does not run itself is dead.
 ///
 /// # Errors
-/// The registry or the folder of the sessions cannot be read.
-pub fn close_lost_epochs(dir: &StateDir, registry: &Registry) -> Result<usize, RecoverError> {
-    let lost = |source: io::Error| RecoverError::Read { path: dir.registry(), source };
-    let open = registry.open_epochs().map_err(|e| lost(io::Error::other(e)))?;
-    let listing = dir.list().map_err(lost)?;
+/// The registry cannot be read or written.
+pub fn close_dead_epochs(
+    dir: &StateDir,
+    registry: &Registry,
+    running: &[SessionId],
+    now: Timestamp,
+) -> Result<usize, RegistryError> {
+    let sources = Sources { now, clock_sane: true, registry: None, task_file_hash: &|_| None };
     let mut closed = 0;
-    for epoch in open {
-        if !listing.sessions.iter().any(|session| session.dir && session.id == epoch.session_id) {
-            closed += registry
-                .close_stale(&epoch.session_id, epoch.started_at, CrashReason::Unknown)
-                .map_err(|e| lost(io::Error::other(e)))?;
+    for epoch in registry.open_epochs()? {
+        let paths = dir.session(&epoch.session_id);
+        if running.contains(&epoch.session_id) {
+            continue;
         }
+        let (life, reason) = match paths.dir().is_dir() {
+            true => {
+                let gathered = gather(&paths, sources);
+                (gathered.evidence.last_life.unwrap_or(epoch.started_at), gathered.crash_reason)
+            }
+            false => (epoch.started_at, CrashReason::Unknown),
+        };
+        closed += close(registry, &epoch.session_id, life, reason)?;
     }
     Ok(closed)
 }

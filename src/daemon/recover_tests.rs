@@ -342,7 +342,7 @@ fn decisions_are_written_down_and_stale_epochs_closed() {
     assert_eq!(row.decision, Some((Decision::Restart, Cause::NothingUsable)));
     assert!(row.ended_at.is_some() && row.crash_reason == Some(CrashReason::Killed));
     assert!(order.quarantine.join("recovery.json").exists());
-    assert_eq!(close_lost_epochs(&state.dir, &state.registry).unwrap(), 1);
+    assert_eq!(close_dead_epochs(&state.dir, &state.registry, &[], now()).unwrap(), 1);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::daemon::command::{self, Command, StopLevel};
 use crate::daemon::desk::Desk;
 use crate::daemon::house::{House, Visits};
 use crate::daemon::mode::{RunEnd, RunMode, Started};
-use crate::daemon::records::Records;
+use crate::daemon::records::{Records, refill};
 use crate::daemon::resources::{cores, memory_total};
 use crate::daemon::sampler::Sampler;
 use crate::daemon::signals::{Asked, Signals};
@@ -25,8 +25,9 @@ use crate::daemon::supervisor::Supervisor;
 use crate::daemon::systemd::Systemd;
 use crate::daemon::webhook::Webhook;
 use crate::exit_code::ExitCode;
-use crate::state::StateDir;
+use crate::model::time::Timestamp;
 use crate::state::lock::{Holder, Lock, LockError};
+use crate::state::{StateDir, group};
 use crate::store::registry::{Opened, Registry};
 
 /// Alerts that may wait for the webhook; the log has them all.
@@ -97,6 +98,16 @@ impl Owner {
         }
         let root = throwaway.as_ref().map_or(config.state_dir.as_path(), |dir| dir.path());
         let dir = StateDir::open(root).map_err(|error| fail(ExitCode::CannotWrite, error.to_string(), ""))?;
+        if let Some(group) = &config.state_group {
+            let wrong = |why: String| fail(ExitCode::BadConfig, format!("state_group: {why}"), "");
+            let number = group::number(group).map_err(wrong)?;
+            dir.share_with(Some(number)).map_err(|error| {
+                let hint = format!("crawld's user must be a member of the group `{group}`");
+                fail(ExitCode::BadConfig, format!("state_group: {error}"), &hint)
+            })?;
+        } else {
+            dir.share_with(None).map_err(|error| fail(ExitCode::CannotWrite, error.to_string(), ""))?;
+        }
         let lock = Lock::take(&dir.lock(), &Holder::me(mode.name(), clock.now())).map_err(|error| match &error {
             LockError::Held { .. } => fail(ExitCode::InUse, error.to_string(), "ask it with `crawld status`"),
             LockError::Io { .. } => fail(ExitCode::CannotWrite, error.to_string(), "check it with `crawld doctor`"),
@@ -108,7 +119,7 @@ impl Owner {
         let signals = Signals::listen()
             .map_err(|error| fail(ExitCode::Bug, format!("cannot listen for signals: {error}"), ""))?;
         crate::fetch::install_tls_provider();
-        let registry = open_registry(&dir.registry());
+        let registry = open_registry(&dir, clock.now());
         let visits = Visits::new(&config, cores(), memory_total());
         let house = Arc::new(House::new(config, clock.clone(), dir, visits, mode.name()));
         for reaped in crate::browser::reap_leftovers(&house.profiles()) {
@@ -152,6 +163,7 @@ impl Owner {
             Ok(begun) => begun,
             Err(end) => return self.close(Some(*end)).await,
         };
+        self.desk.close_dead_epochs().await;
         self.systemd.ready(&self.desk.status_line());
         let said = started.send(Started {
             operator: self.operator.clone(),
@@ -202,6 +214,7 @@ impl Owner {
     }
 
     fn beat(&mut self) {
+        let _ = crate::faults::point("panic.daemon");
         let now = self.house.clock.now();
         self.house.liveness.turned("daemon", now);
         self.systemd.watchdog(now, &self.house.liveness);
@@ -321,11 +334,16 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
-fn open_registry(path: &Path) -> Option<Arc<Registry>> {
-    match Registry::open(path) {
+fn open_registry(dir: &StateDir, now: Timestamp) -> Option<Arc<Registry>> {
+    match Registry::open(&dir.registry()) {
         Ok((registry, opened)) => {
-            if let Opened::Rebuilt { moved_to } = opened {
+            if let Opened::Rebuilt { moved_to } = &opened {
                 warn!(moved_to = %moved_to.display(), "the registry was damaged: a new one is filled from the sessions");
+            }
+            if opened != Opened::Existing
+                && let Err(error) = refill(dir, &registry, now)
+            {
+                warn!(%error, "the new registry lacks earlier sessions; nothing else does");
             }
             Some(Arc::new(registry))
         }

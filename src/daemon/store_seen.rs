@@ -12,6 +12,7 @@ use crate::state::atomic_file::{Content, judge, open_regular};
 use crate::state::paths::SessionPaths;
 use crate::store::StoreError;
 use crate::store::reader::Reader;
+use crate::store::rows::EpochEntry;
 use crate::store::schema::{FORMAT, META_CLEAN};
 
 /// A store up to this size is always checked; a larger one only after a changed boot, because a death
@@ -33,6 +34,8 @@ pub struct StoreSeen {
     pub older: bool,
     /// The lifetime that wrote it last, and when that committed its first lease.
     pub epoch: Option<(Epoch, Option<Timestamp>)>,
+    /// Every lifetime, oldest first.
+    pub epochs: Vec<EpochEntry>,
     /// Committed totals.
     pub counters: Option<Counters>,
     /// Whether the last lifetime closed everything.
@@ -124,10 +127,12 @@ fn seen(reader: &Reader, rebooted: bool, length: u64) -> Result<StoreSeen, Store
         return Ok(StoreSeen::damaged(format!("its counters do not balance: {counters:?}")));
     }
     let meta = reader.meta()?;
+    let epochs = reader.epochs()?;
     Ok(StoreSeen {
         state: StoreState::Good(commit),
         older: format < FORMAT,
-        epoch: reader.epochs()?.last().map(|entry| (entry.epoch, entry.first_lease)),
+        epoch: epochs.last().map(|entry| (entry.epoch, entry.first_lease)),
+        epochs,
         counters: Some(counters),
         clean: Some(meta.get(META_CLEAN).is_some_and(|value| value == "1")),
         paused: Some(meta.contains_key(META_PAUSED)),

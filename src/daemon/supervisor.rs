@@ -20,8 +20,9 @@ use crate::daemon::sampler::Activity;
 use crate::daemon::summary;
 use crate::exit_code::ExitCode;
 use crate::model::ids::SessionId;
-use crate::model::session::{SessionStatus, StopReason};
+use crate::model::session::{CrashReason, SessionStatus, StopReason};
 use crate::model::task::{FetchMode, StoredTask};
+use crate::state::last_words::{self, LastWords};
 
 /// A session that is to run.
 #[derive(Debug)]
@@ -152,7 +153,11 @@ impl Supervisor {
         self.start(wanted).await
     }
 
-    async fn start(&mut self, wanted: Wanted) -> Result<(), (ExitCode, String)> {
+    /// Starts a session even while all places are taken.
+    ///
+    /// # Errors
+    /// As for [`Supervisor::want`].
+    pub async fn start(&mut self, wanted: Wanted) -> Result<(), (ExitCode, String)> {
         let Wanted { task, opening } = wanted;
         let id = task.session_id.clone();
         let (load, env) = self.env(&task).await?;
@@ -163,6 +168,7 @@ impl Supervisor {
         self.records.session_opened(&OpenedFacts { epoch: opened.epoch, seq: opened.seq, created }, &task, &first);
         let abort = self.tasks.spawn(opened.run);
         self.names.insert(abort.id(), id.clone());
+        self.ended.remove(&id);
         self.running.insert(id, Running { handle: opened.handle, load, task });
         self.share();
         Ok(())
@@ -173,6 +179,8 @@ impl Supervisor {
         let mode = task.spec.fetch.mode;
         let browsers = match mode {
             FetchMode::Http => None,
+            // Nothing is visited: an order needs no browser.
+            FetchMode::Browser if self.resting => None,
             FetchMode::Browser => Some(house.browsers().await.map_err(|error| (error.exit_code(), error.to_string()))?),
         };
         let slots = match mode {
@@ -206,11 +214,10 @@ impl Supervisor {
     /// Takes note of an end, and starts the next session that waits.
     pub async fn saw_end(&mut self, end: Result<(Id, SessionEnd), JoinError>) -> Option<SessionSummary> {
         let (task, end) = match end {
-            Ok((task, end)) => (task, Some(end)),
+            Ok((task, end)) => (task, Ok(end)),
             Err(error) => {
                 error!(%error, "a session's loop panicked; its state is as committed");
-                self.raise(ExitCode::Bug);
-                (error.id(), None)
+                (error.id(), Err(error.to_string()))
             }
         };
         let id = self.names.remove(&task)?;
@@ -221,17 +228,28 @@ impl Supervisor {
         }
         let now = self.house.clock.now();
         let mut last = summary::online(&running.handle.snapshot(), &self.house.dir.session(&id), now);
-        if let Some(end) = &end {
-            last.status = end.status;
-            last.stop_reason = Some(end.reason);
-            last.status_reason = end.message.clone();
-            self.raise(exit_of(end, last.counters.failed));
-            info!(session_id = %id, reason = %end.reason, status = %end.status, "session ended");
-        } else {
-            last.stop_reason = Some(StopReason::Panic);
-            last.status = SessionStatus::Crashed;
+        match &end {
+            Ok(end) => {
+                last.status = end.status;
+                last.stop_reason = Some(end.reason);
+                last.status_reason = end.message.clone();
+                self.raise(exit_of(end, last.counters.failed));
+                info!(session_id = %id, reason = %end.reason, status = %end.status, "session ended");
+            }
+            Err(panic) => {
+                last.stop_reason = Some(StopReason::Panic);
+                last.status = SessionStatus::Crashed;
+                let words = LastWords::new(CrashReason::Panic, now, last.epoch, None, panic);
+                if let Err(error) = last_words::write(&self.house.dir.session(&id), &words) {
+                    warn!(session_id = %id, %error, "the panic could not be noted in the session");
+                }
+            }
         }
         self.records.session_ended(&last);
+        // Nobody owns it any more: what its files declare active is to be continued.
+        if last.status == SessionStatus::Active {
+            last.status = SessionStatus::Recoverable;
+        }
         self.ended.insert(id, last.clone());
         self.fill_places().await;
         self.share();
@@ -299,7 +317,13 @@ impl Supervisor {
         }
     }
 
-    fn raise(&mut self, code: ExitCode) {
+    /// Whether it starts nothing any more.
+    pub fn stopping(&self) -> bool {
+        self.stopping
+    }
+
+    /// Takes note of the exit code that something asks for; the worst one stays.
+    pub fn raise(&mut self, code: ExitCode) {
         if severity(code) > severity(self.worst) {
             self.worst = code;
         }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -62,21 +62,46 @@ impl FileError {
 /// # Errors
 /// What the system said; the old file is then still there, and no temporary is left.
 pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> Result<(), FileError> {
-    put(path, bytes, durability, None)
+    put(path, bytes, durability, None, None)
 }
 
-/// Replaces `path` durably and keeps what was there as `previous`.
+/// As [`replace`]; where the file's folder is open to a group, the group may read the file as well (0640).
+///
+/// # Errors
+/// As for [`replace`].
+pub fn replace_shared(path: &Path, bytes: &[u8], durability: Durability) -> Result<(), FileError> {
+    put(path, bytes, durability, None, readers(path))
+}
+
+/// The group to which the folder of `path` is open.
+fn readers(path: &Path) -> Option<u32> {
+    let folder = fs::metadata(path.parent()?).ok()?;
+    (folder.mode() & 0o050 == 0o050).then(|| folder.gid())
+}
+
+/// Replaces `path` durably, as [`replace_shared`] does, and keeps what was there as `previous`.
 ///
 /// # Errors
 /// As for [`replace`].
 pub fn replace_keeping(path: &Path, previous: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    put(path, bytes, Durability::Full, Some(previous))
+    put(path, bytes, Durability::Full, Some(previous), readers(path))
 }
 
-fn put(path: &Path, bytes: &[u8], durability: Durability, previous: Option<&Path>) -> Result<(), FileError> {
+fn put(
+    path: &Path,
+    bytes: &[u8],
+    durability: Durability,
+    previous: Option<&Path>,
+    group: Option<u32>,
+) -> Result<(), FileError> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let (file, temp) = create_temporary(dir).map_err(|e| FileError::at("make a temporary file beside", path, e))?;
     let temp = Unlink(temp);
+    if let Some(group) = group {
+        let shared =
+            fchown(&file, None, Some(group)).and_then(|()| file.set_permissions(fs::Permissions::from_mode(0o640)));
+        shared.map_err(|e| FileError::at("open to its group", path, e))?;
+    }
     fill(file, bytes, durability).map_err(|e| FileError::at("write", path, e))?;
     if let Some(previous) = previous {
         rotate(path, previous, dir).map_err(|e| FileError::at("keep the previous version of", path, e))?;

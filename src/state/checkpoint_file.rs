@@ -83,7 +83,7 @@ impl CheckpointWriter {
         if envelope::read::<Checkpoint>(&path).good().is_some() {
             replace_keeping(&path, &self.paths.checkpoint_prev(), &bytes)?;
         } else {
-            super::atomic_file::replace(&path, &bytes, super::Durability::Full)?;
+            super::atomic_file::replace_shared(&path, &bytes, super::Durability::Full)?;
         }
         self.generation = next;
         Ok(next)

@@ -2,7 +2,7 @@
 
 use crate::model::heartbeat::Heartbeat;
 use crate::model::time::Timestamp;
-use crate::state::atomic_file::{Durability, FileError, replace};
+use crate::state::atomic_file::{Durability, FileError, replace_shared};
 use crate::state::envelope::{self, Document, Envelope, Reading, seal};
 use crate::state::paths::SessionPaths;
 use crate::state::process;
@@ -29,7 +29,7 @@ pub fn write(
     let path = paths.heartbeat();
     let facts = Envelope::new::<Heartbeat>(generation, heartbeat.last_commit_seq);
     let bytes = seal(heartbeat, &facts).map_err(|e| FileError::at("write as JSON", &path, e.into()))?;
-    replace(&path, &bytes, durability)
+    replace_shared(&path, &bytes, durability)
 }
 
 /// Reads a session's heartbeat.

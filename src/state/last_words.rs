@@ -1,8 +1,11 @@
 //! `last-words.json`: what a dying process says about its end, so that the next one need not guess.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+
 use serde::{Deserialize, Serialize};
 
-use crate::model::ids::{Epoch, UrlNo};
+use crate::model::ids::{Epoch, SessionId, UrlNo};
 use crate::model::session::CrashReason;
 use crate::model::time::Timestamp;
 use crate::state::atomic_file::{Content, Durability, FileError, read_bounded, replace};
@@ -60,6 +63,42 @@ pub fn write(paths: &SessionPaths, words: &LastWords) -> Result<(), FileError> {
     replace(&path, &bytes, Durability::Atomic)
 }
 
+/// The sessions that run in this process, for the moment in which it dies.
+static RUNNING: Mutex<BTreeMap<SessionId, (SessionPaths, Epoch)>> = Mutex::new(BTreeMap::new());
+
+/// A session's place among those that run here; given up when dropped.
+#[derive(Debug)]
+pub struct Enrolled(SessionId);
+
+/// Has a session spoken for by [`leave_all`] for as long as the answer is kept.
+pub fn enroll(paths: &SessionPaths, epoch: Epoch) -> Enrolled {
+    running().insert(paths.id().clone(), (paths.clone(), epoch));
+    Enrolled(paths.id().clone())
+}
+
+impl Drop for Enrolled {
+    fn drop(&mut self) {
+        running().remove(&self.0);
+    }
+}
+
+fn running() -> MutexGuard<'static, BTreeMap<SessionId, (SessionPaths, Epoch)>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Leaves a note in every running session. For a process that is about to die: waits for nothing, and
+/// what cannot be written is left unsaid.
+pub fn leave_all(reason: CrashReason, at: Timestamp, message: &str) {
+    let sessions = match RUNNING.try_lock() {
+        Ok(sessions) => sessions,
+        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        Err(TryLockError::WouldBlock) => return,
+    };
+    for (paths, epoch) in sessions.values() {
+        let _ = write(paths, &LastWords::new(reason, at, *epoch, None, message));
+    }
+}
+
 /// Reads the note; an unreadable one says nothing.
 pub fn read(paths: &SessionPaths) -> Option<LastWords> {
     match read_bounded(&paths.last_words(), 64 << 10) {
@@ -77,6 +116,21 @@ pub fn clear(paths: &SessionPaths) {
 mod tests {
     use super::*;
     use crate::state::paths::StateDir;
+
+    #[test]
+    fn a_dying_process_speaks_for_the_sessions_that_run_and_for_no_other() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = StateDir::open(temp.path()).unwrap();
+        let [runs, ended] = ["runs-here", "ended-here"].map(|id| dir.session(&id.parse().unwrap()));
+        runs.create().unwrap();
+        ended.create().unwrap();
+        let _place = enroll(&runs, 3);
+        drop(enroll(&ended, 4));
+        leave_all(CrashReason::Panic, Timestamp::from_millis(9), "index out of bounds");
+        let words = read(&runs).unwrap();
+        assert_eq!((words.reason, words.epoch, words.url_no), (CrashReason::Panic, 3, None));
+        assert_eq!(read(&ended), None);
+    }
 
     #[test]
     fn words_are_read_back_bounded_and_cleared() {

@@ -4,6 +4,7 @@ pub mod atomic_file;
 pub mod checkpoint_file;
 pub mod end_note;
 pub mod envelope;
+pub mod group;
 pub mod heartbeat_file;
 pub mod inflight;
 pub mod last_words;

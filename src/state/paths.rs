@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use crate::model::ids::SessionId;
@@ -79,6 +79,29 @@ impl StateDir {
         }
         sync_dir(&dir.root).map_err(at)?;
         Ok(dir)
+    }
+
+    /// Opens the way to heartbeats and checkpoints to a group (0750), or closes it again. Everything
+    /// else stays the owner's: their folders and files are 0700 and 0600.
+    ///
+    /// # Errors
+    /// We may not give the directory to that group, or what the system says.
+    pub fn share_with(&self, group: Option<u32>) -> Result<(), StateDirError> {
+        for folder in [self.sessions(), self.root.clone()] {
+            let at = |source| StateDirError::Io { path: folder.clone(), source };
+            let shared = fs::metadata(&folder).map_err(at)?.mode() & 0o050 == 0o050;
+            match group {
+                Some(_) => {
+                    chown(&folder, None, group).map_err(at)?;
+                    fs::set_permissions(&folder, fs::Permissions::from_mode(0o750)).map_err(at)?;
+                }
+                None if shared && folder == self.sessions() => {
+                    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).map_err(at)?;
+                }
+                None => {}
+            }
+        }
+        Ok(())
     }
 
     /// A state directory for reading only: nothing is made.
@@ -328,7 +351,7 @@ impl SessionPaths {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::symlink;
 
     #[test]
     fn opening_makes_private_folders_and_is_repeatable() {

@@ -5,6 +5,7 @@ use super::*;
 impl Controller {
     pub(super) fn ordered(&mut self, ordered: Ordered) {
         let Ordered { order, reply } = ordered;
+        self.expecting = false;
         match order {
             Order::Pause | Order::Resume => {
                 let why = matches!(order, Order::Pause).then(|| "paused by the operator".to_owned());

@@ -15,7 +15,9 @@ impl Controller {
             Ok((_, done)) => {
                 let fetched = fetched(&done.end);
                 self.stats.visit(fetched || !matches!(done.end, VisitEnd::Retry { .. }), done.took);
-                self.batch.hosts.push(done.host);
+                // Other visits may have taught the host's memory more since this one ended.
+                let state = self.governor.snapshot(&done.host.host_key).unwrap_or(done.host.state);
+                self.batch.hosts.push(HostUpdate { state, ..done.host });
                 self.learn_sitemaps(visit.lease.url.host_key(), done.learned.sitemaps);
                 self.batch.robots.extend(done.learned.fresh);
                 done.end
