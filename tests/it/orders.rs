@@ -1,0 +1,224 @@
+//! Orders to sessions, with an owner and without: what was answered is kept.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::site::Config;
+use crate::support::world::Fetch;
+use crate::support::{Child, World, child, poll};
+
+fn slow_world(pages: u32) -> World {
+    World::new(Config { latency: Duration::from_millis(30), ..Config::plain(pages) }, Fetch::Http)
+}
+
+/// Gives an order about the world's one session; it must be carried out.
+#[track_caller]
+fn order(world: &World, words: &[&str]) -> Value {
+    let id = world.session();
+    world.crawld(words).args(&[&id, "--json"]).run().expect_code(0).json()
+}
+
+#[track_caller]
+fn refused(world: &World, words: &[&str], code: i32) {
+    let id = world.session();
+    world.crawld(words).args(&[&id]).run().expect_code(code);
+}
+
+fn status(world: &World) -> Value {
+    let id = world.session();
+    world.crawld(&["status", &id, "--json"]).run().json()
+}
+
+#[track_caller]
+fn until_status(world: &World, wanted: &str) -> Value {
+    poll::expect(wanted, child::PATIENCE, || Some(status(world)).filter(|now| now["status"] == wanted))
+}
+
+/// A daemon on the world's state, which continues what is there.
+#[track_caller]
+fn daemon(world: &World) -> Child {
+    let mut daemon = world.crawld(&["run"]).env("CRAWLD_TASKS_DIR", world.path()).spawn();
+    poll::expect("the daemon's start", Duration::from_secs(20), || {
+        assert!(!daemon.has_ended(), "{}", daemon.said());
+        world.state.join("crawld.sock").exists().then_some(())
+    });
+    daemon
+}
+
+#[track_caller]
+fn stop(daemon: Child) {
+    daemon.signal(Signal::TERM);
+    daemon.wait(child::PATIENCE).expect_code(0);
+}
+
+#[test]
+fn a_pause_survives_a_kill_and_is_lifted_by_command() {
+    let world = slow_world(150);
+    let mut first = world.crawl().spawn();
+    world.until_recorded(&mut first, 5);
+    assert_eq!(order(&world, &["pause"])["status"], "paused");
+    first.kill();
+    let looked = world.recover().args(&["--dry-run"]).run().json();
+    assert_eq!(looked["sessions"][0]["cause"], "paused_by_operator", "{looked}");
+    let second = world.recover().spawn();
+    until_status(&world, "paused");
+    let before = world.site.hits();
+    order(&world, &["checkpoint"]);
+    assert_eq!(world.site.hits(), before, "a paused session asks nobody");
+    order(&world, &["resume"]);
+    let last = second.wait(child::PATIENCE).expect_code(0);
+    world.check_complete(&last);
+}
+
+#[test]
+fn pause_and_resume_without_an_owner() {
+    let world = slow_world(60);
+    world.crawl_and_kill(5);
+    let before = world.site.hits();
+    assert_eq!(order(&world, &["pause"])["status"], "paused");
+    assert_eq!(status(&world)["status"], "paused");
+    let looked = world.recover().args(&["--dry-run"]).run().json();
+    assert_eq!(looked["sessions"][0]["cause"], "paused_by_operator", "{looked}");
+    order(&world, &["resume"]);
+    assert_eq!(world.site.hits(), before, "orders crawl nothing");
+    world.finish();
+}
+
+#[test]
+fn a_cancel_that_was_answered_is_kept() {
+    let world = slow_world(150);
+    let mut first = world.crawl().spawn();
+    world.until_recorded(&mut first, 5);
+    assert_eq!(order(&world, &["cancel"])["status"], "cancelled");
+    first.kill();
+    let before = world.site.hits();
+    world.recover().run();
+    assert_eq!(world.site.hits(), before);
+    assert_eq!(status(&world)["status"], "cancelled");
+    assert_eq!(world.recover().run().code, Some(5));
+    refused(&world, &["pause"], 5);
+    world.outputs().check_consistent();
+    world.verify();
+}
+
+#[test]
+fn a_cancel_without_an_owner() {
+    let world = slow_world(60);
+    world.crawl_and_kill(5);
+    assert_eq!(order(&world, &["cancel"])["status"], "cancelled");
+    assert_eq!(status(&world)["status"], "cancelled");
+    assert_eq!(world.recover().run().code, Some(5));
+}
+
+#[test]
+fn a_limit_ends_cleanly_and_is_extended_by_command() {
+    let world = slow_world(60);
+    let first = world.crawl().args(&["--max-pages", "20"]).run().expect_code(4);
+    assert_eq!((&first.json()["status"], &first.json()["stop_reason"]), (&"expired".into(), &"page_limit".into()));
+    assert_eq!(world.recover().run().code, Some(5), "a limit is no crash");
+    refused(&world, &["resume"], 5);
+    order(&world, &["resume", "--extend"]);
+    let second = world.recover().run().expect_code(4);
+    let fetched = second.json()["sessions"][0]["end"]["counters"]["fetched"].as_u64().unwrap_or(0);
+    assert!((35..=48).contains(&fetched), "{}", second.said());
+    let daemon = daemon(&world);
+    order(&world, &["resume", "--extend"]);
+    until_status(&world, "expired");
+    order(&world, &["resume", "--extend"]);
+    until_status(&world, "completed");
+    stop(daemon);
+    world.outputs().check_against(&world.site, false);
+}
+
+#[test]
+fn active_time_is_limited_over_all_lifetimes() {
+    let world = slow_world(400);
+    let limited = || world.crawl().args(&["--max-session-duration", "3s"]);
+    let mut first = limited().spawn();
+    world.until_recorded(&mut first, 30);
+    order(&world, &["checkpoint"]);
+    first.signal(Signal::TERM);
+    first.wait(child::PATIENCE).expect_code(4);
+    let last = limited().run().expect_code(4);
+    assert_eq!(last.json()["stop_reason"], "time_limit", "{}", last.said());
+    let active = status(&world)["active_seconds"].as_f64().unwrap_or(0.0);
+    assert!((2.9..6.0).contains(&active), "{active}");
+    order(&world, &["resume", "--extend"]);
+    let again = world.recover().run().expect_code(4);
+    assert_eq!(again.json()["sessions"][0]["end"]["stop_reason"], "time_limit", "{}", again.said());
+}
+
+#[test]
+fn failed_urls_are_queued_again_with_an_owner_and_without() {
+    let world = World::new(Config::full(10), Fetch::Http);
+    let first = world.crawl().run().expect_code(3);
+    let failed = first.json()["counters"]["failed"].as_u64().unwrap_or(0);
+    assert!(failed > 0, "{}", first.said());
+    assert_eq!(order(&world, &["retry-failed"])["count"], failed);
+    let counters = &status(&world)["counters"];
+    assert_eq!((counters["failed"].as_u64(), counters["queued"].as_u64()), (Some(0), Some(failed)), "{counters}");
+    let second = world.recover().run().expect_code(3);
+    let crawl = world.check_complete(&second);
+    let again = crawl.pages.iter().filter(|page| !page["supersedes"].is_null()).count() as u64;
+    assert_eq!(again, failed, "each failed page has a record that supersedes its first");
+    let daemon = daemon(&world);
+    assert_eq!(order(&world, &["retry-failed"])["count"], failed);
+    until_status(&world, "completed");
+    stop(daemon);
+    world.outputs().check_consistent();
+    world.verify();
+}
+
+#[test]
+fn quarantined_urls_are_queued_again_only_when_named() {
+    let world = World::new(Config { poison: true, ..Config::plain(5) }, Fetch::Scripted);
+    world.crawl().run();
+    assert_eq!(order(&world, &["retry-failed"])["count"], 0);
+    assert_eq!(order(&world, &["retry-failed", "--quarantined"])["count"], 1);
+    let last = world.recover().run();
+    assert!(matches!(last.code, Some(0 | 3)), "{}", last.said());
+    world.check_complete(&last);
+}
+
+#[test]
+fn parked_urls_are_released_by_command() {
+    let world = World::new(Config { calendar: true, ..Config::plain(5) }, Fetch::Http);
+    world.crawl().args(&["--max-pages", "1200"]).run();
+    let parked = status(&world)["counters"]["parked"].as_u64().unwrap_or(0);
+    assert!(parked > 0, "{}", status(&world));
+    assert_eq!(order(&world, &["release-parked"])["count"], parked);
+    let counters = &status(&world)["counters"];
+    assert_eq!(counters["parked"], 0, "{counters}");
+    world.outputs().check_consistent();
+    world.verify();
+}
+
+#[test]
+fn checkpoints_on_request_with_an_owner_and_without() {
+    let world = slow_world(120);
+    let mut first = world.crawl().spawn();
+    world.until_recorded(&mut first, 5);
+    let one = order(&world, &["checkpoint"])["count"].as_u64().unwrap_or(0);
+    let two = order(&world, &["checkpoint"])["count"].as_u64().unwrap_or(0);
+    assert!(one > 0 && two > one, "{one}, {two}");
+    first.kill();
+    let three = order(&world, &["checkpoint"])["count"].as_u64().unwrap_or(0);
+    assert!(three > two, "{three}");
+    assert_eq!(world.checkpoint()["generation"].as_u64().unwrap_or(0) >= three, true);
+    world.finish();
+}
+
+#[test]
+fn a_stop_leaves_a_session_that_can_be_recovered() {
+    let world = slow_world(120);
+    let mut child = world.crawl().spawn();
+    world.until_recorded(&mut child, 10);
+    child.signal(Signal::TERM);
+    let stopped = child.wait(child::PATIENCE).expect_code(4);
+    let said = stopped.json();
+    assert_eq!((&said["status"], &said["stop_reason"]), (&"recoverable".into(), &"shutdown".into()), "{said}");
+    assert_eq!(world.checkpoint()["progress_snapshot"]["status"], "active", "what the owner declared");
+    assert_eq!(status(&world)["status"], "recoverable");
+}
