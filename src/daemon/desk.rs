@@ -19,8 +19,9 @@ use crate::daemon::systemd::Systemd;
 use crate::exit_code::ExitCode;
 use crate::model::ids::SessionId;
 use crate::model::session::SessionStatus;
-use crate::model::task::{PreparedTask, StoredTask, TASK_FORMAT};
+use crate::model::task::{PreparedTask, StoredTask, TASK_FORMAT, TaskOrigin};
 use crate::policy::tasks::{self, TaskAction};
+use crate::state::task_file;
 
 /// The desk at which orders are taken.
 pub struct Desk {
@@ -162,6 +163,7 @@ impl Desk {
                 Ok(Submitted { session_id, task_id, joined: false })
             }
             TaskAction::Join(id) => {
+                self.grant(&id, &task).await;
                 self.continue_session(&id).await?;
                 Ok(joined(id))
             }
@@ -172,6 +174,26 @@ impl Desk {
                     "session {id} of this task is unfinished and was started with other settings: cancel it, or use --new"
                 ),
             )),
+        }
+    }
+
+    /// An imported session left its permissions behind; the same task given here brings those of this operator.
+    async fn grant(&self, id: &SessionId, given: &PreparedTask) {
+        if self.supervisor.handle(id).is_some() {
+            return;
+        }
+        let paths = self.house.dir.session(id);
+        let (named, networks) = (given.named_private.clone(), given.spec.allow_private_networks.clone());
+        let written = blocking(move || {
+            let reading = task_file::read(&paths);
+            let imported = reading.good().map(|(task, _)| task).filter(|task| task.origin == TaskOrigin::Import);
+            let Some(mut task) = imported.cloned() else { return Ok(()) };
+            task.named_private = named;
+            task.spec.allow_private_networks = networks;
+            task_file::write(&paths, &task)
+        });
+        if let Err(error) = written.await {
+            warn!(session_id = %id, %error, "permissions to reach private networks were not taken over");
         }
     }
 

@@ -283,8 +283,9 @@ fn read(paths: &SessionPaths, sources: Sources<'_>) -> Read {
         Ok(Probe::Free(Some(holder))) => Some(holder.boot_id.clone()),
         _ => None,
     };
-    // A full check follows only a changed boot: a death of the process cannot damage pages.
-    let full = holder_boot.is_some_and(|boot| boot != process::boot_id());
+    // A full check follows a changed boot, because a death of the process alone cannot damage pages; and
+    // what has had no life in this place (it was imported) is believed in nothing.
+    let full = holder_boot.is_none_or(|boot| boot != process::boot_id());
     // A running session's store is its owner's business.
     let store = if owned { StoreSeen::default() } else { store_seen::look(paths, full) };
     let committed = match (&store.outputs[..], checkpoints.best()) {

@@ -315,6 +315,11 @@ impl Reader {
     /// What SQLite says.
     pub fn complaint(&self, full: bool) -> Result<Option<String>> {
         let sql = if full { "PRAGMA integrity_check(1)" } else { "PRAGMA quick_check(1)" };
+        // Ours has none; a store from elsewhere could act through them.
+        let active = "SELECT name FROM sqlite_schema WHERE type IN ('trigger', 'view') OR sql LIKE 'CREATE VIRTUAL%'";
+        if let Some(name) = self.one(active, [], |row| row.get::<_, String>(0))? {
+            return Ok(Some(format!("`{}` is no table of ours", name.escape_debug())));
+        }
         let answer: Option<String> = self.one(sql, [], |row| row.get(0))?;
         Ok(answer.filter(|text| text != "ok"))
     }

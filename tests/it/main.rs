@@ -6,6 +6,7 @@ mod support;
 mod site;
 
 mod architecture;
+mod archive;
 mod chromium;
 mod clock_jumps;
 mod commands;
@@ -14,6 +15,7 @@ mod disk;
 mod fault_points;
 mod fleet;
 mod housekeeping;
+mod library;
 mod oracle_itself;
 mod orders;
 mod owners;

@@ -8,7 +8,7 @@ use crate::support::world::Fetch;
 use crate::support::{World, skip};
 
 fn world() -> World {
-    World::new(Config { latency: Duration::from_millis(30), ..Config::plain(120) }, Fetch::Http)
+    World::new(Config { latency: Duration::from_millis(30), ..Config::plain(400) }, Fetch::Http)
 }
 
 fn without_points(test: &str) -> bool {

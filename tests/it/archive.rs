@@ -1,0 +1,134 @@
+//! A session moves from one state directory to another, by a file that nobody vouches for.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use crate::site::Config;
+use crate::support::oracle::Crawl;
+use crate::support::world::Fetch;
+use crate::support::{Crawld, Ended, World, child};
+
+fn world() -> World {
+    World::new(Config { latency: Duration::from_millis(20), ..Config::plain(100) }, Fetch::Http)
+}
+
+/// A command on another state directory beside the world's.
+fn away(world: &World, name: &str, args: &[&str]) -> Crawld {
+    let dir = world.path().to_owned();
+    Crawld::new(&dir.join("logs"), &dir.join(name), args).tweak(|command| {
+        command.current_dir(&dir);
+    })
+}
+
+fn export(world: &World, name: &str, flags: &[&str]) -> (PathBuf, Ended) {
+    let file = world.path().join(name);
+    let ended = world.crawld(&["export", &world.session(), &file.display().to_string()]).args(flags).run();
+    (file, ended)
+}
+
+fn import(world: &World, name: &str, file: &Path) -> Ended {
+    away(world, name, &["import", &file.display().to_string()]).run()
+}
+
+#[test]
+fn a_running_session_is_not_exported() {
+    let world = world();
+    let mut child = world.crawl().spawn();
+    world.until_recorded(&mut child, 5);
+    let (file, ended) = export(&world, "running.tar.gz", &[]);
+    assert_eq!(ended.code, Some(75), "{}", ended.said());
+    assert!(!file.exists());
+    let last = child.wait(child::PATIENCE).expect_code(0);
+    world.check_complete(&last);
+}
+
+#[test]
+fn a_copy_leaves_the_session_at_home() {
+    let world = world();
+    world.crawl_and_kill(20);
+    export(&world, "copy.tar.gz", &["--copy"]).1.expect_code(0);
+    world.finish();
+}
+
+#[test]
+fn an_exported_session_goes_on_where_it_is_imported_and_not_at_home() {
+    let world = world();
+    world.crawl_and_kill(20);
+    let id = world.session();
+    let (file, ended) = export(&world, "moved.tar.gz", &[]);
+    ended.expect_code(0);
+    let looked = world.recover().args(&["--dry-run"]).run().json();
+    assert_eq!(looked["sessions"][0]["cause"], "migrated", "{looked}");
+    assert_eq!(world.recover().run().code, Some(5), "it is not continued at home");
+
+    let before = world.site.hits();
+    import(&world, "away", &file).expect_code(0);
+    assert_eq!(world.site.hits(), before, "an import without an owner crawls nothing");
+    assert_ne!(import(&world, "away", &file).code, Some(0), "it is here already");
+
+    // What the operator allowed at home (a loopback address) is to be allowed here: the same command does it.
+    let tabs = crate::support::world::TABS.to_string();
+    let seed = world.site.at("/");
+    let flags = ["--fetch", "http", "--delay", "0ms", "--per-host", &tabs, "--tabs", &tabs, "--json", "--quiet"];
+    let last = away(&world, "away", &["crawl", &seed]).args(&flags).run().expect_code(0);
+    assert_eq!(last.json()["session_id"], id.as_str(), "{}", last.said());
+    let out = world.path().join("away/sessions").join(&id).join("out");
+    let crawl = Crawl::read(&out, &world.site.url);
+    crawl.check_consistent();
+    crawl.check_against(&world.site, false);
+    crawl.check_counters("the command", &last.json()["counters"]);
+    away(&world, "away", &["verify"]).run().expect_code(0);
+}
+
+#[test]
+fn permissions_of_the_former_home_are_not_taken_over() {
+    let world = world();
+    world.crawl_and_kill(20);
+    let (file, ended) = export(&world, "moved.tar.gz", &[]);
+    ended.expect_code(0);
+    import(&world, "away", &file).expect_code(0);
+    let before: u32 = world.site.hits().values().sum();
+    away(&world, "away", &["recover", "--json"]).run();
+    let after: u32 = world.site.hits().values().sum();
+    assert_eq!(after, before, "loopback was allowed elsewhere, not here");
+}
+
+#[test]
+fn a_store_from_elsewhere_is_believed_in_nothing() {
+    let world = world();
+    world.crawl_and_kill(20);
+    // A trigger would act with every commit of the new home.
+    let store = Connection::open(world.session_dir().join("frontier.db")).expect("the store");
+    store.execute_batch("CREATE TRIGGER evil AFTER UPDATE ON urls BEGIN DELETE FROM urls; END").expect("a trigger");
+    drop(store);
+    let (file, ended) = export(&world, "hostile.tar.gz", &[]);
+    ended.expect_code(0);
+    let dir = world.path().join("away");
+    import(&world, "away", &file);
+    away(&world, "away", &["recover", "--json"]).run();
+    let store = dir.join("sessions").join(world.session()).join("frontier.db");
+    let triggers: u32 = Connection::open(&store)
+        .and_then(|store| {
+            store.query_row("SELECT count(*) FROM sqlite_schema WHERE type = 'trigger'", [], |row| row.get(0))
+        })
+        .expect("the store in use");
+    assert_eq!(triggers, 0, "a new store is built from the outputs instead");
+}
+
+#[test]
+fn files_that_are_no_export_are_refused_and_leave_nothing() {
+    let world = world();
+    let file = world.path().join("file");
+    for (what, body) in [("empty", &b""[..]), ("text", b"hello"), ("half a gzip", b"\x1f\x8b\x08\0\0\0\0\0")] {
+        fs::write(&file, body).expect("write");
+        let ended = import(&world, "away", &file);
+        assert!(matches!(ended.code, Some(73 | 78)), "{what}: {}", ended.said());
+        assert!(ended.stderr.contains("not a session export"), "{what}: {}", ended.said());
+        let left = fs::read_dir(world.path().join("away/sessions")).map_or(0, Iterator::count);
+        assert_eq!(left, 0, "{what}");
+    }
+    assert_eq!(import(&world, "away", &world.path().join("none")).code, Some(5));
+}
