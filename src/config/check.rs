@@ -54,11 +54,6 @@ fn words(config: &Config) -> Vec<(&'static str, String)> {
         let message = format!("must not be shorter than `delay` ({}, {})", config.max_delay, config.delay);
         broken.push(("max_delay", message));
     }
-    if let Some(group) = &config.state_group
-        && let Err(message) = crate::state::group::number(group)
-    {
-        broken.push(("state_group", message));
-    }
     if config.breaker_backoff.is_empty() {
         broken.push(("breaker_backoff", "must name at least one wait".to_owned()));
     }

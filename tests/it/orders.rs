@@ -134,7 +134,7 @@ fn a_limit_ends_cleanly_and_is_extended_by_command() {
 
 #[test]
 fn active_time_is_limited_over_all_lifetimes() {
-    let world = slow_world(400);
+    let world = slow_world(1200);
     let limited = || world.crawl().args(&["--max-session-duration", "3s"]);
     let mut first = limited().spawn();
     world.until_recorded(&mut first, 30);
@@ -159,7 +159,7 @@ fn failed_urls_are_queued_again_with_an_owner_and_without() {
     assert_eq!(order(&world, &["retry-failed"])["count"], failed);
     let counters = &status(&world)["counters"];
     assert_eq!((counters["failed"].as_u64(), counters["queued"].as_u64()), (Some(0), Some(failed)), "{counters}");
-    let second = world.recover().run().expect_code(3);
+    world.recover().run().expect_code(3);
     let crawl = world.outputs();
     crawl.check_consistent();
     let again = crawl.pages.iter().filter(|page| !page["supersedes"].is_null()).count() as u64;
