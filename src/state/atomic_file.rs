@@ -73,10 +73,10 @@ pub fn replace_shared(path: &Path, bytes: &[u8], durability: Durability) -> Resu
     put(path, bytes, durability, None, readers(path))
 }
 
-/// The group to which the folder of `path` is open.
+/// The group to which the folder of `path` was opened; see [`super::StateDir::share_with`].
 fn readers(path: &Path) -> Option<u32> {
     let folder = fs::metadata(path.parent()?).ok()?;
-    (folder.mode() & 0o050 == 0o050).then(|| folder.gid())
+    (folder.mode() & 0o777 == 0o750).then(|| folder.gid())
 }
 
 /// Replaces `path` durably, as [`replace_shared`] does, and keeps what was there as `previous`.
