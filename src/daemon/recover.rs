@@ -332,12 +332,7 @@ pub(super) fn settle(planned: &Planned, acting: Acting<'_>) {
     }
 }
 
-fn close(
-    registry: &Registry,
-    id: &SessionId,
-    life: Timestamp,
-    reason: CrashReason,
-) -> Result<usize, RegistryError> {
+fn close(registry: &Registry, id: &SessionId, life: Timestamp, reason: CrashReason) -> Result<usize, RegistryError> {
     let closed = registry.close_stale(id, life, reason)?;
     if closed > 0 && reason != CrashReason::Clean {
         registry.add_to_day(&day(life), &DayNumbers { crashes: closed as u64, ..DayNumbers::default() })?;
