@@ -104,13 +104,12 @@ pub(super) fn line(all: &[SessionSummary]) -> String {
         count(sum(|s| s.counters.failed)),
         eta.map_or_else(|| "-".to_owned(), |eta| duration(Duration::from_secs(eta))),
     );
-    let held: Vec<&str> = all
-        .iter()
-        .filter(|s| s.status == SessionStatus::Paused)
-        .map(|s| s.status_reason.as_deref().unwrap_or("by the operator"))
-        .collect();
-    if let Some(reason) = held.first() {
+    let of = |status| all.iter().filter(move |s: &&SessionSummary| s.status == status);
+    let held = of(SessionStatus::Paused).map(|s| s.status_reason.as_deref().unwrap_or("by the operator")).next();
+    if let Some(reason) = held {
         text.push_str(&format!(", paused: {}", crate::model::text::escape_control(reason)));
+    } else if let Some(reason) = of(SessionStatus::Active).find_map(|s| s.status_reason.as_deref()) {
+        text.push_str(&format!("; {}", crate::model::text::escape_control(reason)));
     }
     text
 }

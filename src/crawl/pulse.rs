@@ -63,6 +63,7 @@ impl Controller {
     /// Publishes the state as of the last commit. Cheap: called after each.
     pub(super) fn publish(&mut self) {
         let (status, reason) = self.phase.status();
+        let reason = reason.or_else(|| self.trouble.clone());
         self.publish_as(status, reason, None);
     }
 

@@ -80,6 +80,8 @@ pub struct Done {
     pub host: HostUpdate,
     /// What robots.txt said besides.
     pub learned: Learned,
+    /// What the host did wrong, in a few words; `None` when it answered.
+    pub trouble: Option<String>,
     /// How long the visit took.
     pub took: Duration,
 }
@@ -131,8 +133,9 @@ pub async fn work(
         host_down,
         random: fastrand::f64(),
     };
+    let trouble = trouble(&result, &lease);
     let end = judge.end(Visited { lease, result, crashed, started_at, took });
-    Done { end, host, learned, took }
+    Done { end, host, learned, trouble, took }
 }
 
 /// A visit's entry in the in-flight note, for as long as the visit lasts.
@@ -229,6 +232,14 @@ fn by_kind(entries: &[SitemapEntry]) -> [(UrlKind, Vec<&str>); 2] {
         entries.iter().filter(|entry| entry.kind == wanted).map(|entry| entry.url.as_str()).collect()
     };
     [(UrlKind::Page, of(UrlKind::Page)), (UrlKind::Sitemap, of(UrlKind::Sitemap))]
+}
+
+/// Says which host did not do its part, and how.
+fn trouble(result: &VisitResult, lease: &Lease) -> Option<String> {
+    match result {
+        VisitResult::Failed(failure) => Some(format!("{} failed last ({})", lease.url.host_key(), failure.class)),
+        _ => None,
+    }
 }
 
 /// What a visit teaches about its host. A crash and a refusal of ours say nothing about it.

@@ -14,6 +14,7 @@ impl Controller {
         let end = match ended {
             Ok((_, done)) => {
                 let fetched = fetched(&done.end);
+                self.trouble = done.trouble;
                 self.stats.visit(fetched || !matches!(done.end, VisitEnd::Retry { .. }), done.took);
                 // Other visits may have taught the host's memory more since this one ended.
                 let state = self.governor.snapshot(&done.host.host_key).unwrap_or(done.host.state);
