@@ -82,8 +82,13 @@ fn killed() -> World {
 fn check(from: &World, row: &str, damage: impl FnOnce(&World), expected: &[&str]) {
     let world = from.fork();
     damage(&world);
+    let looked = world.recover().args(&["--dry-run"]).run();
     let ended = world.recover().run();
     assert!(matches!(ended.code, Some(0 | 4 | 5 | 78)), "{row}: {}", ended.said());
+    for field in ["decision", "cause"] {
+        let (said, done) = (&looked.json()["sessions"][0][field], &ended.json()["sessions"][0][field]);
+        assert_eq!(said, done, "{row}: the dry run said another {field}");
+    }
     let said = ended.json();
     let session = &said["sessions"][0];
     let cause = session["cause"].as_str().unwrap_or("none");
