@@ -1,20 +1,22 @@
 //! What a group changes, row by row; everything happens inside the writer's transaction.
 
+mod commands;
+mod seen;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Serialize;
 
-use crate::crawl::committer::batch::{Batch, Committed, FAIL_HOST_BATCH, LeaseWish, StoreOp};
+use crate::crawl::committer::batch::{Batch, Committed, LeaseWish};
 use crate::crawl::committer::engine::Failure;
 use crate::model::counters::Counters;
 use crate::model::ids::{CommitSeq, Epoch, HostNo, UrlNo};
-use crate::model::lease::{HostQueue, Lease, Links, NewUrl, RedirectTarget, UrlKind, VisitEnd};
-use crate::model::outcome::{FailureClass, Outcome, OutcomeKind, ParkReason};
-use crate::model::record::{PAGE_FORMAT, PageRecord, UrlRecord};
+use crate::model::lease::{HostQueue, Lease, RedirectTarget, UrlKind, VisitEnd};
+use crate::model::outcome::Outcome;
+use crate::model::record::PageRecord;
 use crate::model::task::ScopeSpec;
 use crate::model::time::Timestamp;
 use crate::model::url::CanonicalUrl;
-use crate::policy::traps::{BudgetCounts, budget};
 use crate::store::StoreError;
 use crate::store::rows::{HostRow, SuspectRow, TemplateRow, UrlRow};
 use crate::store::schema::UrlState;
@@ -24,10 +26,6 @@ type Result<T> = std::result::Result<T, Failure>;
 
 /// Hosts and templates kept in memory at most; beyond that they are read again when needed.
 const CACHED: usize = 50_000;
-/// Probes for a free key of the seen-set; each needs another true 64-bit collision.
-const PROBES: u64 = 16;
-/// Rows that a command reads at once.
-const COMMAND_ROWS: u32 = 1_000;
 
 /// What the committer knows between groups without asking the store.
 #[derive(Debug, Default)]
@@ -211,139 +209,6 @@ impl<'a> Group<'a> {
         Ok(Some(TargetEnd { new, row }))
     }
 
-    /// Inserts what is new among the links; answers how many URL records that made.
-    fn add_links(&mut self, links: &Links, via: UrlNo) -> Result<u64> {
-        self.totals.counters.links_seen += links.seen;
-        self.totals.counters.out_of_scope += links.out_of_scope;
-        let mut added = 0;
-        for url in &links.accepted {
-            added += u64::from(self.add(url, Some(via))?.1);
-        }
-        Ok(added)
-    }
-
-    /// The URL's number, and whether it is new.
-    fn add(&mut self, new: &NewUrl, via: Option<UrlNo>) -> Result<(UrlNo, bool)> {
-        let host = self.host(new.url.host_key())?;
-        let path = new.url.path();
-        let mut hash = new.url.hash();
-        for probe in 0.. {
-            match self.writer.seen(host, hash, path)? {
-                Some((n, true)) => return Ok((n, false)),
-                // Another path with the same key: the next key is tried, here and at every later look-up.
-                Some((_, false)) if probe < PROBES => hash = hash.wrapping_add(1),
-                Some((n, false)) => return Err(Failure::Bug(format!("too many hash collisions at URL {n}"))),
-                None => break,
-            }
-        }
-        let park = match new.park {
-            Some(reason) => Some(reason),
-            None => self.judge(host, new)?,
-        };
-        let n = self.totals.next;
-        let kind = (new.kind != UrlKind::Page).then_some(new.kind);
-        let url = new.url.as_str().to_owned();
-        let (depth, hops) = (new.depth, new.hops);
-        let record = UrlRecord { n, url, via, depth, hops, kind, parked: park, commit_seq: self.seq };
-        line(&mut self.totals.url_lines, &record)?;
-        let state = if park.is_some() { UrlState::Parked } else { UrlState::Queued };
-        let row = UrlRow {
-            n,
-            host,
-            hash,
-            path: path.to_owned(),
-            state,
-            kind: new.kind,
-            depth,
-            hops,
-            via,
-            turn: 0,
-            attempts: 0,
-            not_before: Timestamp::default(),
-            seq: 0,
-            detail: park.map(|reason| reason.as_str().to_owned()),
-        };
-        self.writer.add_url(&row)?;
-        self.totals.next += 1;
-        self.totals.counters.discovered += 1;
-        self.changed(host)?.discovered += 1;
-        if new.kind == UrlKind::Sitemap {
-            self.tally("sitemaps", "discovered", 1);
-        }
-        self.count(&row, 1)?;
-        Ok((n, true))
-    }
-
-    /// Whether a truly new URL has to be parked; counts it under its template when not.
-    fn judge(&mut self, host: HostNo, new: &NewUrl) -> Result<Option<ParkReason>> {
-        let row = self.changed(host)?;
-        let mut counts =
-            BudgetCounts { host_urls: row.discovered.saturating_sub(row.parked), ..BudgetCounts::default() };
-        let Some(template) = new.template else { return Ok(budget(&counts, self.scope)) };
-        let mut known = self.template(host, template)?;
-        counts.template_urls = known.urls;
-        let new_query = match new.query {
-            Some(query) => !self.writer.has_query(known.id, query)?,
-            None => false,
-        };
-        if new.query.is_some() {
-            counts.template_queries = known.queries - u64::from(!new_query && known.queries > 0);
-        }
-        let park = budget(&counts, self.scope);
-        if park.is_none() {
-            known.urls += 1;
-            if let (true, Some(query)) = (new_query, new.query) {
-                known.queries += 1;
-                self.writer.add_query(known.id, query)?;
-            }
-            self.totals.templates.insert((host, template), known);
-            self.totals.changed_templates.insert((host, template));
-        }
-        Ok(park)
-    }
-
-    fn template(&mut self, host: HostNo, hash: u64) -> Result<TemplateRow> {
-        if let Some(known) = self.totals.templates.get(&(host, hash)) {
-            return Ok(*known);
-        }
-        let row = match self.writer.template(host, hash)? {
-            Some(row) => row,
-            None => self.writer.add_template(host, hash)?,
-        };
-        self.totals.templates.insert((host, hash), row);
-        Ok(row)
-    }
-
-    /// The number of a host, which is added when it is not known.
-    fn host(&mut self, key: &str) -> Result<HostNo> {
-        if let Some(no) = self.totals.host_numbers.get(key) {
-            return Ok(*no);
-        }
-        let row = match self.writer.host_by_key(key)? {
-            Some(row) => row,
-            None => self.writer.add_host(key)?,
-        };
-        let no = row.no;
-        self.totals.host_numbers.insert(key.to_owned(), no);
-        self.totals.hosts.entry(no).or_insert(row);
-        Ok(no)
-    }
-
-    fn known(&mut self, no: HostNo) -> Result<&mut HostRow> {
-        if !self.totals.hosts.contains_key(&no) {
-            let row = self.writer.host_by_no(no)?;
-            let row = row.ok_or_else(|| Failure::Bug(format!("there is no host {no}")))?;
-            self.totals.hosts.insert(no, row);
-        }
-        Ok(self.totals.hosts.get_mut(&no).expect("inserted above"))
-    }
-
-    /// A host whose counts are about to change.
-    fn changed(&mut self, no: HostNo) -> Result<&mut HostRow> {
-        self.totals.changed_hosts.insert(no);
-        self.known(no)
-    }
-
     /// Moves a URL to another state and keeps every count in step.
     fn shift(&mut self, row: &mut UrlRow, to: UrlState, not_before: Timestamp, detail: Option<&str>) -> Result<()> {
         self.count(row, -1)?;
@@ -395,73 +260,6 @@ impl<'a> Group<'a> {
 
     fn tally(&mut self, kind: &'static str, reason: &str, by: i64) {
         *self.totals.tallies.entry((kind, reason.to_owned())).or_default() += by;
-    }
-
-    fn op(&mut self, op: &StoreOp, now: Timestamp, answer: &mut Committed) -> Result<()> {
-        match op {
-            StoreOp::SetMeta { key, value } => {
-                self.writer.set_meta(key, value.as_deref())?;
-                answer.touched += 1;
-            }
-            StoreOp::ReleaseParked { reason } => {
-                let detail = reason.map(ParkReason::as_str);
-                answer.touched +=
-                    self.requeue(UrlState::Queued, |w| w.listed(UrlState::Parked, detail, COMMAND_ROWS))?;
-            }
-            StoreOp::RetryFailed { class, quarantined } => {
-                let detail = class.map(FailureClass::as_str);
-                answer.touched +=
-                    self.requeue(UrlState::Queued, |w| w.listed(UrlState::Failed, detail, COMMAND_ROWS))?;
-                if *quarantined {
-                    answer.touched += self.requeue(UrlState::Suspect, |w| w.poisoned(COMMAND_ROWS))?;
-                }
-            }
-            StoreOp::FailHost { host } => self.fail_host(*host, now, answer)?,
-        }
-        Ok(())
-    }
-
-    /// Queues again everything that `list` finds until it finds nothing.
-    fn requeue(
-        &mut self,
-        to: UrlState,
-        list: impl Fn(&Writer) -> std::result::Result<Vec<UrlRow>, StoreError>,
-    ) -> Result<u64> {
-        let mut touched = 0;
-        loop {
-            let rows = list(self.writer)?;
-            if rows.is_empty() {
-                return Ok(touched);
-            }
-            for mut row in rows {
-                row.attempts = 0;
-                row.turn += u32::from(row.seq > 0);
-                self.shift(&mut row, to, Timestamp::default(), None)?;
-                if to == UrlState::Suspect {
-                    self.writer.save_suspect(row.n, SuspectRow::default())?;
-                }
-                touched += 1;
-            }
-        }
-    }
-
-    fn fail_host(&mut self, host: HostNo, now: Timestamp, answer: &mut Committed) -> Result<()> {
-        let key = self.known(host)?.key.clone();
-        let mut rows = self.writer.due(host, Timestamp::from_millis(i64::MAX), FAIL_HOST_BATCH)?;
-        let room = FAIL_HOST_BATCH.saturating_sub(u32::try_from(rows.len()).unwrap_or(u32::MAX));
-        rows.extend(self.writer.suspects(host, room)?);
-        for mut row in rows {
-            let url = CanonicalUrl::from_parts(&key, &row.path);
-            let mut record = unreachable_record(&row, &url, self.epoch, now);
-            let added = self.writer.take_partial(row.n)?;
-            self.finish_url(&mut row, Outcome::Failed(FailureClass::HostUnreachable), &mut record, added)?;
-            answer.touched += 1;
-        }
-        let left = self.known(host)?;
-        if left.queued + left.suspects > 0 {
-            answer.unfinished.push(host);
-        }
-        Ok(())
     }
 
     /// Takes leases for the wishes.
@@ -538,43 +336,6 @@ impl<'a> Group<'a> {
         }
         Ok(queues)
     }
-
-    /// Puts leased rows of a dead lifetime back; for opening.
-    pub(super) fn give_back(&mut self, mut row: UrlRow, marks: Option<SuspectRow>) -> Result<()> {
-        let to = if marks.is_some() { UrlState::Suspect } else { UrlState::Queued };
-        if let Some(marks) = marks {
-            self.writer.save_suspect(row.n, marks)?;
-        }
-        self.shift(&mut row, to, Timestamp::default(), None)
-    }
-
-    /// Queues an ended URL whose record was lost. `left` is what remains of it in the outputs: the commit
-    /// of an earlier record (0: none), and URL records that no page record claims any more, which the
-    /// next one will.
-    pub(super) fn lost(&mut self, mut row: UrlRow, left: (CommitSeq, u64)) -> Result<()> {
-        row.seq = left.0;
-        self.writer.take_partial(row.n)?;
-        if left.1 > 0 {
-            self.writer.add_partial(row.n, left.1)?;
-        }
-        if !row.state.ended() {
-            return Ok(self.writer.save_url(&row)?);
-        }
-        row.attempts = 0;
-        self.shift(&mut row, UrlState::Queued, Timestamp::default(), None)
-    }
-
-    /// Writes the record of a known URL again.
-    pub(super) fn rewrite(&mut self, row: &UrlRow, url: &CanonicalUrl) -> Result<()> {
-        let parked = match row.state {
-            UrlState::Parked => row.detail.as_deref().and_then(ParkReason::parse),
-            _ => None,
-        };
-        let kind = (row.kind != UrlKind::Page).then_some(row.kind);
-        let (n, via, depth, hops) = (row.n, row.via, row.depth, row.hops);
-        let url = url.as_str().to_owned();
-        line(&mut self.totals.url_lines, &UrlRecord { n, url, via, depth, hops, kind, parked, commit_seq: self.seq })
-    }
 }
 
 struct TargetEnd {
@@ -593,37 +354,4 @@ fn line(buffer: &mut Vec<u8>, record: &impl Serialize) -> Result<()> {
         .map_err(|e| Failure::Bug(format!("a record cannot be written: {e}")))?;
     buffer.push(b'\n');
     Ok(())
-}
-
-fn unreachable_record(row: &UrlRow, url: &CanonicalUrl, epoch: Epoch, now: Timestamp) -> PageRecord {
-    PageRecord {
-        format: PAGE_FORMAT,
-        n: row.n,
-        url: url.as_str().to_owned(),
-        final_url: None,
-        outcome: OutcomeKind::Failed,
-        failure_class: Some(FailureClass::HostUnreachable),
-        skip_reason: None,
-        kind: row.kind,
-        http_status: None,
-        content_type: None,
-        title: None,
-        text: None,
-        depth: row.depth,
-        via: row.via,
-        attempt: row.attempts.max(1),
-        epoch,
-        fetched_at: now,
-        duration_ms: 0,
-        ttfb_ms: None,
-        bytes: None,
-        links_found: 0,
-        links_added: 0,
-        digest: None,
-        fields: BTreeMap::new(),
-        error: Some("the host was out of reach for too long; `crawld retry` queues it again".to_owned()),
-        truncated: false,
-        supersedes: None,
-        commit_seq: 0,
-    }
 }
