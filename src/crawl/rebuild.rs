@@ -242,7 +242,7 @@ impl<'a> Builder<'a> {
                 None => self.report.bad_lines += 1,
             }
             self.read += 1;
-            if self.read % STEP == 0 {
+            if self.read.is_multiple_of(STEP) {
                 (self.progress)(self.read);
             }
         }

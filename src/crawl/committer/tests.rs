@@ -1,6 +1,7 @@
 //! Scenarios of opening, committing, crashing, damage and repair.
 
 mod damage;
+mod lost_stores;
 
 use std::collections::BTreeMap;
 use std::fs;
