@@ -90,7 +90,7 @@ mod tests {
             (SessionStatus::Paused, 0.1, 0),
         ] {
             let one = SessionSummary { status, health_score: health, ..summary() };
-            let code = check(&[&one], 0.7).map_or_else(|failure| failure.code, |code| code);
+            let code = check(&[&one], 0.7).unwrap_or_else(|failure| failure.code);
             assert_eq!(code.code(), exit, "{status} {health}");
         }
     }
