@@ -156,7 +156,7 @@ fn replace(paths: &StorePaths, temp: &Path) -> Result<(), RebuildError> {
     let at = |e| OutputError::at("replace", &paths.db, e);
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&paths.quarantine).map_err(at)?;
     // The log goes first: behind a new store it would be taken for its own.
-    for suffix in ["-wal", "-shm", ""] {
+    for suffix in ["-journal", "-wal", "-shm", ""] {
         let from = db::beside(&paths.db, suffix);
         let name = from.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let spare =

@@ -214,7 +214,7 @@ fn resume(
     step(&paths.store(), "recover.before_repair")?;
     if fresh {
         // Half made: it holds nothing, and its opener makes it anew.
-        for suffix in ["", "-wal", "-shm"] {
+        for suffix in ["-journal", "-wal", "-shm", ""] {
             set_aside(paths, &beside(&paths.store(), suffix), acting.now)?;
         }
     }

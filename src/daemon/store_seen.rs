@@ -74,6 +74,10 @@ pub fn look(paths: &SessionPaths, rebooted: bool) -> StoreSeen {
         Ok(length) => length,
         Err(seen) => return *seen,
     };
+    // Only a store in the making has one, before it is switched to a log; without writing, SQLite cannot open it.
+    if std::fs::metadata(crate::store::db::beside(&path, "-journal")).is_ok_and(|meta| meta.len() > 0) {
+        return StoreSeen::damaged("its making was interrupted".to_owned());
+    }
     let read = || {
         let reader = Reader::open(&path)?;
         reader.snapshot(|reader| seen(reader, rebooted, length))

@@ -119,6 +119,12 @@ fn of_the_store() {
         },
         rebuilt,
     );
+    check(
+        &from,
+        "a journal of its making left behind",
+        |w| fs::write(w.session_dir().join("frontier.db-journal"), [7; 512]).expect("journal"),
+        rebuilt,
+    );
     // The log may hold a good first page, which is then the one that is read.
     check(&from, "head flipped", |w| flip(&store(w), 3), &["rebuilt_from_outputs", "crash"]);
     check(

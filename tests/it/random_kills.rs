@@ -32,6 +32,21 @@ fn of_the_daemon_with_a_scripted_browser_second_half() {
     survive(Fetch::Scripted, 4);
 }
 
+#[test]
+fn twenty_on_one_crawl() {
+    let latency = Duration::from_millis(80);
+    let world = World::new(Config { latency, ..Config::plain(400) }, Fetch::Http);
+    let mut random = fastrand::Rng::new();
+    for kill in 1..=KILLS_PER_CRAWL {
+        let mut child = world.continuation(random.bool()).spawn();
+        let life = Duration::from_millis(random.u64(50..450));
+        let ended = poll::until(life, || child.has_ended().then_some(()));
+        assert!(ended.is_none(), "it was over before kill {kill}; {}", child.said());
+        child.kill();
+    }
+    finish(&world, KILLS_PER_CRAWL);
+}
+
 /// Crawls and kills until the number of kills is reached; each crawl is then finished and judged.
 fn survive(fetch: Fetch, salt: u64) {
     let wanted = from_environment("IT_KILLS").unwrap_or(80);
