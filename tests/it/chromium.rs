@@ -11,6 +11,8 @@ use crate::site::Config;
 use crate::support::world::Fetch;
 use crate::support::{World, child, poll, proc, skip};
 
+/// For a crawl of hundreds of pages with a browser that dies on the way, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(240);
 /// User and group `nobody`.
 const NOBODY: u32 = 65534;
 
@@ -18,11 +20,22 @@ fn slow(pages: u32) -> Config {
     Config { latency: Duration::from_millis(30), ..Config::plain(pages) }
 }
 
+/// No process of the world's browsers is left: each has its profile's path on its command line.
+#[track_caller]
+fn expect_no_browser(world: &World) {
+    let place = world.state.display().to_string();
+    let gone = || proc::with_command(&place).is_empty().then_some(());
+    if poll::until(Duration::from_secs(10), gone).is_none() {
+        panic!("left behind: {:#?}", proc::with_command(&place));
+    }
+}
+
 #[test]
 fn a_whole_site_is_crawled_scripts_included() {
     let world = World::new(Config::full(30), Fetch::Chromium);
     let last = world.crawl().run().expect_code(3);
     world.check_complete(&last);
+    expect_no_browser(&world);
 }
 
 #[test]
@@ -30,11 +43,11 @@ fn a_killed_daemon_loses_nothing_and_leaves_no_browser() {
     let world = World::new(slow(60), Fetch::Chromium);
     for pages in [5, 20, 40] {
         world.crawl_and_kill(pages);
-        let place = world.state.display().to_string();
-        let gone = || proc::with_command(&place).is_empty().then_some(());
-        poll::expect("the browsers' end", Duration::from_secs(10), gone);
+        expect_no_browser(&world);
     }
-    world.finish();
+    let crawl = world.finish();
+    assert!(crawl.pages.iter().all(|page| page["skip_reason"] != "poison"), "an innocent page was quarantined");
+    expect_no_browser(&world);
 }
 
 #[test]
@@ -60,6 +73,7 @@ fn survives(pages: u32, victim: impl Fn(u32) -> Option<u32>) {
     let last = child.wait(child::PATIENCE).expect_code(0);
     let crawl = world.check_complete(&last);
     assert!(crawl.pages.iter().all(|page| page["skip_reason"] != "poison"), "an innocent page was quarantined");
+    expect_no_browser(&world);
 }
 
 /// The site itself kills whichever browser asks for the page, every time.
@@ -74,12 +88,16 @@ fn a_page_that_kills_chromium_is_the_only_one_quarantined() {
             counted.fetch_add(1, Ordering::Relaxed);
         }
     });
-    let config = Config { poison: true, on_poison: Some(on_poison), ..Config::plain(40) };
+    let config = Config { poison: true, on_poison: Some(on_poison), ..Config::plain(199) };
     let world = World::new(config, Fetch::Chromium);
     let child = world.crawl().spawn();
     daemon.set(child.pid).expect("set once");
-    let last = child.wait(child::PATIENCE);
-    world.check_complete(&last);
+    let last = child.wait(PATIENCE);
+    let crawl = world.check_complete(&last);
+    let poisoned: Vec<_> = crawl.pages.iter().filter(|page| page["skip_reason"] == "poison").collect();
+    assert_eq!(poisoned.len(), 1, "{poisoned:?}");
+    assert_eq!(poisoned[0]["url"], world.site.at("/poison").as_str());
+    expect_no_browser(&world);
     assert!(kills.load(Ordering::Relaxed) >= 3, "it was given its three chances alone");
 }
 
@@ -122,4 +140,15 @@ fn with_its_sandbox_on_as_an_unprivileged_user() {
     crawl.check_consistent();
     crawl.check_against(&world.site, true);
     crawl.check_counters("the command", &last.json()["counters"]);
+    expect_no_browser(&world);
+}
+
+/// A browser that is not there is said at once, with what to do, and nothing is begun.
+#[test]
+fn a_missing_chromium_is_said_loudly() {
+    let world = World::new(Config::plain(3), Fetch::Chromium);
+    let nowhere = world.path().join("no-chromium");
+    let ended = world.crawl().env("CRAWLD_CHROME", &nowhere).run().expect_code(69);
+    assert!(ended.stderr.contains("no-chromium"), "{}", ended.said());
+    assert!(ended.stderr.contains("CRAWLD_CHROME"), "{}", ended.said());
 }

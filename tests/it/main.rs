@@ -16,6 +16,7 @@ mod fault_points;
 mod fleet;
 mod housekeeping;
 mod library;
+mod notify;
 mod oracle_itself;
 mod orders;
 mod owners;
