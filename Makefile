@@ -24,19 +24,23 @@ crawl: setup ## URL=https://example.org/ [ARGS="--max-pages 100"]: the same for 
 	$(SAY_ROOT)
 	@cargo build --bin crawld
 	@$(NO_SANDBOX) target/debug/crawld crawl "$(URL)" $(ARGS)
+	@target/debug/crawld verify
 
 # nextest when it is there: a process for each test, and a limit on browsers at once.
 HAVE_NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 TESTS = $(if $(HAVE_NEXTEST),cargo nextest run --features failpoints,cargo test --features failpoints)
 
 test: setup ## all tests; they kill the real binary some hundreds of times
+	$(SAY_ROOT)
 	$(TESTS)
 
 soak: setup ## thousands of random kills: KILLS=800 for each of four tests
+	$(SAY_ROOT)
 	cargo build --features failpoints --examples
 	IT_KILLS=$(or $(KILLS),800) cargo test --features failpoints --test it random_kills:: -- --nocapture
 
 bench: setup ## the project's numbers, measured and printed
+	$(SAY_ROOT)
 	cargo bench --bench numbers
 
 fmt: ## format everything

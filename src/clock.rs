@@ -33,6 +33,11 @@ impl Clock {
     }
 }
 
+/// Time since boot as an instant: for intervals within this process, which no setting of the clock may stretch.
+pub fn uptime() -> Timestamp {
+    Timestamp::from_millis(i64::try_from(boottime_ms()).unwrap_or(i64::MAX))
+}
+
 /// Milliseconds since boot, suspend included; never jumps within one boot.
 pub fn boottime_ms() -> u64 {
     let t = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);

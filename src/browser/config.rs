@@ -26,6 +26,8 @@ pub struct BrowserConfig {
     pub tab_idle: Duration,
     /// Deadline of a launch, from spawn to the first answer.
     pub launch_timeout: Duration,
+    /// Launches that may fail in a row before the browser's breaker opens.
+    pub launch_attempts: u32,
     /// Deadline of one protocol reply.
     pub reply_timeout: Duration,
     /// More switches for Chromium; those that would weaken the sandbox or open a port are refused.
@@ -47,6 +49,7 @@ impl BrowserConfig {
             pages_per_tab: 50,
             tab_idle: Duration::from_secs(30),
             launch_timeout: Duration::from_secs(20),
+            launch_attempts: 10,
             reply_timeout: Duration::from_secs(30),
             extra_args: Vec::new(),
             proxy: None,

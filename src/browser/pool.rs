@@ -65,14 +65,14 @@ impl Browsers {
     /// No executable, root without `no_sandbox`, a forbidden switch, an unwritable profile root.
     pub async fn start(config: BrowserConfig) -> Result<Browsers, BrowserError> {
         let executable = check(&config)?;
-        let limit = config.max_tabs.max(1);
+        let (limit, launch_attempts) = (config.max_tabs.max(1), config.launch_attempts);
         let status = PoolStatus { tabs_limit: limit, ..PoolStatus::default() };
         let inner = Arc::new(Inner {
             config,
             executable,
             current: tokio::sync::Mutex::default(),
             shown: Mutex::default(),
-            relaunch: Mutex::default(),
+            relaunch: Mutex::new(Relaunch::new(launch_attempts)),
             limit: AtomicU32::new(limit),
             active: AtomicU32::new(0),
             freed: Notify::new(),

@@ -129,10 +129,6 @@ settings! {
         tabs: Option<u32> = None,
         /// The browser must answer a command within this time.
         cdp_timeout: Span = Span::secs(30),
-        /// The same for long operations.
-        cdp_long_timeout: Span = Span::secs(600),
-        /// A sign of life is asked for this often during long operations.
-        cdp_keepalive: Span = Span::secs(30),
     }
     "Reserves" {
         /// Crawling pauses below this much free space, and continues by itself. The smaller of the two counts.

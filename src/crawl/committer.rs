@@ -13,7 +13,7 @@ mod model_tests;
 mod open;
 mod repair;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -32,6 +32,7 @@ use crate::frontier::{Frontier, HostPermit, HostQueue, Next};
 use crate::model::checkpoint::OutputFile;
 use crate::model::ids::HostNo;
 use crate::model::lease::{self, HostUpdate, Lease, UrlKind, VisitEnd};
+use crate::model::outcome::Outcome;
 use crate::model::session::StopReason;
 use crate::model::time::Timestamp;
 use crate::model::url::CanonicalUrl;
@@ -73,7 +74,7 @@ pub struct Controller {
     pub(super) pulse: Pulse,
     pub(super) outputs: Vec<OutputFile>,
     pub(super) alerts: mpsc::Sender<Raised>,
-    turned: Box<dyn Fn(Timestamp) + Send + Sync>,
+    turned: Box<dyn Fn() + Send + Sync>,
     pub(super) trouble: Option<String>,
     sitemaps_read: HashSet<String>,
     extended: bool,
@@ -128,7 +129,7 @@ pub struct Parts {
     /// Where raised alerts go.
     pub alerts: mpsc::Sender<Raised>,
     /// Told whenever the loop turns.
-    pub turned: Box<dyn Fn(Timestamp) + Send + Sync>,
+    pub turned: Box<dyn Fn() + Send + Sync>,
     /// The operator had paused it.
     pub paused: bool,
     /// The operator had cancelled it.
@@ -248,7 +249,7 @@ impl Controller {
             self.stats.excuse(now);
         }
         self.totals.turn(now, self.phase.may_lease());
-        (self.turned)(now);
+        (self.turned)();
         self.judge_health(now);
         self.publish();
         if self.totals.heartbeat_due(now) {
@@ -373,7 +374,6 @@ async fn settled(committing: &mut Option<Committing>) -> (Result<Committed, Comm
 }
 
 fn fetched(end: &VisitEnd) -> bool {
-    use crate::model::outcome::Outcome;
     matches!(end, VisitEnd::Ended { outcome: Outcome::Fetched, .. } | VisitEnd::Ended { target: Some(_), .. })
 }
 

@@ -245,6 +245,8 @@ impl Controller {
 
     /// The last snapshot, checkpoint and heartbeat.
     pub(super) async fn say_goodbye(mut self, end: &SessionEnd) {
+        self.pulse.judged_at = None;
+        self.judge_health(self.shop.clock.now());
         self.publish_as(end.status, end.message.clone(), Some(end.reason));
         let compose = self.compose(end.status, Some(end.reason));
         self.scribe.insist(Scribble::Checkpoint(compose, None)).await;

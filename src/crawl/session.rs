@@ -69,7 +69,7 @@ pub struct Env {
     /// Where raised alerts go, besides the log.
     pub alerts: mpsc::Sender<Raised>,
     /// Told whenever the session's loop turns.
-    pub turned: Box<dyn Fn(Timestamp) + Send + Sync>,
+    pub turned: Box<dyn Fn() + Send + Sync>,
 }
 
 /// The daemon's settings, as far as a session needs them.

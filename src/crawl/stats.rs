@@ -37,12 +37,14 @@ impl Stats {
         }
     }
 
-    /// A visit ended for good or failed for now.
-    pub fn visit(&mut self, fetched: bool, took: Duration) {
-        if self.visits.len() == VISIT_WINDOW {
-            self.visits.pop_front();
+    /// A visit ended, well or badly; `None` says nothing about success.
+    pub fn visit(&mut self, answered: Option<bool>, took: Duration) {
+        if let Some(answered) = answered {
+            if self.visits.len() == VISIT_WINDOW {
+                self.visits.pop_front();
+            }
+            self.visits.push_back(answered);
         }
-        self.visits.push_back(fetched);
         let ms = took.as_secs_f64() * 1000.0;
         self.page_ms = if self.page_ms == 0.0 { ms } else { 0.9 * self.page_ms + 0.1 * ms };
     }
@@ -138,7 +140,7 @@ mod tests {
     fn success_forgets_old_visits() {
         let mut stats = Stats::new(at(0));
         for n in 0..300 {
-            stats.visit(n >= 100, Duration::from_millis(10));
+            stats.visit(Some(n >= 100), Duration::from_millis(10));
         }
         assert_eq!(stats.success(), (200, 0));
     }

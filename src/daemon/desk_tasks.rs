@@ -97,6 +97,9 @@ impl Desk {
     /// where the mode crawls nothing.
     pub(super) async fn order_at_rest(&mut self, id: SessionId, order: SessionOrder) -> Result<Done, OperatorError> {
         let paths = self.house.dir.session(&id);
+        if !paths.dir().exists() && !paths.checkpoint().exists() {
+            return Err(OperatorError::UnknownSession(id.to_string()));
+        }
         let now = self.house.clock.now();
         let status = summary::offline(&paths, now).summary.status;
         let revives = matches!(

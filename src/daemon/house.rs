@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::browser::{BrowserConfig, BrowserError, Browsers};
-use crate::clock::Clock;
+use crate::clock::{Clock, uptime};
 use crate::config::Config;
 use crate::crawl::governor::HostGovernor;
 use crate::crawl::session::Settings;
@@ -88,13 +88,14 @@ impl Visits {
     }
 }
 
-/// The page caches of all stores together.
-const STORE_CACHE_BYTES: u64 = 64 << 20;
+/// The page caches of all stores together: a million URLs make a store of about this size.
+const STORE_CACHE_BYTES: u64 = 128 << 20;
 
 fn breaker(config: &Config) -> BreakerConfig {
     BreakerConfig {
         failure_threshold: config.breaker_failure_threshold,
         recovery_timeout: config.breaker_recovery_timeout.0,
+        backoff: config.breaker_backoff.iter().map(|span| span.0).collect(),
         ..BreakerConfig::default()
     }
 }
@@ -122,6 +123,8 @@ impl House {
     /// What a session of this mode needs of the configuration.
     pub fn session_settings(&self, mode: FetchMode) -> Settings {
         let config = &self.config;
+        // A foreground crawl has the process for itself.
+        let at_once = if self.command == "crawl" { 1 } else { config.sessions_at_once.max(1) };
         Settings {
             checkpoint_every: config.session_checkpoint_interval.0,
             heartbeat_every: config.session_heartbeat_interval.0,
@@ -130,15 +133,15 @@ impl House {
             segment_bytes: config.output_segment_bytes,
             inline_urls: config.checkpoint_inline_urls as usize,
             max_visits: self.visits.of(mode).most,
-            cache_bytes: STORE_CACHE_BYTES / u64::from(config.sessions_at_once.max(1)),
+            cache_bytes: STORE_CACHE_BYTES / u64::from(at_once),
             command: self.command.clone(),
         }
     }
 
     /// Tells the watchdog that this session's loop turns.
-    pub fn session_turned(&self, session: &SessionId) -> Box<dyn Fn(Timestamp) + Send + Sync> {
+    pub fn session_turned(&self, session: &SessionId) -> Box<dyn Fn() + Send + Sync> {
         let (liveness, name) = (self.liveness.clone(), session.to_string());
-        Box::new(move |now| liveness.turned(&name, now))
+        Box::new(move || liveness.turned(&name, uptime()))
     }
 
     /// Where browser profiles live.
@@ -160,6 +163,7 @@ impl House {
             no_sandbox: self.config.no_sandbox,
             max_tabs: self.visits.browser.most,
             reply_timeout: self.config.cdp_timeout.0,
+            launch_attempts: self.config.browser_max_connection_attempts,
             ..BrowserConfig::new(self.profiles())
         };
         let pool = Arc::new(Browsers::start(config).await?);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::model::time::Timestamp;
 
-/// When each loop last turned. A loop that has nothing to do turns as well: it wakes for this.
+/// When each loop last turned, by the time since boot. A loop that has nothing to do turns as well: it wakes for this.
 #[derive(Debug, Clone, Default)]
 pub struct Liveness {
     turns: Arc<Mutex<BTreeMap<String, Timestamp>>>,

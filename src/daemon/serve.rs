@@ -10,7 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, uptime};
 use crate::config::Config;
 use crate::crawl::session::Raised;
 use crate::daemon::command::{self, Command, StopLevel};
@@ -39,7 +39,7 @@ const JANITOR_EVERY: Duration = Duration::from_secs(3600);
 /// For browsers to close by themselves at the stop.
 const BROWSER_STOP: Duration = Duration::from_secs(5);
 /// For sessions to write their last words after being told to abandon.
-const ABANDON_STOP: Duration = Duration::from_secs(20);
+const ABANDON_STOP: Duration = Duration::from_secs(8);
 
 /// Starts what serves the API on the directory's socket, until the token is cancelled. Given by the
 /// caller, because the API stands above the daemon.
@@ -215,7 +215,7 @@ impl Owner {
 
     fn beat(&mut self) {
         let _ = crate::faults::point("panic.daemon");
-        let now = self.house.clock.now();
+        let now = uptime();
         self.house.liveness.turned("daemon", now);
         self.systemd.watchdog(now, &self.house.liveness);
         self.systemd.status(now, self.desk.status_line());

@@ -13,6 +13,7 @@ use crate::state::heartbeat_file::{self, fresh};
 use crate::state::lock::{Probe, probe};
 use crate::state::paths::SessionPaths;
 use crate::state::{checkpoint_file, end_note, task_file};
+use crate::store::reader::Reader;
 
 /// Ended / discovered, 0..1.
 pub fn progress(counters: &Counters) -> f64 {
@@ -45,6 +46,13 @@ pub fn online(snapshot: &Snapshot, paths: &SessionPaths, now: Timestamp) -> Sess
     }
 }
 
+/// What the store of a session without an owner has committed: more than its last checkpoint tells.
+fn committed(paths: &SessionPaths, status: SessionStatus) -> Option<Counters> {
+    let at_rest = matches!(status, SessionStatus::Crashed | SessionStatus::Recoverable);
+    let reader = at_rest.then(|| Reader::open(&paths.store()).ok()).flatten()?;
+    reader.counters().ok().map(|(_, counters)| counters)
+}
+
 /// From the files of a session that this process does not run.
 pub fn offline(paths: &SessionPaths, now: Timestamp) -> SessionDetail {
     let heartbeat_reading = heartbeat_file::read(paths);
@@ -65,8 +73,9 @@ pub fn offline(paths: &SessionPaths, now: Timestamp) -> SessionDetail {
         Some(_) if checkpoint.is_some_and(|c| c.progress_snapshot.stop_reason.is_some()) => SessionStatus::Recoverable,
         Some(_) | None => SessionStatus::Crashed,
     };
-    let counters = checkpoint.map(|c| c.progress_snapshot.counters).or(ended.map(|note| note.counters));
-    let counters = counters.unwrap_or_default();
+    let lives = lives && status != SessionStatus::Crashed;
+    let told = checkpoint.map(|c| c.progress_snapshot.counters).or(ended.map(|note| note.counters));
+    let counters = committed(paths, status).or(told).unwrap_or_default();
     let beat = heartbeat.map(|(beat, _)| beat.clone());
     let summary = SessionSummary {
         session_id: paths.id().clone(),

@@ -108,6 +108,6 @@ fn env(clock: &Clock, dir: &StateDir, task: &StoredTask, load: watch::Receiver<L
             command: "crawl".to_owned(),
         },
         alerts: mpsc::channel(8).0,
-        turned: Box::new(|_| {}),
+        turned: Box::new(|| {}),
     }
 }

@@ -77,7 +77,7 @@ pub(super) fn record(lease: &Lease) -> PageRecord {
     }
 }
 
-pub(super) fn ended(lease: &Lease, outcome: Outcome, links: &[&str]) -> VisitEnd {
+pub(in crate::crawl) fn ended(lease: &Lease, outcome: Outcome, links: &[&str]) -> VisitEnd {
     let mut record = record(lease);
     record.outcome = outcome.kind();
     match outcome {
@@ -90,7 +90,7 @@ pub(super) fn ended(lease: &Lease, outcome: Outcome, links: &[&str]) -> VisitEnd
     VisitEnd::Ended { lease: lease.clone(), outcome, record: Box::new(record), links, target: None }
 }
 
-pub(super) fn at(ms: i64) -> Timestamp {
+pub(in crate::crawl) fn at(ms: i64) -> Timestamp {
     Timestamp::from_millis(ms)
 }
 

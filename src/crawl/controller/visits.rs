@@ -13,9 +13,8 @@ impl Controller {
         self.frontier.released(visit.lease.host, self.shop.clock.now());
         let end = match ended {
             Ok((_, done)) => {
-                let fetched = fetched(&done.end);
                 self.trouble = done.trouble;
-                self.stats.visit(fetched || !matches!(done.end, VisitEnd::Retry { .. }), done.took);
+                self.stats.visit(answered(&done.end), done.took);
                 // Other visits may have taught the host's memory more since this one ended.
                 let state = self.governor.snapshot(&done.host.host_key).unwrap_or(done.host.state);
                 self.batch.hosts.push(HostUpdate { state, ..done.host });
@@ -60,5 +59,50 @@ impl Controller {
         for visit in self.by_task.values() {
             visit.abort.abort();
         }
+    }
+}
+
+/// Whether a visit speaks for the host (`Some(true)`), against it, or says nothing: a skip is our own decision.
+fn answered(end: &VisitEnd) -> Option<bool> {
+    match end {
+        end if fetched(end) => Some(true),
+        VisitEnd::Ended { outcome: Outcome::Failed(_), .. } | VisitEnd::Retry { .. } => Some(false),
+        VisitEnd::Ended { .. } | VisitEnd::Released { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crawl::committer::tests::{at, ended};
+    use crate::model::outcome::{FailureClass, SkipReason};
+
+    fn lease() -> Lease {
+        Lease {
+            no: 1,
+            host: 1,
+            url: CanonicalUrl::parse("http://h.example/").unwrap(),
+            kind: UrlKind::Page,
+            depth: 0,
+            hops: 0,
+            via: None,
+            attempt: 1,
+            epoch: 1,
+            suspect: false,
+            crashes: (0, 0),
+            supersedes: None,
+        }
+    }
+
+    #[test]
+    fn only_answers_speak_for_a_host() {
+        let end = |outcome| ended(&lease(), outcome, &[]);
+        assert_eq!(answered(&end(Outcome::Fetched)), Some(true));
+        assert_eq!(answered(&end(Outcome::Failed(FailureClass::ServerError))), Some(false));
+        assert_eq!(answered(&end(Outcome::Skipped(SkipReason::Robots))), None);
+        let again =
+            VisitEnd::Retry { lease: lease(), not_before: at(0), charged: true, suspect: false, crash_alone: None };
+        assert_eq!(answered(&again), Some(false));
+        assert_eq!(answered(&VisitEnd::Released { lease: lease() }), None);
     }
 }
