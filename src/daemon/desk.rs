@@ -168,6 +168,12 @@ impl Desk {
                 Ok(joined(id))
             }
             TaskAction::AlreadyRan(id) => Ok(joined(id)),
+            TaskAction::Limit(id) => Err((
+                ExitCode::Stopped,
+                format!(
+                    "session {id} of this task has reached its limit: `crawld resume {id} --extend` continues it, --new starts another"
+                ),
+            )),
             TaskAction::Changed(id) => Err((
                 ExitCode::InUse,
                 format!(
@@ -370,7 +376,7 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
 
 fn operator_error(code: ExitCode, error: String) -> OperatorError {
     match code {
-        ExitCode::InUse => OperatorError::NotNow(error),
+        ExitCode::InUse | ExitCode::Stopped => OperatorError::NotNow(error),
         ExitCode::CannotWrite => OperatorError::Io(error),
         ExitCode::NoBrowser => OperatorError::NotNow(error),
         _ => OperatorError::Invalid(vec![crate::daemon::command::Problem::new("task", error)]),

@@ -157,7 +157,9 @@ fn look_and_act(
         acted.iter().filter_map(|acted| acted.wanted.as_ref().map(|w| w.task.session_id.clone())).collect();
     for plan in planned {
         let id = &plan.info.session_id;
-        if running.contains(id) || fresh.contains(id) {
+        // Asked about by name, a session that runs here is answered: its owner is alive.
+        let unasked = running.contains(id) && only.is_empty();
+        if unasked || fresh.contains(id) {
             continue;
         }
         acted.push(if dry_run { said(&plan) } else { act_on(&plan, ground, options) });

@@ -41,7 +41,9 @@ impl Desk {
                     warn!(task_id = %id, session_id = %session, "task file changed while its session is unfinished: not applied");
                 }
                 TaskAction::Join(session) => info!(task_id = %id, session_id = %session, "task has a session"),
-                TaskAction::AlreadyRan(session) => info!(task_id = %id, session_id = %session, "task has run"),
+                TaskAction::AlreadyRan(session) | TaskAction::Limit(session) => {
+                    info!(task_id = %id, session_id = %session, "task has run")
+                }
             }
         }
     }
@@ -79,13 +81,7 @@ impl Desk {
                     true => SessionStatus::Active,
                     false => summary::offline(&paths, now).summary.status,
                 };
-                known.push(TaskSession {
-                    session: on_disk.id,
-                    task: task.task_id,
-                    hash: task.task_hash,
-                    ended: status.ended(),
-                    failed: status == SessionStatus::Failed,
-                });
+                known.push(TaskSession { session: on_disk.id, task: task.task_id, hash: task.task_hash, status });
             }
             known.sort_by(|a, b| a.session.cmp(&b.session));
             known

@@ -1,6 +1,7 @@
 //! What a task file means, given the sessions that exist: start, continue, report, leave.
 
 use crate::model::ids::{SessionId, TaskId};
+use crate::model::session::SessionStatus;
 
 /// What matters of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,10 +12,8 @@ pub struct TaskSession {
     pub task: TaskId,
     /// Hash of the task's normalised content.
     pub hash: String,
-    /// Whether it has ended (completed, cancelled, failed, expired, migrated).
-    pub ended: bool,
-    /// Whether it ended by an error of its own files: it was not finished, and can be continued.
-    pub failed: bool,
+    /// Where it stands.
+    pub status: SessionStatus,
 }
 
 /// What is done about a task.
@@ -26,6 +25,8 @@ pub enum TaskAction {
     Join(SessionId),
     /// It ran already with this content.
     AlreadyRan(SessionId),
+    /// It reached a limit: only an extension goes on, and starting over would not be what was asked for.
+    Limit(SessionId),
     /// An unfinished session runs an older content; it is not touched.
     Changed(SessionId),
 }
@@ -35,14 +36,16 @@ pub enum TaskAction {
 /// `repeat` starts anew when the same content ran to its end: a file's `rerun`, or any command line.
 pub fn plan(task: &TaskId, hash: &str, repeat: bool, sessions: &[TaskSession]) -> TaskAction {
     let newest = |wanted: &dyn Fn(&TaskSession) -> bool| sessions.iter().rfind(|s| &s.task == task && wanted(s));
-    if let Some(found) = newest(&|s| !s.ended && s.hash == hash) {
+    if let Some(found) = newest(&|s| !s.status.ended() && s.hash == hash) {
         return TaskAction::Join(found.session.clone());
     }
-    if let Some(found) = newest(&|s| !s.ended) {
+    if let Some(found) = newest(&|s| !s.status.ended()) {
         return TaskAction::Changed(found.session.clone());
     }
     match newest(&|s| s.hash == hash) {
-        Some(last) if last.failed => TaskAction::Join(last.session.clone()),
+        // It was not finished: an error of its own files ended it.
+        Some(last) if last.status == SessionStatus::Failed => TaskAction::Join(last.session.clone()),
+        Some(last) if repeat && last.status == SessionStatus::Expired => TaskAction::Limit(last.session.clone()),
         Some(last) if !repeat => TaskAction::AlreadyRan(last.session.clone()),
         _ => TaskAction::Start,
     }
@@ -57,8 +60,7 @@ mod tests {
             session: id.parse().unwrap(),
             task: "docs".parse().unwrap(),
             hash: hash.to_owned(),
-            ended,
-            failed: false,
+            status: if ended { SessionStatus::Completed } else { SessionStatus::Active },
         }
     }
 
@@ -82,10 +84,13 @@ mod tests {
             false,
             TaskAction::Join(id("b")),
         );
-        let failed = || TaskSession { failed: true, ..session("a", "new", true) };
+        let failed = || TaskSession { status: SessionStatus::Failed, ..session("a", "new", true) };
         check("failed by its files", &[failed()], true, TaskAction::Join(id("a")));
         check("failed once, completed later", &[failed(), session("b", "new", true)], true, TaskAction::Start);
         check("older content failed", &[TaskSession { hash: "old".into(), ..failed() }], true, TaskAction::Start);
+        let expired = || TaskSession { status: SessionStatus::Expired, ..session("a", "new", true) };
+        check("reached its limit, asked for again", &[expired()], true, TaskAction::Limit(id("a")));
+        check("reached its limit, a task file", &[expired()], false, TaskAction::AlreadyRan(id("a")));
         let other = TaskSession { task: id2("other"), ..session("a", "new", false) };
         check("another task", &[other], false, TaskAction::Start);
     }
