@@ -25,8 +25,8 @@ use super::report::{Bar, Report};
 const HOSTS: u64 = 1_000;
 const STEPS: usize = 40_000;
 const GROUP: usize = 64;
-/// What the daemon gives each of the sessions that it runs at once by default.
-const CACHE_BYTES: u64 = 16 << 20;
+/// What the daemon gives a crawl that it has to itself.
+const CACHE_BYTES: u64 = 128 << 20;
 
 /// The number of URLs to measure with: `CRAWLD_BENCH_URLS`, or 1,000,000.
 pub fn urls() -> u64 {
@@ -115,7 +115,8 @@ async fn fill(opened: &Opened, urls: u64) {
 }
 
 async fn full_speed(opened: &Opened, urls: u64) -> (f64, Steps) {
-    let mut steps = Steps { urls, next: urls, leases: Vec::new(), random: fastrand::Rng::with_seed(7) };
+    let mut steps =
+        Steps { urls, next: urls, leases: Vec::new(), ended: Vec::new(), random: fastrand::Rng::with_seed(7) };
     let (mut done, started) = (0, Instant::now());
     while done < STEPS {
         done += steps.commit(opened).await.0;
@@ -128,6 +129,7 @@ pub(super) struct Steps {
     urls: u64,
     next: u64,
     leases: Vec<Lease>,
+    ended: Vec<VisitEnd>,
     random: fastrand::Rng,
 }
 
@@ -136,22 +138,25 @@ impl Steps {
     /// as much again. Answers how many ended, and how long the commit took from arrival to durability.
     pub(super) async fn commit(&mut self, opened: &Opened) -> (usize, Duration) {
         let mut batch = Batch::new(now());
-        let ended = self.leases.len();
-        for lease in std::mem::take(&mut self.leases) {
-            batch.ends.push(self.end(lease));
-        }
+        batch.ends = std::mem::take(&mut self.ended);
+        let ended = batch.ends.len();
         let hosts = HOSTS.min(self.urls.div_ceil(1_000));
         for _ in 0..GROUP {
             batch.wish(HostNo::try_from(self.random.u64(1..=hosts)).expect("few hosts"), false);
         }
-        let committed = opened.handle.commit(batch).await.expect("a commit");
+        let leases = std::mem::take(&mut self.leases);
+        // As in a crawl: while one group is committed, the workers sort the links of the next.
+        let next = async { leases.into_iter().map(|lease| self.end(lease)).collect() };
+        let (committed, next) = tokio::join!(opened.handle.commit(batch), next);
+        let committed = committed.expect("a commit");
+        self.ended = next;
         self.leases = committed.leases;
         (ended, committed.latency)
     }
 
     /// Gives back what is leased.
     async fn release(self, opened: &Opened) {
-        let ends = self.leases.into_iter().map(|lease| VisitEnd::Released { lease }).collect();
+        let ends = self.leases.into_iter().map(|lease| VisitEnd::Released { lease }).chain(self.ended).collect();
         opened.handle.commit(Batch { ends, ..Batch::new(now()) }).await.expect("released");
     }
 
