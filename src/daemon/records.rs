@@ -107,11 +107,10 @@ impl Records {
         self.failure.is_some() || booked.map(without_time) != Some(without_time(numbers(session)))
     }
 
-    /// A session's lifetime is over.
-    pub fn session_ended(&mut self, last: &SessionSummary) {
+    /// A session's lifetime is over; `seq` is its last commit.
+    pub fn session_ended(&mut self, last: &SessionSummary, seq: CommitSeq) {
         let now = self.clock.now();
         self.book(last, last.status, Some(now));
-        let seq = 0;
         self.attempt(|registry| match last.stop_reason {
             Some(reason) => registry.stop_epoch(&last.session_id, last.epoch, now, seq, reason),
             None => Ok(()),

@@ -227,7 +227,8 @@ impl Supervisor {
             pool.end_session(&id).await;
         }
         let now = self.house.clock.now();
-        let mut last = summary::online(&running.handle.snapshot(), &self.house.dir.session(&id), now);
+        let snapshot = running.handle.snapshot();
+        let mut last = summary::online(&snapshot, &self.house.dir.session(&id), now);
         match &end {
             Ok(end) => {
                 last.status = end.status;
@@ -245,7 +246,7 @@ impl Supervisor {
                 }
             }
         }
-        self.records.session_ended(&last);
+        self.records.session_ended(&last, snapshot.last_commit_seq);
         // Nobody owns it any more: what its files declare active is to be continued.
         if last.status == SessionStatus::Active {
             last.status = SessionStatus::Recoverable;
