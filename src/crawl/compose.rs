@@ -9,11 +9,11 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::model::checkpoint::{
-    BreakerSnapshot, BrowserInfo, Checkpoint, CrawlerState, Excerpt, OutputFile, ProgressSnapshot, RecoveryMetadata,
-    ResultEntry, UrlEntry,
+    BROWSER_KEY, BreakerSnapshot, BrowserInfo, Checkpoint, CrawlerState, Excerpt, OutputFile, ProgressSnapshot,
+    RecoveryMetadata, ResultEntry, UrlEntry,
 };
 use crate::model::counters::Counters;
-use crate::model::host::{BreakerState, HostState};
+use crate::model::host::{Breaker, BreakerState, HostState};
 use crate::model::ids::{Epoch, SessionId, TaskId, UrlNo};
 use crate::model::outcome::{FailureClass, OutcomeKind, ParkReason, SkipReason};
 use crate::model::session::{SessionStatus, StopReason};
@@ -57,6 +57,8 @@ pub struct Facts {
     pub inline_urls: usize,
     /// The browser in use.
     pub browser: Option<BrowserInfo>,
+    /// The browser's own breaker, as this lifetime or the one before knows it.
+    pub browser_breaker: Option<Breaker>,
 }
 
 /// Composes a checkpoint.
@@ -100,7 +102,7 @@ fn gather(reader: &Reader, paths: &SessionPaths, facts: &Facts) -> Result<Checkp
             cookie_jar: None,
             canonical_version: CANONICAL_VERSION,
         },
-        circuit_breaker_state: breakers(&hosts, facts.now),
+        circuit_breaker_state: breakers(&hosts, facts.browser_breaker, facts.now),
         adaptive_delays_state: hosts.into_iter().collect(),
         active_urls: excerpt(counters.in_flight, reader.in_flight()?.into_iter().take(facts.inline_urls).map(entry)),
         completed_urls: excerpt(counters.fetched + counters.skipped, ended.iter().filter_map(Ended::completed)),
@@ -125,13 +127,19 @@ fn tally<K: Ord>(
     Ok(rows.iter().filter_map(|(reason, urls)| Some((parse(reason)?, *urls))).collect())
 }
 
-fn breakers(hosts: &[(String, HostState)], now: Timestamp) -> BTreeMap<String, BreakerSnapshot> {
+/// Host breakers that are not closed, and the browser's whatever it is.
+fn breakers(
+    hosts: &[(String, HostState)],
+    browser: Option<Breaker>,
+    now: Timestamp,
+) -> BTreeMap<String, BreakerSnapshot> {
     let not_closed = hosts.iter().filter(|(_, host)| host.breaker.state != BreakerState::Closed);
-    let snapshot = |host: &HostState| BreakerSnapshot {
-        breaker: host.breaker,
-        remaining_open_ms: host.breaker.open_until.map_or(0, |at| at.since(now).as_millis() as u64),
+    let snapshot = |breaker: Breaker| BreakerSnapshot {
+        breaker,
+        remaining_open_ms: breaker.open_until.map_or(0, |at| at.since(now).as_millis() as u64),
     };
-    not_closed.map(|(key, host)| (key.clone(), snapshot(host))).collect()
+    let hosts = not_closed.map(|(key, host)| (key.clone(), snapshot(host.breaker)));
+    hosts.chain(browser.map(|breaker| (BROWSER_KEY.to_owned(), snapshot(breaker)))).collect()
 }
 
 fn excerpt<T>(total: u64, items: impl Iterator<Item = T>) -> Excerpt<T> {

@@ -97,7 +97,7 @@ pub struct Snapshot {
     pub current_url: Option<String>,
     /// Age of the oldest visit.
     pub oldest_visit_seconds: f64,
-    /// Hosts with an open breaker.
+    /// Open breakers: hosts, and the browser's own.
     pub breakers_open: u32,
     /// Generation of the last checkpoint, and when it was written.
     pub checkpoint: (u64, Option<Timestamp>),

@@ -2,6 +2,7 @@
 
 use crate::crawl::phase::Hold;
 use crate::model::checkpoint::BrowserInfo;
+use crate::model::host::{Breaker, BreakerState};
 
 /// The machine as last sampled. One value, replaced whole.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -24,4 +25,13 @@ pub struct Load {
     pub browser_restarts: u32,
     /// The browser in use.
     pub browser: Option<BrowserInfo>,
+    /// The browser's own breaker; `None` until a browser was tried in this lifetime of the daemon.
+    pub browser_breaker: Option<Breaker>,
+}
+
+impl Load {
+    /// Whether the browser's breaker is not closed: nothing that needs a browser can go on.
+    pub fn browser_out(&self) -> bool {
+        self.browser_breaker.is_some_and(|breaker| breaker.state != BreakerState::Closed)
+    }
 }

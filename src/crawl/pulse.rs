@@ -10,8 +10,10 @@ use crate::crawl::handle::Snapshot;
 use crate::crawl::scribe::{CheckpointReply, Compose, Scribble};
 use crate::crawl::session::{SessionEnd, Settings};
 use crate::model::heartbeat::{HealthFactor, Heartbeat, Rates};
+use crate::model::host::Breaker;
 use crate::model::ids::SessionId;
 use crate::model::session::{SessionStatus, StopReason};
+use crate::model::task::FetchMode;
 use crate::model::time::Timestamp;
 use crate::policy::alerts::{Alert, AlertInputs, Alerts};
 use crate::policy::health::{self, HealthInputs, HealthLevel};
@@ -36,13 +38,15 @@ pub struct Pulse {
     level: HealthLevel,
     alerts: Alerts,
     breakers_open: u32,
+    /// The browser's breaker as the lifetime before left it: shown until this one knows better, never acted on.
+    browser_before: Option<Breaker>,
     checkpoint: (u64, Option<Timestamp>),
     start_ticks: u64,
 }
 
 impl Pulse {
     /// Nothing judged yet.
-    pub fn new(paths: &SessionPaths, settings: &Settings) -> Self {
+    pub fn new(paths: &SessionPaths, settings: &Settings, browser_before: Option<Breaker>) -> Self {
         Pulse {
             paths: paths.clone(),
             inline_urls: settings.inline_urls,
@@ -53,6 +57,7 @@ impl Pulse {
             level: HealthLevel::Healthy,
             alerts: Alerts::default(),
             breakers_open: 0,
+            browser_before,
             checkpoint: (0, None),
             start_ticks: process::own_start_ticks(),
         }
@@ -94,7 +99,7 @@ impl Controller {
             page_ms: self.stats.page_ms(),
             current_url,
             oldest_visit_seconds: oldest.map_or(0.0, |age| age.as_secs_f64()),
-            breakers_open: self.pulse.breakers_open,
+            breakers_open: self.pulse.breakers_open + u32::from(self.load.borrow().browser_out()),
             checkpoint: self.pulse.checkpoint,
             outputs: self.outputs.clone(),
         };
@@ -153,6 +158,7 @@ impl Controller {
             visit_deadline: self.shop.fetch.page_timeout.0,
             browser_restarts: load.browser_restarts_last_hour,
             breakers_share: self.frontier.queued_share(open),
+            browser_out: load.browser_out(),
             memory_headroom: load.memory_headroom,
             disk_free: load.disk_free,
             disk_reserve: load.disk_reserve,
@@ -227,9 +233,18 @@ impl Controller {
             limits_used: self.totals.limits_used(),
             inline_urls: self.pulse.inline_urls,
             browser: self.load.borrow().browser.clone(),
+            browser_breaker: self.browser_breaker(),
         };
         let paths = self.pulse.paths.clone();
         Box::new(move || compose(&paths, facts))
+    }
+
+    /// The browser's breaker as known now; before this lifetime's first sample, as the one before left it,
+    /// unless a page was fetched since.
+    fn browser_breaker(&self) -> Option<Breaker> {
+        let worked = self.shop.mode == FetchMode::Browser && self.stats.success().0 > 0;
+        let before = if worked { Some(Breaker::default()) } else { self.pulse.browser_before };
+        self.load.borrow().browser_breaker.or(before)
     }
 
     /// The end, committed into the store's own memory before the store closes.

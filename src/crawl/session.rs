@@ -29,6 +29,8 @@ use crate::crawl::worker::Workshop;
 use crate::exit_code::ExitCode;
 use crate::fetch::{Fetchers, HttpClient, HttpFetcher, RobotsCache, default_user_agent};
 use crate::frontier::Frontier;
+use crate::model::checkpoint::BROWSER_KEY;
+use crate::model::host::Breaker;
 use crate::model::ids::{CommitSeq, Epoch};
 use crate::model::lease::{NewUrl, UrlKind};
 use crate::model::session::{CrashReason, SessionStatus, StopReason};
@@ -227,6 +229,8 @@ struct Files {
     revive: bool,
     /// The last sign of the lifetime before; what the store remembers of hosts is as old as that.
     last_life: Option<Timestamp>,
+    /// The browser's breaker as the lifetime before left it.
+    browser_before: Option<Breaker>,
 }
 
 fn open_files(
@@ -262,6 +266,7 @@ fn open_files(
     let (checkpoints, heartbeat) = (checkpoint_file::read(paths), heartbeat_file::read(paths));
     let checkpoint = checkpoints.best().map(|(checkpoint, _)| checkpoint);
     let last_life = checkpoint.map(|c| c.checkpoint_time).max(heartbeat.good().map(|(beat, _)| beat.timestamp));
+    let browser_before = checkpoint.and_then(|c| c.circuit_breaker_state.get(BROWSER_KEY)).map(|seen| seen.breaker);
     let open = OpenSession {
         paths: StorePaths { db: paths.store(), out: paths.out(), quarantine: paths.damaged() },
         scope: spec.scope.clone(),
@@ -278,7 +283,7 @@ fn open_files(
     let note = InflightNote::open(&paths.in_flight(), settings.max_visits as usize)
         .map_err(|error| prepare_failed(error.to_string()))?;
     last_words::clear(paths);
-    Ok(Files { opened, lock, note, as_paused, extend: extended, revive: revived, last_life })
+    Ok(Files { opened, lock, note, as_paused, extend: extended, revive: revived, last_life, browser_before })
 }
 
 /// Whether the way a lifetime ended points at the visits it had: `Some(true)` it does and is explained,
@@ -320,7 +325,7 @@ fn seeds(spec: &TaskSpec, rules: &LinkRules) -> Result<Vec<NewUrl>, String> {
 }
 
 fn furnish(env: Env, task: StoredTask, rules: Arc<LinkRules>, client: Arc<HttpClient>, files: Files) -> OpenedSession {
-    let Files { opened, lock, note, as_paused, extend, revive, last_life } = files;
+    let Files { opened, lock, note, as_paused, extend, revive, last_life, browser_before } = files;
     let now = env.clock.now();
     let saved_at = last_life.unwrap_or(now).min(now);
     let (epoch, seq) = (opened.epoch, opened.seq);
@@ -358,7 +363,7 @@ fn furnish(env: Env, task: StoredTask, rules: Arc<LinkRules>, client: Arc<HttpCl
     });
     let first = first_snapshot(&task, &totals, epoch, seq);
     let (handle, handle_end) = handle::channel(first);
-    let pulse = Pulse::new(&env.paths, &env.settings);
+    let pulse = Pulse::new(&env.paths, &env.settings, browser_before);
     let controller = Controller::new(Parts {
         shop,
         committer: opened.handle.clone(),

@@ -11,6 +11,7 @@ use crate::daemon::evidence::Sources;
 use crate::daemon::janitor::{self, JanitorError};
 use crate::daemon::recover::{self, Acting, Outcome, RecoverError};
 use crate::daemon::store_seen;
+use crate::model::checkpoint::BROWSER_KEY;
 use crate::model::ids::SessionId;
 use crate::model::session::{SessionRecoveryInfo, SessionStatus, Strategy};
 use crate::model::time::Timestamp;
@@ -152,5 +153,6 @@ fn facts(paths: &SessionPaths, now: Timestamp) -> Result<Facts, String> {
         limits_used: last.map(|c| c.crawler_state.limits_used.clone()).unwrap_or_default(),
         inline_urls: INLINE_URLS,
         browser: None,
+        browser_breaker: last.and_then(|c| c.circuit_breaker_state.get(BROWSER_KEY)).map(|seen| seen.breaker),
     })
 }

@@ -3,6 +3,7 @@
 use crate::crawl::load::Load;
 use crate::crawl::phase::Hold;
 use crate::model::checkpoint::BrowserInfo;
+use crate::model::host::Breaker;
 use crate::model::task::FetchMode;
 
 /// Browser losses are remembered for an hour, for the health factor.
@@ -56,6 +57,8 @@ pub struct BrowserFacts {
     pub breaker_open: Option<String>,
     /// The browser in use.
     pub info: Option<BrowserInfo>,
+    /// The breaker, as checkpoints show it; `None` until a browser was tried.
+    pub breaker: Option<Breaker>,
 }
 
 impl Machine {
@@ -74,15 +77,16 @@ impl Machine {
         all.into_iter().filter_map(|(hold, why)| why.map(|why| (hold, why))).collect()
     }
 
-    /// The load as a session with this share sees it.
-    pub fn load_for(&self, share: u32) -> Load {
+    /// The load as a session of this mode with this share sees it. What ails the browser does not hold one
+    /// that needs none.
+    pub fn load_for(&self, mode: FetchMode, share: u32) -> Load {
         let browsers = self.browsers.clone().unwrap_or_default();
         Load {
             share,
             holds: vec![
                 (Hold::Memory, self.memory_hold()),
                 (Hold::Disk, self.disk_hold()),
-                (Hold::Browser, self.browser_hold()),
+                (Hold::Browser, self.browser_hold().filter(|_| mode == FetchMode::Browser)),
             ],
             memory_bytes: self.sample.tree_bytes,
             memory_headroom: self.sample.memory_headroom,
@@ -91,6 +95,7 @@ impl Machine {
             browser_restarts_last_hour: browsers.restarts_last_hour,
             browser_restarts: browsers.restarts,
             browser: browsers.info,
+            browser_breaker: browsers.breaker.filter(|_| mode == FetchMode::Browser),
         }
     }
 

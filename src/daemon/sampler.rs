@@ -11,7 +11,10 @@ use crate::daemon::desk::blocking;
 use crate::daemon::house::{House, VisitRange};
 use crate::daemon::machine::{BrowserFacts, Machine, Reserves, Sample, losses_last_hour};
 use crate::daemon::resources::{ResourceSample, ResourceSampler, cores, disk_space};
+use crate::model::checkpoint::BrowserInfo;
+use crate::model::host::{Breaker, BreakerState};
 use crate::model::task::FetchMode;
+use crate::model::time::Timestamp;
 use crate::policy::alerts::{AlertInputs, Alerts};
 use crate::policy::pressure::{self, Concurrency, LoadSample, Step};
 
@@ -101,7 +104,10 @@ impl Sampler {
             },
             memory_stop: browser.step == Step::Stop || http.step == Step::Stop,
             visits: (self.browser.allowed, self.http.allowed),
-            browsers: status.map(|status| facts(status, pool.as_ref().and_then(|pool| pool.info()))),
+            browsers: status.map(|status| {
+                let info = pool.as_ref().and_then(|pool| pool.info());
+                facts(status, info, house.clock.now(), boottime_ms())
+            }),
         };
         (machine, self.alert(house, &look, orphan_epochs))
     }
@@ -158,18 +164,69 @@ impl Steering {
     }
 }
 
-fn facts(status: PoolStatus, info: Option<crate::model::checkpoint::BrowserInfo>) -> BrowserFacts {
+fn facts(status: PoolStatus, info: Option<BrowserInfo>, now: Timestamp, now_boot_ms: u64) -> BrowserFacts {
+    let breaker = breaker(&status.breaker, now, now_boot_ms);
+    let untried = status.breaker == BreakerView::Closed && info.is_none() && status.restarts == 0;
+    // While the probe is due sessions go on: the first visit makes it.
     let breaker_open = match status.breaker {
-        BreakerView::Open { failures, last, .. } => {
+        BreakerView::Open { failures, last, .. } if breaker.state == BreakerState::Open => {
             Some(format!("the browser could not be started {failures} times in a row ({last})"))
         }
-        BreakerView::Closed | BreakerView::Waiting { .. } => None,
+        _ => None,
     };
     BrowserFacts {
         tabs_active: status.tabs_active,
         restarts: status.restarts,
-        restarts_last_hour: losses_last_hour(&status.lost_at_boot_ms, boottime_ms()),
+        restarts_last_hour: losses_last_hour(&status.lost_at_boot_ms, now_boot_ms),
         breaker_open,
         info,
+        breaker: (!untried).then_some(breaker),
+    }
+}
+
+/// The pool's breaker in the words of every breaker: open until its probe is due, then half open.
+fn breaker(view: &BreakerView, now: Timestamp, now_boot_ms: u64) -> Breaker {
+    let (failures, retry_at, open) = match view {
+        BreakerView::Closed => return Breaker::default(),
+        BreakerView::Waiting { failures, retry_at_boot_ms } => (*failures, *retry_at_boot_ms, false),
+        BreakerView::Open { failures, retry_at_boot_ms, .. } => (*failures, *retry_at_boot_ms, true),
+    };
+    let left = retry_at.saturating_sub(now_boot_ms);
+    let state = match (open, left) {
+        (false, _) => BreakerState::Closed,
+        (true, 0) => BreakerState::HalfOpen,
+        (true, _) => BreakerState::Open,
+    };
+    let open_until = (state == BreakerState::Open).then(|| now + Duration::from_millis(left));
+    Breaker { state, failures, open_until, ..Breaker::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_browsers_breaker_holds_sessions_until_its_probe_is_due() {
+        #[track_caller]
+        fn check(name: &str, view: BreakerView, state: BreakerState, failures: u32, left_ms: Option<u64>) {
+            let now = Timestamp::from_millis(1_000_000);
+            let facts = facts(PoolStatus { breaker: view, restarts: 1, ..PoolStatus::default() }, None, now, 5_000);
+            let breaker = facts.breaker.expect(name);
+            assert_eq!((breaker.state, breaker.failures), (state, failures), "{name}");
+            assert_eq!(breaker.open_until, left_ms.map(|ms| now + Duration::from_millis(ms)), "{name}");
+            assert_eq!(facts.breaker_open.is_some(), state == BreakerState::Open, "{name}");
+        }
+        let open = |retry_at_boot_ms| BreakerView::Open { failures: 10, retry_at_boot_ms, last: "no".into() };
+        check("closed", BreakerView::Closed, BreakerState::Closed, 0, None);
+        let waiting = BreakerView::Waiting { failures: 3, retry_at_boot_ms: 9_000 };
+        check("between tries", waiting, BreakerState::Closed, 3, None);
+        check("open", open(65_000), BreakerState::Open, 10, Some(60_000));
+        check("the probe is due", open(5_000), BreakerState::HalfOpen, 10, None);
+    }
+
+    #[test]
+    fn a_pool_that_tried_nothing_knows_nothing_of_its_breaker() {
+        let facts = facts(PoolStatus::default(), None, Timestamp::from_millis(0), 0);
+        assert_eq!((facts.breaker, facts.breaker_open), (None, None));
     }
 }

@@ -187,7 +187,7 @@ impl Supervisor {
             FetchMode::Browser => house.tabs.clone(),
             FetchMode::Http => house.requests.clone(),
         };
-        let (load, seen) = watch::channel(self.machine.load_for(0));
+        let (load, seen) = watch::channel(self.machine.load_for(mode, 0));
         let env = Env {
             clock: house.clock.clone(),
             paths: house.dir.session(&task.session_id),
@@ -297,7 +297,7 @@ impl Supervisor {
                 // A task that names its number gets it, as far as the process can give it.
                 let fair = running.task.spec.fetch.tabs.map_or(all.div_ceil(sessions), |tabs| tabs.min(most));
                 let share = if self.resting { 0 } else { fair.max(1) };
-                let load = self.machine.load_for(share);
+                let load = self.machine.load_for(*mode, share);
                 running.load.send_if_modified(|old| {
                     let changed = *old != load;
                     *old = load;

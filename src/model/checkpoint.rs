@@ -13,6 +13,9 @@ use crate::model::session::{SessionStatus, StopReason};
 use crate::model::task::FetchMode;
 use crate::model::time::Timestamp;
 
+/// Key of the browser's own breaker among those of the hosts; no host key looks like it.
+pub const BROWSER_KEY: &str = "browser";
+
 /// `checkpoint_{session_id}.json`. The file adds `format`, `writer`, `generation`, `boot_id`,
 /// `commit_seq` and `checksum` around these fields; see `state::envelope`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -27,7 +30,7 @@ pub struct Checkpoint {
     pub progress_snapshot: ProgressSnapshot,
     /// What the crawler has learned and uses.
     pub crawler_state: CrawlerState,
-    /// Breakers that are not closed, by host key; the browser's under `browser`.
+    /// Breakers that are not closed, by host key; the browser's under `browser`, whatever its state.
     pub circuit_breaker_state: BTreeMap<String, BreakerSnapshot>,
     /// Politeness memory by host key.
     pub adaptive_delays_state: BTreeMap<String, HostState>,

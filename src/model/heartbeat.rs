@@ -75,7 +75,7 @@ pub struct Heartbeat {
     pub last_commit_seq: CommitSeq,
     /// Browser restarts in this lifetime.
     pub browser_restarts: u32,
-    /// Hosts with an open breaker.
+    /// Open breakers: hosts, and the browser's own.
     pub breakers_open: u32,
     /// Generation of the last checkpoint.
     pub checkpoint_generation: u64,

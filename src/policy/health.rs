@@ -58,6 +58,8 @@ pub struct HealthInputs {
     pub browser_restarts: u32,
     /// Share of queued URLs behind open breakers, 0..1.
     pub breakers_share: f64,
+    /// The browser's own breaker is not closed, and the session needs a browser: all of them are behind it.
+    pub browser_out: bool,
     /// Free share of the memory that may be used (cgroup, then system), 0..1.
     pub memory_headroom: Option<f64>,
     /// Free bytes on the state directory's file system.
@@ -167,6 +169,13 @@ fn browser(inputs: &HealthInputs) -> HealthFactor {
 }
 
 fn breakers(inputs: &HealthInputs) -> HealthFactor {
+    if inputs.browser_out {
+        return factor(
+            "breakers",
+            BREAKERS_FLOOR,
+            "the browser's breaker is open: no browser can be started".to_owned(),
+        );
+    }
     let reason = format!("{:.0} % of queued URLs are behind open breakers", inputs.breakers_share * 100.0);
     factor("breakers", linear(inputs.breakers_share, 1.0, 0.05).max(BREAKERS_FLOOR), reason)
 }
@@ -251,6 +260,7 @@ mod tests {
         check("breakers", 1.0, |i| i.breakers_share = 0.05);
         check("breakers", 0.5, |i| i.breakers_share = 0.525);
         check("breakers", 0.2, |i| i.breakers_share = 1.0);
+        check("breakers", 0.2, |i| i.browser_out = true);
         check("memory", 1.0, |i| i.memory_headroom = Some(0.20));
         check("memory", 0.5, |i| i.memory_headroom = Some(0.11));
         check("memory", 0.0, |i| i.memory_headroom = Some(0.02));
@@ -311,6 +321,7 @@ mod tests {
                 visit_deadline: S(b.1),
                 browser_restarts: b.2,
                 breakers_share: b.3,
+                browser_out: false,
                 memory_headroom: Some(b.4),
                 disk_free: Some(b.5),
                 disk_reserve: b.6,

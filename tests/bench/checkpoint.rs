@@ -78,5 +78,6 @@ fn facts(dir: &SessionPaths) -> Facts {
         limits_used: BTreeMap::new(),
         inline_urls: 1_000,
         browser: None,
+        browser_breaker: None,
     }
 }

@@ -7,6 +7,7 @@ mod site;
 
 mod architecture;
 mod archive;
+mod browser_breaker;
 mod chromium;
 mod clock_jumps;
 mod commands;
