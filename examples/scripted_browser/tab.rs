@@ -6,6 +6,8 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use super::http::{self, Answer};
@@ -256,7 +258,7 @@ impl Tab {
                 let reason = said["params"]["errorReason"].as_str().unwrap_or("Failed");
                 Some(Loaded::Error(error_name(reason).to_owned()))
             }
-            Some("Fetch.fulfillRequest") => Some(Loaded::Document(Page::new(url.to_owned(), "text/html", b""))),
+            Some("Fetch.fulfillRequest") => Some(fulfilled(url, &said["params"])),
             _ => None,
         }
     }
@@ -323,6 +325,16 @@ fn stages(params: &Value) -> (bool, bool) {
         Some("Response") => (request, true),
         _ => (true, response),
     })
+}
+
+/// The document that the driver itself gave.
+fn fulfilled(url: &str, params: &Value) -> Loaded {
+    let headers = params["responseHeaders"].as_array().into_iter().flatten();
+    let kind = headers
+        .filter(|header| header["name"].as_str().is_some_and(|name| name.eq_ignore_ascii_case("content-type")))
+        .find_map(|header| header["value"].as_str());
+    let body = BASE64_STANDARD.decode(params["body"].as_str().unwrap_or("")).unwrap_or_default();
+    Loaded::Document(Page::new(url.to_owned(), kind.unwrap_or("text/html"), &body))
 }
 
 fn error_name(reason: &str) -> &'static str {

@@ -15,6 +15,8 @@ use crate::model::task::{ExtractSpec, FetchSpec, FieldSpec};
 use crate::model::url::CanonicalUrl;
 use crate::model::visit::{BoxFuture, HopGate, PageAnswer, Refusal, VisitFailure, VisitRequest, VisitResult};
 
+mod known;
+
 /// Every test ends within this time.
 const BOUND: Duration = Duration::from_secs(60);
 
@@ -51,6 +53,7 @@ impl Stage {
             fetch: Arc::new(FetchSpec { page_timeout: Span(timeout), max_redirects: 5, ..FetchSpec::default() }),
             extract: Arc::new(ExtractSpec::default()),
             gate: Arc::new(Gate),
+            document: None,
         }
     }
 

@@ -190,6 +190,7 @@ async fn fetch(shop: &Workshop, lease: &Lease, gate: &Arc<Gate>, partial: &mpsc:
         fetch: shop.fetch.clone(),
         extract: shop.extract.clone(),
         gate: gate.clone(),
+        document: None,
     };
     if lease.kind == UrlKind::Sitemap {
         let result = shop.fetchers.sitemap(request, |entries| announce(shop, lease, entries, partial)).await;

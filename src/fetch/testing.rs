@@ -201,6 +201,7 @@ pub(super) fn request(url: CanonicalUrl, fetch: FetchSpec, gate: Arc<dyn HopGate
         fetch: Arc::new(fetch),
         extract: Arc::new(ExtractSpec::default()),
         gate,
+        document: None,
     }
 }
 

@@ -27,6 +27,60 @@ pub struct VisitRequest {
     pub extract: Arc<ExtractSpec>,
     /// Asked before every redirect hop is followed (the first URL has been asked about already).
     pub gate: Arc<dyn HopGate>,
+    /// What the server answered to `url` already: the browser is given it once instead of asking again.
+    pub document: Option<Arc<KnownDocument>>,
+}
+
+/// A main document that was received before the browser is sent to it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KnownDocument {
+    /// HTTP status; no redirect.
+    pub status: u16,
+    /// The headers that still hold, see [`KnownDocument::new`].
+    pub headers: Vec<(String, String)>,
+    /// The body, decompressed.
+    pub body: Vec<u8>,
+}
+
+/// Headers of one connection (RFC 9110, 7.6.1), and those that describe the body as it was sent.
+const NOT_KEPT: [&str; 12] = [
+    "connection",
+    "content-encoding",
+    "content-length",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "alt-svc",
+];
+
+impl KnownDocument {
+    /// Keeps what of an answer can be given again.
+    ///
+    /// `cookies`: whether `Set-Cookie` is kept. Not when the first load shared the cookie jar: a
+    /// cookie set again would roll back one that a script has changed since.
+    pub fn new(
+        status: u16,
+        headers: impl IntoIterator<Item = (String, String)>,
+        body: Vec<u8>,
+        cookies: bool,
+    ) -> KnownDocument {
+        let holds = |name: &str| {
+            !NOT_KEPT.iter().any(|not| name.eq_ignore_ascii_case(not))
+                && (cookies || !name.eq_ignore_ascii_case("set-cookie"))
+        };
+        KnownDocument { status, headers: headers.into_iter().filter(|(name, _)| holds(name)).collect(), body }
+    }
+}
+
+impl fmt::Debug for KnownDocument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KnownDocument").field("status", &self.status).field("bytes", &self.body.len()).finish()
+    }
 }
 
 impl fmt::Debug for VisitRequest {
@@ -126,4 +180,23 @@ pub struct PageAnswer {
 pub struct RawLink {
     /// The URL, resolved to an absolute one.
     pub href: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_known_document_keeps_the_headers_that_still_hold() {
+        let headers = || {
+            [("Content-Type", "text/html; charset=x"), ("Content-Encoding", "br"), ("set-cookie", "a=1")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        };
+        let names = |cookies| {
+            let known = KnownDocument::new(200, headers(), Vec::new(), cookies);
+            known.headers.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(true), ["Content-Type", "set-cookie"]);
+        assert_eq!(names(false), ["Content-Type"]);
+    }
 }

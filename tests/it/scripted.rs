@@ -48,6 +48,7 @@ impl Stage {
             fetch: Arc::new(FetchSpec::default()),
             extract: Arc::new(ExtractSpec::default()),
             gate: Arc::new(Loopback),
+            document: None,
         };
         let within = Duration::from_secs(20);
         tokio::time::timeout(within, self.pool.visit(request)).await.unwrap_or_else(|_| panic!("{path} did not end"))

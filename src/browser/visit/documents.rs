@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use chromiumoxide::cdp::browser_protocol::fetch::{
-    ContinueRequestParams, EventRequestPaused, FailRequestParams, FulfillRequestParams,
+    ContinueRequestParams, EventRequestPaused, FailRequestParams, FulfillRequestParams, HeaderEntry,
 };
 use chromiumoxide::cdp::browser_protocol::network::ErrorReason;
 use tokio::time::Instant;
@@ -13,7 +15,7 @@ use crate::browser::response::{Head, Verdict};
 use crate::clock::Clock;
 use crate::model::outcome::FailureClass;
 use crate::model::url::CanonicalUrl;
-use crate::model::visit::{Refusal, VisitResult};
+use crate::model::visit::{KnownDocument, Refusal, VisitResult};
 
 impl Visit<'_> {
     /// Judges a paused document: one of a frame, of the page, or of a redirect.
@@ -38,7 +40,10 @@ impl Visit<'_> {
             if url.as_ref().is_ok_and(|url| same_but_scheme(url, &self.req.url)) {
                 self.asked = true;
                 self.asked_at = Instant::now();
-                self.let_through(paused).await;
+                match self.req.document.clone() {
+                    Some(known) => self.give(paused, &known).await,
+                    None => self.let_through(paused).await,
+                }
             } else {
                 // A late redirect of the page before.
                 self.fail(paused, ErrorReason::Aborted).await;
@@ -121,7 +126,7 @@ impl Visit<'_> {
         let status = u16::try_from(paused.response_status_code.unwrap_or_default()).unwrap_or_default();
         let headers =
             paused.response_headers.iter().flatten().map(|header| (header.name.as_str(), header.value.as_str()));
-        let head = Head::read(status, headers, Clock::system().now().millis() / 1000);
+        let head = Head::read(status, headers, now_seconds());
         let verdict = head.verdict(self.req.fetch.max_body_bytes);
         let retry_after = head.retry_after;
         let loader = paused.network_id.as_ref().map(|id| id.as_ref().to_owned());
@@ -153,6 +158,18 @@ impl Visit<'_> {
         })
     }
 
+    /// Answers the request with the document that is known already, so that its server is not asked twice.
+    async fn give(&mut self, paused: &EventRequestPaused, known: &KnownDocument) {
+        let headers = known.headers.iter();
+        let head = Head::read(known.status, headers.clone().map(|(n, v)| (n.as_str(), v.as_str())), now_seconds());
+        let loader = paused.network_id.as_ref().map(|id| id.as_ref().to_owned());
+        self.document = Some(Document { loader, head });
+        let mut answer = FulfillRequestParams::new(paused.request_id.clone(), i64::from(known.status));
+        answer.response_headers = Some(headers.map(|(name, value)| HeaderEntry::new(name, value)).collect());
+        answer.body = Some(BASE64.encode(&known.body).into());
+        self.small(answer).await;
+    }
+
     async fn let_through(&mut self, paused: &EventRequestPaused) {
         self.small(ContinueRequestParams::new(paused.request_id.clone())).await;
     }
@@ -161,6 +178,11 @@ impl Visit<'_> {
     pub(super) async fn fail(&mut self, paused: &EventRequestPaused, reason: ErrorReason) {
         self.small(FailRequestParams::new(paused.request_id.clone(), reason)).await;
     }
+}
+
+/// For `Retry-After` with a date.
+fn now_seconds() -> i64 {
+    Clock::system().now().millis() / 1000
 }
 
 /// Equal, or equal but for an upgrade from http to https by Chromium's own rules.
