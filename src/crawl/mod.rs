@@ -6,7 +6,6 @@ mod controller;
 mod gate;
 pub mod governor;
 pub mod handle;
-pub mod inspect;
 mod judge;
 mod links;
 pub mod load;

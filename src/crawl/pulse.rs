@@ -253,8 +253,11 @@ impl Controller {
         if end.reason == StopReason::IoError || batch.is_empty() {
             return;
         }
-        if let Err(problem) = self.committer.commit(batch).await {
-            error!(session_id = %self.shop.session, error = %problem, "the last commit failed; what came before is safe");
+        match self.committer.commit(batch).await {
+            Ok(committed) => (self.totals.seq, self.totals.counters) = (committed.seq, committed.counters),
+            Err(problem) => {
+                error!(session_id = %self.shop.session, error = %problem, "the last commit failed; what came before is safe");
+            }
         }
     }
 

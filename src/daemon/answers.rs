@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::checkpoint::OutputFile;
-use crate::model::counters::Counters;
+use crate::model::counters::{Counters, DayNumbers};
 use crate::model::heartbeat::{HealthFactor, Heartbeat, Rates};
 use crate::model::ids::{Epoch, SessionId, TaskId};
 use crate::model::outcome::{FailureClass, ParkReason, SkipReason, closed_list};
@@ -171,22 +171,9 @@ pub struct CleanupReport {
 pub struct DayStats {
     /// `2026-11-21`.
     pub day: String,
-    /// Sessions created.
-    pub sessions_started: u64,
-    /// Sessions ended.
-    pub sessions_ended: u64,
-    /// Process lifetimes that ended without a word.
-    pub crashes: u64,
-    /// Pages fetched.
-    pub fetched: u64,
-    /// URLs failed.
-    pub failed: u64,
-    /// URLs skipped.
-    pub skipped: u64,
-    /// Body bytes received.
-    pub bytes: u64,
-    /// Active time of all sessions.
-    pub active_seconds: f64,
+    /// What it came to.
+    #[serde(flatten)]
+    pub numbers: DayNumbers,
 }
 
 /// Answer of `stats`.

@@ -1,5 +1,7 @@
 //! Recovery as the daemon does it: plan, act, run what is to be continued.
 
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +16,7 @@ use crate::daemon::desk::{Desk, blocking};
 use crate::daemon::evidence::Sources;
 use crate::daemon::house::House;
 use crate::daemon::mode::RunMode;
-use crate::daemon::recover::{self, Acting, Outcome, Planned, ResumeOrder, StartOrder};
+use crate::daemon::recover::{self, Acting, Outcome, Planned, RecoverError, ResumeOrder, StartOrder};
 use crate::daemon::supervisor::Wanted;
 use crate::daemon::systemd::Systemd;
 use crate::model::ids::SessionId;
@@ -58,15 +60,7 @@ impl Desk {
             now: self.house.clock.now(),
             command: self.mode.name().to_owned(),
         };
-        let options = Options {
-            enabled: by_command || ground.config.session_recovery_enabled,
-            migration: ground.config.enable_session_migration,
-            strategy: request.strategy,
-            extend: request.extend,
-            revive: request.revive,
-            resume_max_age: ground.config.resume_max_age.0,
-            cleanup_age: ground.config.auto_session_cleanup_age.0,
-        };
+        let options = options(&ground.config, &request, by_command);
         let running: Vec<SessionId> = self.supervisor.snapshots().into_iter().map(|s| s.session_id).collect();
         let (only, dry_run) = (request.sessions.clone(), request.dry_run);
         let work = blocking(move || look_and_act(&ground, &only, &running, &options, dry_run));
@@ -92,6 +86,37 @@ impl Desk {
             report.sessions.push(item);
         }
         (report, started)
+    }
+}
+
+/// What recovery would do, said by somebody who is not the directory's owner. Changes nothing, not even
+/// what a start puts right before it recovers.
+///
+/// # Errors
+/// No temporary directory can be made for a look into the registry.
+pub fn dry_run(config: Config, dir: &StateDir, now: Timestamp, request: &RecoverRequest) -> io::Result<RecoveryReport> {
+    let scratch = tempfile::tempdir()?;
+    let options = options(&config, request, true);
+    let ground = Ground {
+        registry: Registry::look(&dir.registry(), scratch.path()).map(Arc::new),
+        dir: dir.clone(),
+        config: Arc::new(config),
+        now,
+        command: "recover".to_owned(),
+    };
+    let acted = look_and_act(&ground, &request.sessions, &[], &options, true);
+    Ok(RecoveryReport { sessions: acted.into_iter().map(|acted| acted.item).collect() })
+}
+
+fn options(config: &Config, request: &RecoverRequest, by_command: bool) -> Options {
+    Options {
+        enabled: by_command || config.session_recovery_enabled,
+        migration: config.enable_session_migration,
+        strategy: request.strategy,
+        extend: request.extend,
+        revive: request.revive,
+        resume_max_age: config.resume_max_age.0,
+        cleanup_age: config.auto_session_cleanup_age.0,
     }
 }
 
@@ -176,7 +201,8 @@ fn finish_restarts(ground: &Ground) -> Vec<Acted> {
 }
 
 fn said(plan: &Planned) -> Acted {
-    Acted { item: item(plan.info.clone(), RecoveryResult::Planned, None, None), wanted: None }
+    let message = plan.gathered.evidence.environment.clone();
+    Acted { item: item(plan.info.clone(), RecoveryResult::Planned, None, message), wanted: None }
 }
 
 fn act_on(plan: &Planned, ground: &Ground, options: &Options) -> Acted {
@@ -184,12 +210,12 @@ fn act_on(plan: &Planned, ground: &Ground, options: &Options) -> Acted {
         Acting { dir: &ground.dir, registry: ground.registry.as_deref(), now: ground.now, command: &ground.command };
     let info = plan.info.clone();
     let id = info.session_id.clone();
-    let outcome = recover::act(plan, acting);
+    // A bug met in one session's state is that session's alone.
+    let outcome = catch_unwind(AssertUnwindSafe(|| recover::act(plan, acting)))
+        .unwrap_or_else(|panic| Err(RecoverError::Bug { session: id.clone(), what: recover::panic_text(&*panic) }));
     info!(session_id = %id, decision = %info.recovery_strategy, cause = %info.cause, crash_reason = %info.crash_reason, "recovery decided");
     match outcome {
-        Ok(Outcome::Skip) => {
-            Acted { item: item(info.clone(), RecoveryResult::Skipped, None, advice(&info)), wanted: None }
-        }
+        Ok(Outcome::Skip) => Acted { item: item(info, RecoveryResult::Skipped, None, advice(plan)), wanted: None },
         Ok(Outcome::Resume(order)) => {
             let message = order.repaired.clone();
             let wanted = Wanted { task: order.task.clone(), opening: resume(order, options) };
@@ -249,12 +275,15 @@ fn restarted_before(order: &StartOrder) -> RecoveryItem {
 }
 
 /// What the operator can do about a session that was left alone.
-fn advice(info: &SessionRecoveryInfo) -> Option<String> {
-    let id = &info.session_id;
-    let text = match info.cause {
+fn advice(plan: &Planned) -> Option<String> {
+    let id = &plan.info.session_id;
+    let text = match plan.info.cause {
         Cause::OwnerAlive => "another process runs it".to_owned(),
         Cause::OwnerHung => "its process lives but gives no sign of life: look at it, end it, then recover".to_owned(),
-        Cause::Environment => "something outside the session is in the way: see `crawld doctor`".to_owned(),
+        Cause::Environment => {
+            let why = plan.gathered.evidence.environment.as_deref().unwrap_or("something outside the session");
+            format!("{why}: nothing was touched, it is tried again at the next start; see `crawld doctor`")
+        }
         Cause::FormatTooNew => "a newer crawld wrote it: use that one".to_owned(),
         Cause::AlreadyEnded => return None,
         Cause::Migrated => "it lives on another machine now".to_owned(),

@@ -15,7 +15,6 @@ use crate::model::ids::SessionId;
 use crate::model::session::{SessionStatus, Strategy};
 use crate::model::task::TaskOrigin;
 use crate::model::text::escape_control;
-use crate::policy::retention::RetentionOptions;
 use crate::policy::tasks::{TaskAction, TaskSession};
 use crate::state::task_file;
 
@@ -131,12 +130,7 @@ impl Desk {
         request: CleanupRequest,
     ) -> impl Future<Output = Result<CleanupReport, OperatorError>> + Send + 'static {
         let ground = self.house.clone();
-        let config = &self.house.config;
-        let options = RetentionOptions {
-            max_age: request.older_than.unwrap_or(config.auto_session_cleanup_age).0,
-            purge_outputs: request.purge_outputs || config.purge_outputs,
-            purge_unfinished: config.purge_unfinished,
-        };
+        let options = janitor::options(&self.house.config, &request);
         blocking(move || {
             janitor::clean(&ground.dir, ground.clock.now(), &options, request.dry_run)
                 .map_err(|error| OperatorError::Io(error.to_string()))

@@ -65,6 +65,23 @@ pub struct Gathered {
     pub notes: Vec<String>,
 }
 
+impl Gathered {
+    /// A session that could not be looked at, and why.
+    pub fn nothing(now: Timestamp, why: String) -> Self {
+        Gathered {
+            notes: vec![format!("environment: {why}")],
+            evidence: Evidence { environment: Some(why), ..Evidence::nothing(now) },
+            crash_reason: CrashReason::Unknown,
+            task: None,
+            task_file_good: false,
+            task_id: None,
+            last_checkpoint: None,
+            last_heartbeat: None,
+            unclean_ends: Vec::new(),
+        }
+    }
+}
+
 /// Everything read about a session.
 struct Read {
     task: Reading<StoredTask>,

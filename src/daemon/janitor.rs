@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use tracing::warn;
 
+use crate::config::Config;
 use crate::daemon::answers::{CleanupItem, CleanupReport};
 use crate::daemon::archive;
+use crate::daemon::command::CleanupRequest;
 use crate::daemon::evidence::clock_facts;
 use crate::faults::point;
 use crate::model::counters::Counters;
@@ -104,6 +106,15 @@ fn last_change(paths: &SessionPaths) -> Option<Timestamp> {
         .filter_map(|path| fs::symlink_metadata(path).ok())
         .map(|meta| Timestamp::from_millis(meta.mtime().saturating_mul(1000)))
         .max()
+}
+
+/// What the configuration and an order together ask for.
+pub fn options(config: &Config, request: &CleanupRequest) -> RetentionOptions {
+    RetentionOptions {
+        max_age: request.older_than.unwrap_or(config.auto_session_cleanup_age).0,
+        purge_outputs: request.purge_outputs || config.purge_outputs,
+        purge_unfinished: config.purge_unfinished,
+    }
 }
 
 /// Plans, and unless `dry_run` carries out, a cleanup of the whole state directory. The caller holds

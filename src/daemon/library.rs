@@ -87,7 +87,7 @@ pub fn recover_session(
     let dir = StateDir::existing(state_dir)?;
     let now = Clock::system().now();
     let _owner = Lock::take(&dir.lock(), &Holder::me("recover", now))?;
-    let registry = Registry::open(&dir.registry()).ok().map(|(registry, _)| registry);
+    let registry = Registry::open(&dir.registry(), &dir.quarantine()).ok().map(|(registry, _)| registry);
     recover::finish_intents(&dir)?;
     let options = Options { strategy, ..Options::default() };
     let planned = recover::plan(&dir, std::slice::from_ref(session), sources(registry.as_ref()), &options)?;

@@ -28,4 +28,5 @@ mod supervisor;
 mod systemd;
 mod webhook;
 
+pub use desk_recover::dry_run;
 pub use serve::{ServeApi, run};

@@ -9,14 +9,14 @@ use tracing::{info, warn};
 use crate::clock::Clock;
 use crate::daemon::answers::{DayStats, SessionSummary, StatsReport};
 use crate::daemon::{store_seen, summary};
-use crate::model::counters::Counters;
+use crate::model::counters::{Counters, DayNumbers};
 use crate::model::ids::{CommitSeq, Epoch, SessionId};
 use crate::model::session::{CrashReason, SessionStatus};
 use crate::model::task::StoredTask;
 use crate::model::time::Timestamp;
 use crate::state::paths::{Listing, StateDir};
 use crate::state::{process, task_file};
-use crate::store::registry::{DayNumbers, EpochRow, Registry, RegistryError, SessionRow};
+use crate::store::registry::{EpochRow, Registry, RegistryError, SessionRow};
 use crate::store::rows::EpochEntry;
 
 /// An open lifetime without an owner is an orphan at this age.
@@ -163,7 +163,7 @@ impl Records {
     /// Daily statistics.
     pub fn stats(&self) -> StatsReport {
         let days = self.registry.as_ref().and_then(|registry| registry.days(STATS_DAYS).ok()).unwrap_or_default();
-        StatsReport { days: days.into_iter().map(|(day, numbers)| day_stats(day, &numbers)).collect() }
+        StatsReport { days: days.into_iter().map(|(day, numbers)| DayStats { day, numbers }).collect() }
     }
 
     fn attempt(&mut self, write: impl FnOnce(&Registry) -> Result<(), RegistryError>) {
@@ -249,21 +249,6 @@ fn totals(counters: &Counters, active_seconds: f64) -> DayNumbers {
         bytes: counters.bytes,
         active_seconds,
         ..DayNumbers::default()
-    }
-}
-
-/// One day as the API shows it.
-pub fn day_stats(day: String, n: &DayNumbers) -> DayStats {
-    DayStats {
-        day,
-        sessions_started: n.sessions_started,
-        sessions_ended: n.sessions_ended,
-        crashes: n.crashes,
-        fetched: n.fetched,
-        failed: n.failed,
-        skipped: n.skipped,
-        bytes: n.bytes,
-        active_seconds: n.active_seconds,
     }
 }
 

@@ -1,7 +1,9 @@
 //! Recovery on disk: plan (read-only), then act, one session at a time; every step can be repeated.
 
+use std::any::Any;
 use std::fs;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use tracing::warn;
@@ -12,9 +14,11 @@ use crate::daemon::records::day;
 use crate::daemon::restart::restart;
 pub use crate::daemon::restart::{Intent, StartOrder, finish_intents};
 use crate::faults::point;
+use crate::model::counters::DayNumbers;
 use crate::model::ids::SessionId;
 use crate::model::session::{Cause, CrashReason, Decision, SessionRecoveryInfo, SessionStatus, Strategy};
 use crate::model::task::StoredTask;
+use crate::model::text::escape_control;
 use crate::model::time::Timestamp;
 use crate::policy::recovery::{Options, Owner, Repair, Verdict, decide};
 use crate::policy::retention::clock_sane;
@@ -23,7 +27,7 @@ use crate::state::lock::{Holder, Lock, LockError};
 use crate::state::paths::{SessionPaths, StateDir, compact};
 use crate::state::recovery_file::{self, RecoveryRecord};
 use crate::state::task_file;
-use crate::store::registry::{DayNumbers, Registry, RegistryError};
+use crate::store::registry::{Registry, RegistryError};
 
 /// Kill points of acting on a decision.
 pub const POINTS: &[&str] = &[
@@ -56,6 +60,16 @@ pub enum RecoverError {
         session: SessionId,
         /// In words.
         why: String,
+    },
+    /// A bug of crawld, met in this session's state.
+    #[error(
+        "a bug was met while session {session} was recovered ({what}): please report it; nothing committed is lost"
+    )]
+    Bug {
+        /// Which.
+        session: SessionId,
+        /// What the panic said.
+        what: String,
     },
     /// The state directory could not be read.
     #[error("cannot read `{path}`: {source}")]
@@ -94,10 +108,24 @@ pub fn plan(
     Ok(wanted.map(|session| plan_one(&dir.session(&session.id), sources, options)).collect())
 }
 
+/// Looks at one session; a panic on the way leaves that session alone, and the others go on.
 fn plan_one(paths: &SessionPaths, sources: Sources<'_>, options: &Options) -> Planned {
-    let gathered = gather(paths, sources);
+    let look = || {
+        let _ = point("panic.plan");
+        gather(paths, sources)
+    };
+    let gathered = catch_unwind(AssertUnwindSafe(look)).unwrap_or_else(|panic| {
+        let why = format!("looking at it met a bug of crawld ({}), please report it", panic_text(&*panic));
+        Gathered::nothing(sources.now, why)
+    });
     let verdict = decide(&gathered.evidence, options);
     Planned { info: info(paths.id(), &gathered, &verdict, options), verdict, gathered }
+}
+
+/// What a panic said.
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    escape_control(text.unwrap_or("no message")).to_string()
 }
 
 fn info(id: &SessionId, gathered: &Gathered, verdict: &Verdict, options: &Options) -> SessionRecoveryInfo {

@@ -37,7 +37,7 @@ fn state() -> State {
     heartbeat_file::write(&paths, &beat, 1, Durability::Full).unwrap();
     fs::write(paths.out().join("urls-00001.jsonl"), URLS).unwrap();
     drop(Lock::take(&paths.lock(), &Holder::me("run", now())).unwrap());
-    let (registry, _) = Registry::open(&dir.registry()).unwrap();
+    let (registry, _) = Registry::open(&dir.registry(), &dir.quarantine()).unwrap();
     State { _temp: temp, dir, registry }
 }
 
@@ -238,7 +238,7 @@ fn what_the_dying_process_said_is_the_crash_reason() {
     let _guard = guard();
     let state = state();
     assert_eq!(state.plan().info.crash_reason, CrashReason::Killed);
-    let words = last_words::LastWords::new(CrashReason::Panic, now(), 1, Some(7), "boom");
+    let words = last_words::LastWords::new(CrashReason::Panic, now(), 1, "boom");
     last_words::write(&state.paths(), &words).unwrap();
     let planned = state.plan();
     assert_eq!(planned.info.crash_reason, CrashReason::Panic);

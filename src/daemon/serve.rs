@@ -335,7 +335,7 @@ async fn until(deadline: Option<Instant>) {
 }
 
 fn open_registry(dir: &StateDir, now: Timestamp) -> Option<Arc<Registry>> {
-    match Registry::open(&dir.registry()) {
+    match Registry::open(&dir.registry(), &dir.quarantine()) {
         Ok((registry, opened)) => {
             if let Opened::Rebuilt { moved_to } = &opened {
                 warn!(moved_to = %moved_to.display(), "the registry was damaged: a new one is filled from the sessions");

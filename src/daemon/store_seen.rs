@@ -79,7 +79,7 @@ pub fn look(paths: &SessionPaths, rebooted: bool) -> StoreSeen {
         return StoreSeen::damaged("its making was interrupted".to_owned());
     }
     let read = || {
-        let reader = Reader::open(&path)?;
+        let reader = Reader::at_rest(&path)?;
         reader.snapshot(|reader| seen(reader, rebooted, length))
     };
     read().unwrap_or_else(sort)

@@ -240,7 +240,7 @@ impl Supervisor {
             Err(panic) => {
                 last.stop_reason = Some(StopReason::Panic);
                 last.status = SessionStatus::Crashed;
-                let words = LastWords::new(CrashReason::Panic, now, last.epoch, None, panic);
+                let words = LastWords::new(CrashReason::Panic, now, last.epoch, panic);
                 if let Err(error) = last_words::write(&self.house.dir.session(&id), &words) {
                     warn!(session_id = %id, %error, "the panic could not be noted in the session");
                 }

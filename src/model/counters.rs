@@ -47,3 +47,24 @@ impl Counters {
         self.discovered == self.queued + self.in_flight + self.parked + self.ended()
     }
 }
+
+/// What one day's crawling came to; also used as a difference to be added.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct DayNumbers {
+    /// Sessions created.
+    pub sessions_started: u64,
+    /// Sessions ended.
+    pub sessions_ended: u64,
+    /// Lifetimes that ended without a word.
+    pub crashes: u64,
+    /// Pages fetched.
+    pub fetched: u64,
+    /// URLs failed.
+    pub failed: u64,
+    /// URLs skipped.
+    pub skipped: u64,
+    /// Body bytes received.
+    pub bytes: u64,
+    /// Active time of all sessions.
+    pub active_seconds: f64,
+}

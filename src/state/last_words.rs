@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::ids::{Epoch, SessionId, UrlNo};
+use crate::model::ids::{Epoch, SessionId};
 use crate::model::session::CrashReason;
 use crate::model::time::Timestamp;
 use crate::state::atomic_file::{Content, Durability, FileError, read_bounded, replace};
@@ -15,7 +15,8 @@ use crate::state::process;
 /// Longest message kept, in bytes.
 const MESSAGE_MAX: usize = 4096;
 
-/// A note written by the panic hook, the watchdog or the loss of the browser.
+/// A note written by the panic hook, the watchdog or the loss of the browser. Which visits were under
+/// way then is told by the in-flight note.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastWords {
     /// Panic, watchdog, browser loss, out of memory.
@@ -24,8 +25,6 @@ pub struct LastWords {
     pub at: Timestamp,
     /// Whose lifetime ended.
     pub epoch: Epoch,
-    /// The visit in which it happened, when it was one.
-    pub url_no: Option<UrlNo>,
     /// In words.
     pub message: String,
     /// The writer's process id.
@@ -36,7 +35,7 @@ pub struct LastWords {
 
 impl LastWords {
     /// A note by this process.
-    pub fn new(reason: CrashReason, at: Timestamp, epoch: Epoch, url_no: Option<UrlNo>, message: &str) -> Self {
+    pub fn new(reason: CrashReason, at: Timestamp, epoch: Epoch, message: &str) -> Self {
         let mut end = message.len().min(MESSAGE_MAX);
         while !message.is_char_boundary(end) {
             end -= 1;
@@ -45,7 +44,6 @@ impl LastWords {
             reason,
             at,
             epoch,
-            url_no,
             message: message[..end].to_owned(),
             pid: std::process::id(),
             boot_id: process::boot_id(),
@@ -95,7 +93,7 @@ pub fn leave_all(reason: CrashReason, at: Timestamp, message: &str) {
         Err(TryLockError::WouldBlock) => return,
     };
     for (paths, epoch) in sessions.values() {
-        let _ = write(paths, &LastWords::new(reason, at, *epoch, None, message));
+        let _ = write(paths, &LastWords::new(reason, at, *epoch, message));
     }
 }
 
@@ -128,7 +126,7 @@ mod tests {
         drop(enroll(&ended, 4));
         leave_all(CrashReason::Panic, Timestamp::from_millis(9), "index out of bounds");
         let words = read(&runs).unwrap();
-        assert_eq!((words.reason, words.epoch, words.url_no), (CrashReason::Panic, 3, None));
+        assert_eq!((words.reason, words.epoch), (CrashReason::Panic, 3));
         assert_eq!(read(&ended), None);
     }
 
@@ -138,7 +136,7 @@ mod tests {
         let paths = StateDir::open(temp.path()).unwrap().session(&"s1".parse().unwrap());
         paths.create().unwrap();
         assert_eq!(read(&paths), None);
-        let words = LastWords::new(CrashReason::Panic, Timestamp::from_millis(5), 2, Some(7), &"ä".repeat(MESSAGE_MAX));
+        let words = LastWords::new(CrashReason::Panic, Timestamp::from_millis(5), 2, &"ä".repeat(MESSAGE_MAX));
         write(&paths, &words).unwrap();
         assert_eq!(read(&paths).as_ref(), Some(&words));
         assert!(words.message.len() <= MESSAGE_MAX);

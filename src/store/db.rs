@@ -72,6 +72,38 @@ pub fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
+/// Opens the store of a session that nobody runs, for reading. Not one byte on the disk changes: not even
+/// the index of the log, which an ordinary reader makes or makes anew.
+///
+/// # Errors
+/// As for [`open_reader`].
+pub fn open_at_rest(path: &Path) -> Result<Connection, StoreError> {
+    exists(path)?;
+    let sort = |e| StoreError::sort(path, &e);
+    let connection = if log_bytes(path) == 0 {
+        let uri = format!("file:{}?immutable=1", uri_path(path));
+        Connection::open_with_flags(uri, flags(true) | OpenFlags::SQLITE_OPEN_URI).map_err(sort)?
+    } else {
+        // With the store to itself SQLite keeps the log's index in memory; that takes the right to write.
+        let connection = Connection::open_with_flags(path, flags(false)).map_err(sort)?;
+        connection.pragma_update_and_check(None, "locking_mode", "EXCLUSIVE", |_| Ok(())).map_err(sort)?;
+        connection
+    };
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(sort)?;
+    connection.pragma_update(None, "query_only", true).map_err(sort)?;
+    prepare(&connection, path, 4 << 20)?;
+    migrate::check(&connection, path)?;
+    Ok(connection)
+}
+
+/// The path as it may stand in a URI.
+fn uri_path(path: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte);
+    let bytes = path.as_os_str().as_bytes().iter();
+    bytes.map(|&byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
 /// Opens a fresh store without any durability, to be filled, synced and renamed. A leftover is removed.
 ///
 /// # Errors

@@ -58,6 +58,14 @@ impl Reader {
         Ok(Reader { connection: db::open_reader(path)?, path: path.to_owned() })
     }
 
+    /// Opens the store of a session that nobody runs: nothing on the disk changes, its log's index included.
+    ///
+    /// # Errors
+    /// As for [`Reader::open`].
+    pub fn at_rest(path: &Path) -> Result<Self> {
+        Ok(Reader { connection: db::open_at_rest(path)?, path: path.to_owned() })
+    }
+
     /// Reads several things as of one commit.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::model::counters::DayNumbers;
 use crate::model::ids::{CommitSeq, Epoch, SessionId, TaskId};
 use crate::model::session::{Cause, CrashReason, Decision, StopReason};
 use crate::model::task::StoredTask;
@@ -20,8 +21,8 @@ use crate::model::time::Timestamp;
 mod place;
 mod rows;
 
-use place::{damaged, kind, move_aside};
-pub use rows::{DayNumbers, EpochRow, SessionRow};
+use place::{beside, damaged, kind, move_aside};
+pub use rows::{EpochRow, SessionRow};
 use rows::{day_row, epoch_row, int, session_row};
 
 /// Format of the registry, kept in `user_version`.
@@ -29,6 +30,9 @@ pub const REGISTRY_FORMAT: i64 = 1;
 
 /// A writer elsewhere (`crawld recover` beside a shell with sqlite3) is waited for this long.
 const BUSY: Duration = Duration::from_secs(5);
+
+/// A registry beyond this many bytes is not copied for a look at it.
+const LOOK_MAX: u64 = 256 << 20;
 
 const SCHEMA: &str = "
 CREATE TABLE sessions (
@@ -109,25 +113,40 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Opens the registry at `path`, creating it (0600) when missing. A damaged one is moved aside,
-    /// never deleted.
+    /// Opens the registry at `path`, creating it (0600) when missing. A damaged one is moved into
+    /// `quarantine`, never deleted.
     ///
     /// # Errors
     /// A newer format (left as it is), or what the system said.
-    pub fn open(path: &Path) -> Result<(Registry, Opened), RegistryError> {
+    pub fn open(path: &Path, quarantine: &Path) -> Result<(Registry, Opened), RegistryError> {
         let found = match kind(path)? {
             None => Opened::Fresh,
             Some(true) => match Self::connect(path) {
                 Ok(registry) => return Ok((registry, Opened::Existing)),
-                Err(error) if damaged(&error) => Opened::Rebuilt { moved_to: move_aside(path)? },
+                Err(error) if damaged(&error) => Opened::Rebuilt { moved_to: move_aside(path, quarantine)? },
                 Err(error) => return Err(error),
             },
-            Some(false) => Opened::Rebuilt { moved_to: move_aside(path)? },
+            Some(false) => Opened::Rebuilt { moved_to: move_aside(path, quarantine)? },
         };
         // The journals beside it take over its mode.
         let at = |source| RegistryError::Io { path: path.to_owned(), source };
         fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(at)?;
         Self::connect(path).map(|registry| (registry, found))
+    }
+
+    /// A copy of the registry in `scratch`, to be read: the registry itself is not touched. `None` when there
+    /// is none, or none that can be used.
+    pub fn look(path: &Path, scratch: &Path) -> Option<Registry> {
+        let copy = scratch.join("registry.db");
+        if kind(path).ok()? != Some(true) || fs::metadata(path).ok()?.len() > LOOK_MAX {
+            return None;
+        }
+        fs::copy(path, &copy).ok()?;
+        let log = (beside(path, "-wal"), beside(&copy, "-wal"));
+        if kind(&log.0).ok()? == Some(true) {
+            fs::copy(log.0, log.1).ok()?;
+        }
+        Self::connect(&copy).ok()
     }
 
     fn connect(path: &Path) -> Result<Registry, RegistryError> {

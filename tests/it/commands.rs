@@ -110,3 +110,12 @@ fn schemas_are_json() {
         assert!(schema["properties"].is_object(), "{name}: {schema}");
     }
 }
+
+#[test]
+fn a_group_that_is_not_there_is_named_by_config_check() {
+    let world = world();
+    let ended = world.crawld(&["config", "check"]).env("CRAWLD_STATE_GROUP", "no-such-group").run().expect_code(78);
+    for word in ["state_group", "no-such-group", "/etc/group"] {
+        assert!(ended.stderr.contains(word), "{word}: {}", ended.said());
+    }
+}

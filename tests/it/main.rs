@@ -13,6 +13,7 @@ mod clock_jumps;
 mod commands;
 mod damage;
 mod disk;
+mod dry_run;
 mod fault_points;
 mod fleet;
 mod housekeeping;

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
+use crawld::store::reader::Reader;
 use crawld::store::registry::Registry;
 use rustix::process::Signal;
 
@@ -74,11 +75,15 @@ fn ready_watchdog_reload_and_a_stop_that_closes_every_epoch() {
     child.signal(Signal::TERM);
     manager.expect(&["STOPPING=1"]);
     child.wait(STOP_BUDGET).expect_code(0);
-    let (registry, _) = Registry::open(&world.state.join("crawld.db")).expect("the registry");
+    let (registry, _) =
+        Registry::open(&world.state.join("crawld.db"), &world.state.join("quarantine")).expect("the registry");
     assert_eq!(registry.open_epochs().expect("rows").len(), 0, "every lifetime has its end");
     for session in world.sessions() {
         let rows = registry.epochs(&session.parse().expect("a session id")).expect("rows");
         assert!(!rows.is_empty() && rows.iter().all(|row| row.stop_reason.is_some()), "{session}: {rows:?}");
+        let store = Reader::open(&world.state.join("sessions").join(&session).join("frontier.db")).expect("the store");
+        let (last_commit, _) = store.counters().expect("the counters");
+        assert_eq!(rows.last().map(|row| row.commit_seq), Some(last_commit), "{session}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::site::Config;
 use crate::support::world::Fetch;
-use crate::support::{World, skip};
+use crate::support::{World, child, poll, skip};
 
 fn world() -> World {
     World::new(Config { latency: Duration::from_millis(30), ..Config::plain(400) }, Fetch::Http)
@@ -63,4 +63,29 @@ fn of_a_visit_is_survived_and_speaks_for_no_dead_process() {
     assert!(last.stderr.contains("panic.visit"), "{}", last.said());
     assert!(!world.session_dir().join("last-words.json").exists());
     world.check_complete(&last);
+}
+
+#[test]
+fn over_one_session_at_recovery_leaves_that_one_alone_and_the_others_go_on() {
+    if without_points("panics::over_one_session_at_recovery_leaves_that_one_alone_and_the_others_go_on") {
+        return;
+    }
+    let world = world();
+    world.crawl_and_kill(10);
+    let first = world.session();
+    let mut second = world.crawl().args(&["--new"]).spawn();
+    poll::expect("the second session's start", child::PATIENCE, || {
+        assert!(!second.has_ended(), "{}", second.said());
+        (world.sessions().len() == 2 && world.state.join("crawld.sock").exists()).then_some(())
+    });
+    second.kill();
+    let ended = world.recover().failpoints("panic.plan=1*panic->off").run().expect_code(0);
+    let said = ended.json();
+    let all = said["sessions"].as_array().expect("sessions");
+    let of = |cause: &str| all.iter().find(|item| item["cause"] == cause).unwrap_or_else(|| panic!("{cause}: {said}"));
+    let alone = of("environment");
+    assert_eq!((&alone["session_id"], &alone["result"]), (&first.into(), &"skipped".into()), "{said}");
+    assert!(alone["message"].as_str().unwrap_or_default().contains("panic.plan"), "{said}");
+    assert_eq!(of("crash")["end"]["status"], "completed", "{said}");
+    world.recover().run().expect_code(0);
 }

@@ -3,10 +3,12 @@
 use clap::Args;
 
 use crate::cli::context::Context;
+use crate::cli::failure::Failure;
 use crate::cli::format::bytes;
 use crate::cli::table::Table;
 use crate::cli::{Outcome, hands, out};
 use crate::daemon::command::CleanupRequest;
+use crate::daemon::janitor;
 use crate::exit_code::ExitCode;
 use crate::model::duration::Span;
 use crate::model::text::escape_control;
@@ -27,7 +29,15 @@ pub(in crate::cli) struct CleanupArgs {
 pub(in crate::cli) async fn run(context: &Context, args: CleanupArgs) -> Outcome {
     let request =
         CleanupRequest { older_than: args.older_than, dry_run: args.dry_run, purge_outputs: args.purge_outputs };
-    let report = hands::with_existing(context, "cleanup", async |hands, _| Ok(hands.cleanup(request).await?)).await?;
+    let state = context.existing()?;
+    let report = match hands::owner(context).await? {
+        None if args.dry_run => {
+            let options = janitor::options(&context.config, &request);
+            janitor::clean(&state, context.now(), &options, true)
+                .map_err(|error| Failure::new(ExitCode::CannotWrite, error.to_string()))?
+        }
+        _ => hands::with_existing(context, "cleanup", async |hands, _| Ok(hands.cleanup(request).await?)).await?,
+    };
     if context.json {
         out::json(&report)?;
         return Ok(ExitCode::Ok);

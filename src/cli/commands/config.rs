@@ -8,6 +8,7 @@ use crate::cli::table::Table;
 use crate::cli::{Global, Outcome, out};
 use crate::config::{KEYS, Problem, task};
 use crate::exit_code::ExitCode;
+use crate::state::group;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum ConfigCommand {
@@ -51,7 +52,10 @@ fn show(global: &Global) -> Outcome {
 fn check(global: &Global) -> Outcome {
     let (problems, warnings, tasks) = match global.load() {
         Ok(loaded) => {
-            let (tasks, problems) = task::load_dir(&loaded.config.tasks_dir, &loaded.config);
+            let (tasks, mut problems) = task::load_dir(&loaded.config.tasks_dir, &loaded.config);
+            if let Some(Err(why)) = loaded.config.state_group.as_deref().map(group::number) {
+                problems.push(Problem::new(format!("state_group ({})", loaded.origins["state_group"]), why));
+            }
             (problems, loaded.warnings, tasks.len())
         }
         Err(error) => (error.0, Vec::new(), 0),

@@ -12,6 +12,7 @@ use crate::cli::hands::{self, Hands};
 use crate::cli::session_table::{self, CrawlEnd};
 use crate::cli::table::Table;
 use crate::cli::{Outcome, engine, out, words};
+use crate::daemon;
 use crate::daemon::answers::{RecoveryItem, RecoveryReport, RecoveryResult, SessionSummary};
 use crate::daemon::command::{RecoverRequest, Strategy};
 use crate::daemon::mode::RunMode;
@@ -45,7 +46,7 @@ struct ItemEnd<'a> {
 }
 
 pub(in crate::cli) async fn run(context: &Context, args: RecoverArgs) -> Outcome {
-    context.existing()?;
+    let state = context.existing()?;
     let strategy = Strategy::parse(&args.strategy).unwrap_or(Strategy::Auto);
     let owner = hands::owner(context).await?;
     if let Some(client) = owner {
@@ -53,8 +54,8 @@ pub(in crate::cli) async fn run(context: &Context, args: RecoverArgs) -> Outcome
         return ask(context, &Hands::Remote(client), args, strategy).await;
     }
     if args.dry_run {
-        let request = request(&args, strategy);
-        let report = hands::with(context, "recover", async |hands| Ok(hands.recover(request).await?)).await?;
+        let report = daemon::dry_run(context.config.clone(), &state, context.now(), &request(&args, strategy))
+            .map_err(|error| Failure::new(ExitCode::CannotWrite, format!("no temporary directory: {error}")))?;
         return conclude(context, &report, &[]);
     }
     here(context, args, strategy).await

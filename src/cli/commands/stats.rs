@@ -29,14 +29,14 @@ pub(in crate::cli) async fn run(context: &Context, args: StatsArgs) -> Outcome {
     for day in &report.days {
         table.row(vec![
             day.day.clone(),
-            count(day.sessions_started),
-            count(day.sessions_ended),
-            count(day.crashes),
-            count(day.fetched),
-            count(day.failed),
-            count(day.skipped),
-            bytes(day.bytes),
-            duration(Duration::from_secs_f64(day.active_seconds.max(0.0))),
+            count(day.numbers.sessions_started),
+            count(day.numbers.sessions_ended),
+            count(day.numbers.crashes),
+            count(day.numbers.fetched),
+            count(day.numbers.failed),
+            count(day.numbers.skipped),
+            bytes(day.numbers.bytes),
+            duration(Duration::from_secs_f64(day.numbers.active_seconds.max(0.0))),
         ]);
     }
     if table.is_empty() {

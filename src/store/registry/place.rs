@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use crate::store::registry::RegistryError;
@@ -23,23 +23,29 @@ pub(super) fn damaged(error: &RegistryError) -> bool {
         if matches!(code.code, DatabaseCorrupt | NotADatabase | Unknown))
 }
 
-pub(super) fn move_aside(path: &Path) -> Result<PathBuf, RegistryError> {
+/// The path of a file that SQLite keeps beside the registry.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Moves a registry into `quarantine`, its log first: a log that stayed behind would be folded into its successor.
+pub(super) fn move_aside(path: &Path, quarantine: &Path) -> Result<PathBuf, RegistryError> {
     let at = |source| RegistryError::Io { path: path.to_owned(), source };
-    let name = |suffix: &str, n: u32| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!("{suffix}.damaged-{n}"));
-        PathBuf::from(name)
-    };
-    let n = (1..=u32::MAX).find(|n| fs::symlink_metadata(name("", *n)).is_err()).unwrap_or(0);
-    let to = name("", n);
-    fs::rename(path, &to).map_err(at)?;
-    for suffix in ["-wal", "-shm"] {
-        let mut journal = path.as_os_str().to_owned();
-        journal.push(suffix);
-        match fs::rename(&journal, name(suffix, n)) {
+    match fs::DirBuilder::new().mode(0o700).create(quarantine) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(at(error)),
+        _ => {}
+    }
+    let plain = quarantine.join(path.file_name().unwrap_or_default());
+    let to = |n: u32| beside(&plain, &format!(".damaged-{n}"));
+    let n = (1..=u32::MAX).find(|n| fs::symlink_metadata(to(*n)).is_err()).unwrap_or(0);
+    for suffix in ["-shm", "-wal"] {
+        match fs::rename(beside(path, suffix), beside(&to(n), suffix)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(error)),
             _ => {}
         }
     }
-    Ok(to)
+    fs::rename(path, to(n)).map_err(at)?;
+    Ok(to(n))
 }

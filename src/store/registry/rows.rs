@@ -2,7 +2,7 @@
 
 use rusqlite::Row;
 
-use crate::model::counters::Counters;
+use crate::model::counters::{Counters, DayNumbers};
 use crate::model::ids::{CommitSeq, Epoch, SessionId, TaskId};
 use crate::model::session::{Cause, CrashReason, Decision, SessionStatus, StopReason};
 use crate::model::time::Timestamp;
@@ -57,27 +57,6 @@ pub struct EpochRow {
     pub crash_reason: Option<CrashReason>,
     /// What recovery decided then, and why.
     pub decision: Option<(Decision, Cause)>,
-}
-
-/// What one day's crawling came to; also used as a difference to be added.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct DayNumbers {
-    /// Sessions created.
-    pub sessions_started: u64,
-    /// Sessions ended.
-    pub sessions_ended: u64,
-    /// Lifetimes that ended without a word.
-    pub crashes: u64,
-    /// Pages fetched.
-    pub fetched: u64,
-    /// URLs failed.
-    pub failed: u64,
-    /// URLs skipped.
-    pub skipped: u64,
-    /// Body bytes received.
-    pub bytes: u64,
-    /// Active time of all sessions.
-    pub active_seconds: f64,
 }
 
 /// SQLite's integers are signed; a count beyond that is clamped.

@@ -5,6 +5,10 @@ use crate::model::counters::Counters;
 use crate::model::session::SessionStatus;
 use std::os::unix::fs::PermissionsExt;
 
+fn open(path: &Path) -> Result<(Registry, Opened), RegistryError> {
+    Registry::open(path, &path.parent().unwrap().join("quarantine"))
+}
+
 fn row(id: &str, start: i64) -> SessionRow {
     SessionRow {
         id: id.parse().unwrap(),
@@ -40,7 +44,7 @@ fn epoch(id: &str, epoch: Epoch) -> EpochRow {
 fn sessions_are_kept_newest_first_and_updated() {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("crawld.db");
-    let (registry, opened) = Registry::open(&path).unwrap();
+    let (registry, opened) = open(&path).unwrap();
     assert_eq!(opened, Opened::Fresh);
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     registry.put_session(&row("a", 1)).unwrap();
@@ -55,7 +59,7 @@ fn sessions_are_kept_newest_first_and_updated() {
     };
     registry.put_session(&ended).unwrap();
     drop(registry);
-    let (registry, opened) = Registry::open(&path).unwrap();
+    let (registry, opened) = open(&path).unwrap();
     assert_eq!(opened, Opened::Existing);
     let all = registry.sessions().unwrap();
     assert_eq!(all.iter().map(|s| s.id.as_str()).collect::<Vec<_>>(), ["b", "a"]);
@@ -72,7 +76,7 @@ fn sessions_are_kept_newest_first_and_updated() {
 #[test]
 fn epochs_are_closed_by_a_stop_or_at_the_last_sign_of_life() {
     let temp = tempfile::tempdir().unwrap();
-    let (registry, _) = Registry::open(&temp.path().join("crawld.db")).unwrap();
+    let (registry, _) = open(&temp.path().join("crawld.db")).unwrap();
     let a: SessionId = "a".parse().unwrap();
     for n in [1, 2, 3] {
         registry.put_epoch(&epoch("a", n)).unwrap();
@@ -92,7 +96,7 @@ fn epochs_are_closed_by_a_stop_or_at_the_last_sign_of_life() {
 #[test]
 fn days_add_up() {
     let temp = tempfile::tempdir().unwrap();
-    let (registry, _) = Registry::open(&temp.path().join("crawld.db")).unwrap();
+    let (registry, _) = open(&temp.path().join("crawld.db")).unwrap();
     let by = DayNumbers { fetched: 2, active_seconds: 0.5, ..Default::default() };
     for day in ["2026-11-20", "2026-11-21", "2026-11-21"] {
         registry.add_to_day(day, &by).unwrap();
@@ -108,8 +112,8 @@ fn a_damaged_registry_is_moved_aside_and_a_newer_one_left_alone() {
     let path = temp.path().join("crawld.db");
     for n in 1..=2 {
         fs::write(&path, "this is no database, and long enough to be seen as one".repeat(100)).unwrap();
-        let (registry, opened) = Registry::open(&path).unwrap();
-        let moved_to = temp.path().join(format!("crawld.db.damaged-{n}"));
+        let (registry, opened) = open(&path).unwrap();
+        let moved_to = temp.path().join(format!("quarantine/crawld.db.damaged-{n}"));
         assert_eq!(opened, Opened::Rebuilt { moved_to: moved_to.clone() });
         assert!(moved_to.exists());
         registry.put_session(&row("a", 1)).unwrap();
@@ -117,13 +121,13 @@ fn a_damaged_registry_is_moved_aside_and_a_newer_one_left_alone() {
     }
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
-    assert!(matches!(Registry::open(&path), Ok((_, Opened::Rebuilt { .. }))), "a directory in its place");
+    assert!(matches!(open(&path), Ok((_, Opened::Rebuilt { .. }))), "a directory in its place");
 
     let newer = temp.path().join("newer.db");
-    drop(Registry::open(&newer).unwrap());
+    drop(open(&newer).unwrap());
     Connection::open(&newer).unwrap().pragma_update(None, "user_version", 2).unwrap();
     let before = fs::read(&newer).unwrap();
-    assert!(matches!(Registry::open(&newer), Err(RegistryError::TooNew { found: 2, .. })));
+    assert!(matches!(open(&newer), Err(RegistryError::TooNew { found: 2, .. })));
     assert_eq!(fs::read(&newer).unwrap(), before);
 }
 
@@ -132,5 +136,5 @@ fn an_empty_file_becomes_a_registry() {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("crawld.db");
     fs::write(&path, "").unwrap();
-    assert!(matches!(Registry::open(&path), Ok((_, Opened::Existing))));
+    assert!(matches!(open(&path), Ok((_, Opened::Existing))));
 }

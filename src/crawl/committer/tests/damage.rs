@@ -1,6 +1,8 @@
 //! What opening, rebuilding and verifying make of damaged outputs, lost stores and full disks.
 
 use super::*;
+use crate::store::StoreError;
+use crate::store::schema::META_CLEAN;
 
 #[test]
 fn an_uncommitted_tail_goes_to_quarantine_and_a_foreign_file_with_it() {
@@ -85,10 +87,7 @@ fn a_store_that_is_gone_is_rebuilt_without_a_lost_link() {
     let torn = [&fs::read(world.out("pages-00001.jsonl")).unwrap()[..], b"{\"n\":3,"].concat();
     fs::write(world.out("pages-00001.jsonl"), torn).unwrap();
     fs::write(world.paths().db, "not a database at all, and long enough to be looked at").unwrap();
-    assert!(matches!(
-        crate::crawl::inspect::inspect(&world.paths().db, false),
-        Err(crate::store::StoreError::Corrupt { .. })
-    ));
+    assert!(matches!(Reader::open(&world.paths().db), Err(StoreError::Corrupt { .. })));
     assert!(matches!(world.try_reopen(None, None), Err(OpenError::Damaged(_))));
     let remembered = crate::crawl::rebuild::Remembered { epoch: 7, ..Default::default() };
     let report = crate::crawl::rebuild::rebuild(&world.paths(), &remembered, at(5), &mut |_| {}).unwrap();
@@ -104,8 +103,11 @@ fn a_store_that_is_gone_is_rebuilt_without_a_lost_link() {
     sound(&world);
     assert_eq!(world.counters().discovered, 5);
     world.close();
-    let evidence = crate::crawl::inspect::inspect(&world.paths().db, true).unwrap();
-    assert!(evidence.clean && evidence.seq > 0 && evidence.barren_ends().is_empty());
+    let reader = Reader::open(&world.paths().db).unwrap();
+    assert_eq!(reader.complaint(true).unwrap(), None);
+    assert!(reader.counters().unwrap().0 > 0);
+    assert_eq!(reader.meta().unwrap().get(META_CLEAN).map(String::as_str), Some("1"));
+    assert_eq!(reader.epochs().unwrap().last().and_then(|epoch| epoch.ended.as_deref()), Some("clean"));
 }
 
 #[test]
