@@ -45,7 +45,9 @@ pub fn endings(config: &Config, scripted: bool) -> BTreeMap<String, Ending> {
         all.extend(pages::LAB.iter().map(|path| ((*path).to_owned(), lab(path))));
     }
     if config.poison {
-        all.insert("/poison".to_owned(), Ending::Skipped("poison"));
+        // What fetches it without a browser has nothing that it could kill.
+        let ending = if scripted { Ending::Skipped("poison") } else { Ending::Fetched(200) };
+        all.insert("/poison".to_owned(), ending);
     }
     all
 }

@@ -290,7 +290,8 @@ pub(super) fn take_lock(paths: &SessionPaths, acting: Acting<'_>) -> Result<Lock
     Ok(lock)
 }
 
-fn clear(paths: &SessionPaths, file: &Path, now: Timestamp) -> Result<(), FileError> {
+/// Sets aside what lies in the place of a file and is none.
+pub(super) fn clear(paths: &SessionPaths, file: &Path, now: Timestamp) -> Result<(), FileError> {
     match fs::symlink_metadata(file) {
         Ok(meta) if !meta.is_file() => set_aside(paths, file, now),
         _ => Ok(()),

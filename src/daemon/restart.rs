@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use crate::daemon::recover::{
-    Acting, Planned, RecoverError, free_name, private_dir, settle, step, take_lock, write_record,
+    Acting, Planned, RecoverError, clear, free_name, private_dir, settle, step, take_lock, write_record,
 };
 use crate::model::ids::SessionId;
 use crate::model::session::Cause;
@@ -87,6 +87,7 @@ pub(super) fn restart(
     let path = intent_path(acting.dir, paths.id());
     step(&path, "recover.before_intent")?;
     private_dir(&acting.dir.intents()).map_err(|e| FileError::at("make the folder of", &path, e))?;
+    clear(paths, &path, acting.now)?;
     let bytes =
         seal(&intent, &Envelope::new::<Intent>(1, 0)).map_err(|e| FileError::at("write as JSON", &path, e.into()))?;
     replace(&path, &bytes, Durability::Full)?;

@@ -1,5 +1,6 @@
 //! The process: start in order, loop, stop in order.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,7 +111,15 @@ impl Owner {
         }
         let lock = Lock::take(&dir.lock(), &Holder::me(mode.name(), clock.now())).map_err(|error| match &error {
             LockError::Held { .. } => fail(ExitCode::InUse, error.to_string(), "ask it with `crawld status`"),
-            LockError::Io { .. } => fail(ExitCode::CannotWrite, error.to_string(), "check it with `crawld doctor`"),
+            LockError::Io { source, .. } => {
+                let hint = match source.kind() {
+                    ErrorKind::InvalidInput | ErrorKind::IsADirectory => {
+                        "it is no file: remove it, a lock holds nothing but the name of its last owner"
+                    }
+                    _ => "check it with `crawld doctor`",
+                };
+                fail(ExitCode::CannotWrite, error.to_string(), hint)
+            }
         })?;
         info!(state_dir = %dir.root().display(), mode = mode.name(), version = env!("CARGO_PKG_VERSION"), "crawld owns its state directory");
         if let Some(warning) = dir.file_system_warning() {

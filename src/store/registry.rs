@@ -28,8 +28,8 @@ use rows::{day_row, epoch_row, int, session_row};
 /// Format of the registry, kept in `user_version`.
 pub const REGISTRY_FORMAT: i64 = 1;
 
-/// A writer elsewhere (`crawld recover` beside a shell with sqlite3) is waited for this long.
-const BUSY: Duration = Duration::from_secs(5);
+/// A writer elsewhere (somebody's sqlite3 shell) is waited for this long: the daemon's loop does the waiting.
+const BUSY: Duration = Duration::from_millis(500);
 
 /// A registry beyond this many bytes is not copied for a look at it.
 const LOOK_MAX: u64 = 256 << 20;

@@ -152,3 +152,32 @@ fn a_missing_chromium_is_said_loudly() {
     assert!(ended.stderr.contains("no-chromium"), "{}", ended.said());
     assert!(ended.stderr.contains("CRAWLD_CHROME"), "{}", ended.said());
 }
+
+#[test]
+fn the_doctor_launches_it_and_says_what_to_do() {
+    let world = World::new(Config::plain(1), Fetch::Chromium);
+    let well = world.crawld(&["doctor", "--json"]).run();
+    let findings = well.json()["findings"].as_array().cloned().unwrap_or_default();
+    let found = |what: &str| findings.iter().find(|finding| finding["what"] == what).cloned().unwrap_or_default();
+    assert_eq!(found("browser")["grade"], "good", "{}", well.said());
+    assert!(found("browser")["found"].as_str().is_some_and(|text| text.contains("up in")), "{findings:#?}");
+    for what in ["state directory", "disk", "open files", "clock", "user namespaces", "sandbox", "configuration"] {
+        assert!(found(what)["grade"].is_string(), "{what} is not looked at: {findings:#?}");
+    }
+    let bad = findings.iter().any(|finding| finding["grade"] == "bad");
+    assert_eq!(well.code, Some(if bad { 78 } else { 0 }), "{}", well.said());
+    assert!(!world.state.exists(), "a look makes nothing");
+
+    // A state directory that is none: said with what to do, though the browser is well.
+    fs::write(&world.state, "in the way").expect("a file");
+    let ill = world.crawld(&["doctor"]).run().expect_code(78);
+    assert!(ill.stdout.contains("BAD") && ill.stdout.contains("--state-dir"), "{}", ill.said());
+
+    let nowhere = world.path().join("no-chromium");
+    let without = world.crawld(&["doctor"]).env("CRAWLD_CHROME", &nowhere).run().expect_code(69);
+    assert!(without.stdout.contains("no-chromium") && without.stdout.contains("--fetch http"), "{}", without.said());
+    if skip::root() {
+        let root = world.crawld(&["doctor"]).env("CRAWLD_NO_SANDBOX", "false").run().expect_code(69);
+        assert!(root.stdout.contains("CRAWLD_NO_SANDBOX") && root.stdout.contains("root"), "{}", root.said());
+    }
+}

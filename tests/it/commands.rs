@@ -103,12 +103,34 @@ fn robots_decisions_by_the_line() {
     }
 }
 
+/// Every command of `--help`, by name.
+fn commands(world: &World) -> Vec<String> {
+    let help = world.crawld(&["--help"]).run().expect_code(0).stdout;
+    let listed = help.lines().skip_while(|line| !line.starts_with("Commands:")).skip(1);
+    let named =
+        listed.take_while(|line| !line.is_empty()).filter(|line| line.starts_with("  ") && !line[2..].starts_with(' '));
+    named.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+}
+
 #[test]
-fn schemas_are_json() {
-    for name in ["checkpoint", "heartbeat", "page", "task", "config"] {
-        let schema = world().crawld(&["schema", name]).run().expect_code(0).json();
-        assert!(schema["properties"].is_object(), "{name}: {schema}");
+fn completions_and_the_manual_know_every_command() {
+    let world = world();
+    let all = commands(&world);
+    assert!(all.len() > 15 && all.iter().any(|name| name == "recover"), "{all:?}");
+    for (shell, word) in [("bash", "complete -F"), ("zsh", "#compdef crawld"), ("fish", "complete -c crawld")] {
+        let script = world.crawld(&["completions", shell]).run().expect_code(0).stdout;
+        assert!(script.contains(word), "{shell}: {script}");
+        for name in all.iter().filter(|name| *name != "help") {
+            assert!(script.contains(name.as_str()), "{shell} does not know `{name}`");
+        }
     }
+    let page = world.crawld(&["man"]).run().expect_code(0).stdout;
+    assert!(page.contains(".TH crawld 1") && page.contains(".SH SYNOPSIS"), "{page}");
+    for name in all.iter().filter(|name| *name != "help") {
+        // A hyphen is written `\-` in roff.
+        assert!(page.contains(&name.replace('-', "\\-")), "the manual does not know `{name}`");
+    }
+    check(&["completions", "tcsh"], 2, &["tcsh", "bash"]);
 }
 
 #[test]

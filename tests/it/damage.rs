@@ -1,5 +1,6 @@
 //! Whatever happens to the files of a killed crawl: recovery says what it saw, and nothing is lost.
 
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
@@ -8,11 +9,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::site::Config;
-use crate::support::World;
 use crate::support::world::Fetch;
+use crate::support::{World, skip};
 
 /// What is done to a file.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Damage {
     Missing,
     Empty,
@@ -206,6 +207,89 @@ fn of_the_small_files() {
     of_derived(&["sessions/ID/in-flight", "sessions/ID/session.lock", "crawld.db"]);
 }
 
+/// Where the lock of the whole directory is no file, nobody can be its owner: that is said, and nothing happens.
+#[test]
+fn of_the_directory_s_lock() {
+    let from = killed();
+    for damage in [Damage::Missing, Damage::Flipped] {
+        let row = format!("crawld.lock {damage:?}");
+        check(&from, &row, |world| damage.apply(&world.state.join("crawld.lock")), &["crash"]);
+    }
+    for damage in [Damage::Directory, Damage::Fifo] {
+        let world = from.fork();
+        let lock = world.state.join("crawld.lock");
+        damage.apply(&lock);
+        for command in [world.recover(), world.crawl(), world.crawld(&["run"])] {
+            let refused = command.run().expect_code(73);
+            assert!(refused.stderr.contains("crawld.lock"), "{damage:?}: {}", refused.said());
+            assert!(refused.stderr.contains("remove it"), "what to do is not said: {}", refused.said());
+        }
+        if fs::remove_dir(&lock).is_err() {
+            remove(&lock);
+        }
+        world.finish();
+    }
+}
+
+/// A restart killed in its middle, whose intent is damaged besides: the old session is still there, or lies whole
+/// in quarantine; a start neither fails nor hangs, and says what it could not read.
+#[test]
+fn of_the_intent_of_a_restart() {
+    if !cfg!(feature = "failpoints") {
+        return skip::because("damage::of_the_intent_of_a_restart", "built without the feature `failpoints`");
+    }
+    for (point, moved) in [("recover.after_intent", false), ("recover.after_move", true)] {
+        let from = killed();
+        let id = from.session();
+        let restart = from.recover().args(&["--strategy", "restart"]).failpoints(&format!("{point}=return(kill)"));
+        assert_eq!(restart.run().signal, Some(9));
+        for damage in [Damage::Missing, Damage::Cut, Damage::Directory, Damage::Fifo] {
+            let world = from.fork();
+            damage.apply(&world.state.join("intents").join(format!("{id}.json")));
+            let ended = world.recover().run();
+            let said = damage == Damage::Missing || ended.stderr.contains("intent of a restart not readable");
+            assert!(said, "{point} {damage:?}: {}", ended.said());
+            if moved {
+                assert_eq!(ended.code, Some(5), "{point} {damage:?}: {}", ended.said());
+                let kept = fs::read_dir(world.state.join("quarantine")).expect("quarantine").count();
+                assert_eq!(kept, 1, "{point} {damage:?}: the old session is kept");
+                let last = world.crawl().run().expect_code(0);
+                world.check_complete(&last);
+            } else {
+                assert_eq!(ended.code, Some(0), "{point} {damage:?}: {}", ended.said());
+                world.check_complete(&ended);
+            }
+            if !moved && damage == Damage::Directory {
+                // The broken one is in nobody's way: a restart of the same session writes its own.
+                let again = from.fork();
+                damage.apply(&again.state.join("intents").join(format!("{id}.json")));
+                let restarted = again.recover().args(&["--strategy", "restart"]).run().expect_code(0);
+                again.check_complete(&restarted);
+            }
+        }
+    }
+}
+
+/// The note of an ended session: it only speaks where store and checkpoint are gone, and then the outputs do.
+#[test]
+fn of_the_note_of_an_end() {
+    let from = World::new(Config::plain(40), Fetch::Http);
+    from.crawl().run().expect_code(0);
+    from.crawld(&["cleanup", "--older-than", "0s"]).run().expect_code(0);
+    let note = format!("sessions/{}/ended.json", from.session());
+    assert!(from.state.join(&note).exists());
+    for damage in EVERY {
+        let world = from.fork();
+        damage.apply(&world.state.join(&note));
+        let before = world.site.hits();
+        let ended = world.recover().run();
+        assert!(matches!(ended.code, Some(0 | 5)), "{damage:?}: {}", ended.said());
+        assert_eq!(world.site.hits(), before, "{damage:?}: what is finished is not crawled again");
+        world.outputs().check_consistent();
+        world.outputs().check_against(&world.site, false);
+    }
+}
+
 #[test]
 fn of_the_notes() {
     of_derived(&["sessions/ID/recovery.json", "sessions/ID/last-words.json"]);
@@ -249,6 +333,63 @@ fn by_a_newer_format() {
             check(&from, &row, |world| Damage::Newer.apply(&world.state.join(&file)), &["format_too_new"]);
         }
     }
+}
+
+/// Left as they are to the last byte, whether the newer crawld ended well or its log is still beside the store.
+#[test]
+fn by_a_newer_format_of_the_store() {
+    let from = killed();
+    let id = from.session();
+    let names = ["frontier.db", "frontier.db-wal", "frontier.db-shm"];
+    for clean in [true, false] {
+        let (newer, world) = (from.fork(), from.fork());
+        let store = rusqlite::Connection::open(newer.session_dir().join(names[0])).expect("the store");
+        store.execute_batch("PRAGMA wal_autocheckpoint = 0; PRAGMA user_version = 999").expect("a newer format");
+        match clean {
+            true => drop(store),
+            // As if it had been killed.
+            false => std::mem::forget(store),
+        }
+        for name in names {
+            let (made, place) = (newer.session_dir().join(name), world.session_dir().join(name));
+            remove(&place);
+            if made.exists() {
+                fs::copy(made, place).expect("copy");
+            }
+        }
+        assert_eq!(clean, !world.session_dir().join(names[1]).exists(), "the log decides which row this is");
+        let before = tree(&world.session_dir());
+        let looked = world.recover().args(&["--dry-run"]).run();
+        assert_eq!(looked.json()["sessions"][0]["cause"], "format_too_new", "{}", looked.said());
+        let ended = world.recover().run().expect_code(78);
+        assert_eq!(ended.json()["sessions"][0]["decision"], "skip", "{}", ended.said());
+        let refused = world.crawl().run().expect_code(78);
+        assert!(refused.stderr.contains("newer"), "{}", refused.said());
+        world.crawld(&["status", &id]).run().expect_code(0);
+        world.crawld(&["verify"]).run();
+        let after = tree(&world.session_dir());
+        let of = |path: &&PathBuf| before.get(*path) != after.get(*path);
+        let changed: Vec<_> = before.keys().chain(after.keys()).filter(of).collect();
+        assert!(changed.is_empty(), "its store was closed well: {clean}; changed: {changed:?}");
+    }
+}
+
+/// Every file of a session with its bytes, without what readers leave: the lock, a log's index, an empty log.
+fn tree(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).expect("directory") {
+        let path = entry.expect("entry").path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() {
+            found.extend(tree(&path));
+        } else if name != "session.lock" && !name.ends_with("-shm") {
+            let body = fs::read(&path).expect("file");
+            if !(body.is_empty() && name.ends_with("-wal")) {
+                found.insert(path, body);
+            }
+        }
+    }
+    found
 }
 
 #[test]

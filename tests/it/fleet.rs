@@ -16,6 +16,13 @@ use crate::support::{Child, World, poll};
 const CRAWLS: u32 = 50;
 /// Pages of each site besides its first.
 const PAGES: u32 = 30;
+/// What fifty sessions with nothing to do may cost the daemon, as a share of one core. An optimised build is
+/// bound to 0.5 % by the benchmark; this build is none, and its machine may be busy.
+const IDLE_MAX: f64 = 0.05;
+/// For how long it is watched: two and a half rounds of everything that goes round.
+const WATCHED: Duration = Duration::from_secs(5);
+/// Of `/proc/PID/stat`, on every Linux.
+const TICKS_PER_SECOND: f64 = 100.0;
 /// What the daemon may take of memory in all: under 10 MiB a session.
 const RESIDENT_MAX_KIB: u64 = 10 * 1024 * CRAWLS as u64;
 
@@ -81,4 +88,45 @@ fn resident_kib(child: &Child) -> (u64, u64) {
         line.split_whitespace().nth(1).and_then(|text| text.parse().ok()).expect("a number")
     };
     (field("VmRSS:"), field("VmHWM:"))
+}
+
+#[test]
+fn fifty_idle_sessions_cost_next_to_nothing() {
+    let world = World::new(Config::plain(200), Fetch::Http);
+    let tasks = world.path().join("tasks");
+    fs::create_dir(&tasks).expect("folder of the tasks");
+    // One page of one host, then nothing to do for an hour for all of them: they share its politeness.
+    for n in 0..CRAWLS {
+        let seed = world.site.at("/");
+        let text = format!(
+            "seeds = [\"{seed}\"]\n[fetch]\nmode = \"http\"\n[politeness]\ndelay = \"1h\"\nmax_delay = \"1h\"\nrobots = \"ignore\"\n"
+        );
+        fs::write(tasks.join(format!("idle-{n:02}.toml")), text).expect("task file");
+    }
+    let daemon = world
+        .crawld(&["run"])
+        .env("CRAWLD_TASKS_DIR", &tasks)
+        .env("CRAWLD_SESSIONS_AT_ONCE", CRAWLS.to_string())
+        .spawn();
+    poll::expect("fifty sessions at rest", Duration::from_secs(120), || {
+        let all = sessions(&world);
+        let active = all.iter().filter(|session| session["status"] == "active").count();
+        let fetched: u64 = all.iter().filter_map(|session| session["counters"]["fetched"].as_u64()).sum();
+        (active == CRAWLS as usize && fetched > 0).then_some(())
+    });
+    let before = cpu_ticks(&daemon);
+    std::thread::sleep(WATCHED);
+    let used = (cpu_ticks(&daemon) - before) as f64 / TICKS_PER_SECOND;
+    let share = used / WATCHED.as_secs_f64();
+    println!("{CRAWLS} idle sessions: {:.2} % of a core", share * 100.0);
+    assert!(share <= IDLE_MAX, "{:.1} % of a core for nothing", share * 100.0);
+    daemon.signal(Signal::TERM);
+    daemon.wait(Duration::from_secs(60)).expect_code(0);
+}
+
+/// CPU time of a process so far, user and system.
+fn cpu_ticks(child: &Child) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", child.pid)).expect("a living process");
+    let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
+    [11, 12].iter().map(|at| fields[*at].parse::<u64>().expect("a number")).sum()
 }

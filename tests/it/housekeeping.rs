@@ -68,8 +68,8 @@ fn a_killed_import_is_done_again_or_continued() {
     home.crawl_and_kill(20);
     let file = home.path().join("session.tar");
     home.crawld(&["export", &home.session(), text(&file)]).run().expect_code(0);
-    let points = ["import.before_unpack", "import.after_unpack", "import.before_rename", "import.after_rename"];
-    for point in points {
+    for step in ["before_unpack", "after_unpack", "before_rename", "after_rename", "after_checkpoint"] {
+        let point = &format!("import.{step}");
         continued_elsewhere(&home, &file, Some(point));
     }
 }

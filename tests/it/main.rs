@@ -5,13 +5,16 @@ mod support;
 #[path = "../../examples/site/mod.rs"]
 mod site;
 
+mod alerts;
 mod architecture;
 mod archive;
+mod beside;
 mod browser_breaker;
 mod chromium;
 mod clock_jumps;
 mod commands;
 mod damage;
+mod degraded;
 mod disk;
 mod dry_run;
 mod fault_points;
@@ -25,6 +28,8 @@ mod owners;
 mod panics;
 mod poison;
 mod random_kills;
+mod schemas;
 mod scripted;
+mod signals;
 mod starts;
 mod unit_file;

@@ -36,17 +36,6 @@ fn until_status(world: &World, wanted: &str) -> Value {
     poll::expect(wanted, child::PATIENCE, || Some(status(world)).filter(|now| now["status"] == wanted))
 }
 
-/// A daemon on the world's state, which continues what is there.
-#[track_caller]
-fn daemon(world: &World) -> Child {
-    let mut daemon = world.crawld(&["run"]).env("CRAWLD_TASKS_DIR", world.path()).spawn();
-    poll::expect("the daemon's start", Duration::from_secs(20), || {
-        assert!(!daemon.has_ended(), "{}", daemon.said());
-        world.state.join("crawld.sock").exists().then_some(())
-    });
-    daemon
-}
-
 #[track_caller]
 fn stop(daemon: Child) {
     daemon.signal(Signal::TERM);
@@ -123,7 +112,7 @@ fn a_limit_ends_cleanly_and_is_extended_by_command() {
     let second = world.recover().run().expect_code(4);
     let fetched = second.json()["sessions"][0]["end"]["counters"]["fetched"].as_u64().unwrap_or(0);
     assert!((35..=48).contains(&fetched), "{}", second.said());
-    let daemon = daemon(&world);
+    let daemon = world.daemon();
     order(&world, &["resume", "--extend"]);
     until_status(&world, "expired");
     order(&world, &["resume", "--extend"]);
@@ -164,7 +153,7 @@ fn failed_urls_are_queued_again_with_an_owner_and_without() {
     crawl.check_consistent();
     let again = crawl.pages.iter().filter(|page| !page["supersedes"].is_null()).count() as u64;
     assert_eq!(again, failed, "each failed page has a record that supersedes its first");
-    let daemon = daemon(&world);
+    let daemon = world.daemon();
     assert_eq!(order(&world, &["retry-failed"])["count"], failed);
     until_status(&world, "completed");
     stop(daemon);

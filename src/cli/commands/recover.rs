@@ -107,7 +107,10 @@ async fn here(context: &Context, args: RecoverArgs, strategy: Strategy) -> Outco
             out::line(&format!("\n{}", session_table::end(summary, false)))?;
         }
     }
-    Ok(end.exit)
+    Ok(match verdict(&report) {
+        ExitCode::Ok => end.exit,
+        worse => worse,
+    })
 }
 
 /// Whether any line is about more than a session that ended long ago.
@@ -130,14 +133,21 @@ fn conclude(context: &Context, report: &RecoveryReport, ends: &[SessionSummary])
     if !acted(report) {
         return Err(context.nothing("nothing to recover"));
     }
+    Ok(verdict(report))
+}
+
+/// What the shell hears of the decisions: one that could not be carried out, or nothing but sessions that want
+/// a person.
+fn verdict(report: &RecoveryReport) -> ExitCode {
     let failed = report.sessions.iter().any(|item| item.result == RecoveryResult::Failed);
-    let stuck = |item: &RecoveryItem| matches!(item.info.cause, Cause::NeedsOperator | Cause::FormatTooNew);
+    let stuck =
+        |item: &RecoveryItem| matches!(item.info.cause, Cause::NeedsOperator | Cause::FormatTooNew | Cause::CrashLoop);
     let moved = report.sessions.iter().any(|item| item.decision != Decision::Skip);
-    Ok(match (failed, moved) {
+    match (failed, moved) {
         (true, _) => ExitCode::CannotWrite,
         (false, false) if report.sessions.iter().any(stuck) => ExitCode::BadConfig,
         _ => ExitCode::Ok,
-    })
+    }
 }
 
 fn print_json(report: &RecoveryReport, ends: &[SessionSummary]) -> Result<(), Failure> {

@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod child;
+pub mod door;
 pub mod oracle;
 pub mod poll;
 pub mod proc;

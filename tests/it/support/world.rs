@@ -138,6 +138,17 @@ impl World {
         self.crawld(&["recover", "--json"])
     }
 
+    /// A daemon on this world's state that answers; it continues what is there.
+    #[track_caller]
+    pub fn daemon(&self) -> Child {
+        let mut daemon = self.crawld(&["run"]).env("CRAWLD_TASKS_DIR", self.path()).spawn();
+        poll::expect("the daemon's start", Duration::from_secs(20), || {
+            assert!(!daemon.has_ended(), "{}", daemon.said());
+            self.state.join("crawld.sock").exists().then_some(())
+        });
+        daemon
+    }
+
     /// `crawld verify` must find nothing.
     #[track_caller]
     pub fn verify(&self) {
