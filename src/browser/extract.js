@@ -4,18 +4,54 @@ async (o) => {
   const own = (prototype, name) => Object.getOwnPropertyDescriptor(prototype, name).get.call(doc);
   const of = (name) => own(Document.prototype, name);
   const all = (selector) => Document.prototype.querySelectorAll.call(doc, selector);
-  // A page is read when it has been quiet for a moment; never longer than the bound.
-  if (o.quietMs > 0) {
-    await new Promise((done) => {
-      let timer = 0;
-      const finish = () => { observer.disconnect(); clearTimeout(timer); clearTimeout(bound); done(); };
-      const again = () => { clearTimeout(timer); timer = setTimeout(finish, o.quietMs); };
-      const observer = new MutationObserver(again);
-      const bound = setTimeout(finish, o.quietBoundMs);
-      observer.observe(doc, { childList: true, subtree: true, characterData: true });
-      again();
+  // The page's hook, in the page's own world, answers on an object that both worlds share.
+  const ask = () => {
+    let answer = null;
+    const take = (event) => { answer = event.detail; };
+    performance.addEventListener(o.key + 'a', take);
+    performance.dispatchEvent(new CustomEvent(o.key + 'q'));
+    performance.removeEventListener(o.key + 'a', take);
+    if (typeof answer !== 'string') return null;
+    const [pending, begun, demand, posted] = answer.split(',').map(Number);
+    return { pending, begun, demand, posted };
+  };
+  // A page is read when the work that its scripts began has ended and its document has been quiet for a
+  // moment; each within its bound. Says whether it came to that.
+  const settle = async () => {
+    const began = performance.now();
+    let [changed, scripts, wake] = [began, 0, () => {}];
+    const script = (element) => {
+      let open = true;
+      const over = () => { if (open) { open = false; scripts--; wake(); } };
+      scripts++;
+      for (const type of ['load', 'error']) element.addEventListener(type, over, { once: true });
+      setTimeout(over, o.scriptMs);
+    };
+    const observer = new MutationObserver((records) => {
+      changed = performance.now();
+      for (const record of records) {
+        for (const node of record.addedNodes) if (node.localName === 'script' && node.src && scripts < 50) script(node);
+      }
     });
-  }
+    observer.observe(doc, { childList: true, subtree: true, characterData: true });
+    const idle = () => wake();
+    performance.addEventListener(o.key + 'i', idle);
+    const sleep = (ms) => new Promise((done) => { wake = done; setTimeout(done, ms); });
+    try {
+      for (;;) {
+        const now = performance.now();
+        const busy = scripts > 0 || (ask()?.pending ?? 0) > 0;
+        const rest = changed + o.quietMs - now;
+        if (busy ? now - began >= o.busyMs : rest <= 0) return !busy;
+        if (!busy && now - began >= o.quietBoundMs) return true;
+        await sleep(busy ? Math.min(250, began + o.busyMs - now + 1) : rest);
+      }
+    } finally {
+      observer.disconnect();
+      performance.removeEventListener(o.key + 'i', idle);
+    }
+  };
+  const settled = await settle();
   let truncated = false;
   // Half a surrogate pair is not text: whole pairs only, whether the page or the cut broke them.
   const cut = (text, max) => {
@@ -91,6 +127,15 @@ async (o) => {
     text = cut(root ? (root.innerText ?? root.textContent ?? '') : '', o.textMax);
   }
   const html = of('documentElement')?.outerHTML ?? '';
+  // Attributes that need frames to be drawn, and listeners that only matter beside them.
+  const has = (selector) => Document.prototype.querySelector.call(doc, selector) !== null;
+  const noted = ask();
+  let demand = noted?.demand ?? 0;
+  if (!has('img[loading=lazy]')) demand &= ~2048;
+  else if (has('img[loading=lazy][onload],img[loading=lazy][onerror]')) demand |= 2048;
+  if (![...all('iframe,frame')].some((frame) => frame.contentDocument === null)) demand &= ~1024;
+  if (has('iframe[loading=lazy]')) demand |= 4096;
+  if (has('[onanimationend],[onanimationstart],[onanimationiteration],[ontransitionend],[ontransitionrun],[ontransitionstart]')) demand |= 64;
   const nav = performance.getEntriesByType('navigation')[0];
   return JSON.stringify({
     readyState: of('readyState'),
@@ -107,5 +152,10 @@ async (o) => {
     htmlLength: html.length,
     contentType: of('contentType') || null,
     truncated,
+    settled,
+    demand,
+    hooked: noted !== null,
+    posted: noted?.posted === 1,
+    modules: has('script[type=module],link[rel=modulepreload]'),
   });
 }

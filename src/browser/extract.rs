@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use super::hook::Key;
 use crate::model::task::ExtractSpec;
 use crate::model::visit::{PageAnswer, RawLink};
 
+/// A script that was added after the load event is waited for this long.
+const SCRIPT_MS: u64 = 2_000;
 /// A page counts as quiet when its document did not change for this long.
 pub(super) const QUIET_MS: u64 = 25;
 /// A document that never stops changing is read after this long.
@@ -40,10 +44,34 @@ pub(super) struct Extracted {
     html_length: u64,
     content_type: Option<String>,
     truncated: bool,
+    /// Its scripts' work came to an end within the bound.
+    #[serde(default)]
+    pub settled: bool,
+    /// What of it needs frames to be drawn, as the hook's bits; 0: nothing.
+    #[serde(default)]
+    pub demand: u32,
+    /// The hook answered.
+    #[serde(default)]
+    pub hooked: bool,
+    /// Its scripts sent something to a server.
+    #[serde(default)]
+    pub posted: bool,
+    /// It has script modules, whose imports the hook cannot count.
+    #[serde(default)]
+    pub modules: bool,
+}
+
+/// How a page is asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Manner<'a> {
+    /// The hook's key.
+    pub key: &'a Key,
+    /// How long unfinished work is waited for; none: the page is read as it is.
+    pub busy: Option<Duration>,
 }
 
 /// The expression that asks for what the task wants.
-pub(super) fn expression(spec: &ExtractSpec, quiet: bool) -> String {
+pub(super) fn expression(spec: &ExtractSpec, manner: Manner<'_>) -> String {
     let fields: Vec<_> = spec
         .fields
         .iter()
@@ -53,8 +81,11 @@ pub(super) fn expression(spec: &ExtractSpec, quiet: bool) -> String {
         })
         .collect();
     let options = json!({
-        "quietMs": if quiet { QUIET_MS } else { 0 },
+        "key": manner.key.as_str(),
+        "quietMs": if manner.busy.is_some() { QUIET_MS } else { 0 },
         "quietBoundMs": QUIET_BOUND_MS,
+        "busyMs": manner.busy.unwrap_or_default().as_millis() as u64,
+        "scriptMs": SCRIPT_MS,
         "maxLinks": spec.max_links,
         "textMax": if spec.text { spec.text_max_bytes } else { 0 },
         "htmlMax": HTML_MAX,
@@ -68,6 +99,11 @@ impl Extracted {
     /// Its document has not been parsed to the end.
     pub(super) fn is_incomplete(&self) -> bool {
         self.ready_state == "loading"
+    }
+
+    /// Whether another reading of the same page found the same.
+    pub(super) fn same_content(&self, other: &Extracted) -> bool {
+        self.html_length == other.html_length && self.html == other.html && self.links == other.links
     }
 
     /// Puts what the page said into the answer, which knows the response's part already.

@@ -23,7 +23,6 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::activity::{Activity, Watch};
 use super::bridge;
 use super::config::{BrowserConfig, BrowserError};
 use super::leftovers::Identity;
@@ -69,7 +68,6 @@ pub(super) struct Instance {
     /// Protocol messages that could not be parsed.
     pub unparsed: Arc<AtomicU64>,
     browser: Arc<Browser>,
-    activity: Activity,
     routes: Routes,
     reply_timeout: Duration,
     contexts: tokio::sync::Mutex<HashMap<SessionId, BrowserContextId>>,
@@ -86,8 +84,7 @@ impl Instance {
         let started = Instant::now();
         let lost = CancellationToken::new();
         let (mut process, ends) = process::spawn(config, executable, lost.clone())?;
-        let activity = Activity::default();
-        let connecting = connect(ends, activity.clone(), lost.clone());
+        let connecting = connect(ends, lost.clone());
         let outcome = tokio::select! {
             outcome = timeout(config.launch_timeout, connecting) => outcome,
             () = lost.cancelled() => Ok(Err("it ended by itself".to_owned())),
@@ -103,7 +100,6 @@ impl Instance {
                     launch_time: started.elapsed(),
                     unparsed: connected.unparsed,
                     browser: connected.browser,
-                    activity,
                     routes: connected.routes,
                     reply_timeout: config.reply_timeout,
                     contexts: tokio::sync::Mutex::default(),
@@ -192,11 +188,6 @@ impl Instance {
         Listening { routes: Arc::clone(&self.routes), target: target.to_owned(), signals }
     }
 
-    /// Counts the requests of a tab.
-    pub(super) fn watch(&self, session: &str) -> Watch {
-        self.activity.watch(session)
-    }
-
     /// Ends the browser: asked politely first when `polite`, then by signals. Nothing of it is left.
     pub(super) async fn end(&self, polite: bool) {
         if polite && !self.lost.is_cancelled() {
@@ -249,9 +240,8 @@ struct Connected {
     tasks: Vec<JoinHandle<()>>,
 }
 
-async fn connect(ends: bridge::PipeEnds, activity: Activity, lost: CancellationToken) -> Result<Connected, String> {
-    let (url, carrier) =
-        bridge::open(ends, activity, lost.clone()).await.map_err(|error| format!("bridge: {error}"))?;
+async fn connect(ends: bridge::PipeEnds, lost: CancellationToken) -> Result<Connected, String> {
+    let (url, carrier) = bridge::open(ends, lost.clone()).await.map_err(|error| format!("bridge: {error}"))?;
     let config = HandlerConfig {
         ignore_https_errors: false,
         ignore_invalid_messages: false,

@@ -4,7 +4,6 @@
 //! navigation has ended, whether the browser lives, and what a wait may cost is decided here.
 //! Its log targets start with `chromiumoxide`; `telemetry` should filter them to `error`.
 
-mod activity;
 mod bridge;
 mod classify;
 mod config;
@@ -12,6 +11,7 @@ mod descriptors;
 mod extract;
 mod find;
 mod flags;
+mod hook;
 mod instance;
 mod leftovers;
 mod pool;
@@ -22,6 +22,7 @@ mod report;
 mod response;
 mod selftest;
 mod shared;
+mod sites;
 mod tab;
 mod traffic;
 mod visit;

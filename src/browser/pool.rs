@@ -15,6 +15,7 @@ use super::instance::Instance;
 use super::relaunch::Relaunch;
 use super::report::{BrowserVisit, CrashScope, PoolStatus};
 use super::shared::Shared;
+use super::sites::Sites;
 use super::visit::{self, Ended};
 use super::{find, flags};
 use crate::clock::boottime_ms;
@@ -44,6 +45,7 @@ struct Inner {
     /// The same for those who may not wait.
     shown: Mutex<Option<Arc<Shared>>>,
     relaunch: Mutex<Relaunch>,
+    sites: Sites,
     limit: AtomicU32,
     active: AtomicU32,
     freed: Notify,
@@ -73,6 +75,7 @@ impl Browsers {
             current: tokio::sync::Mutex::default(),
             shown: Mutex::default(),
             relaunch: Mutex::new(Relaunch::new(launch_attempts)),
+            sites: Sites::default(),
             limit: AtomicU32::new(limit),
             active: AtomicU32::new(0),
             freed: Notify::new(),
@@ -266,16 +269,21 @@ impl Inner {
                 return failed(FailureClass::BrowserLost, &error.to_string());
             }
         };
+        let host = req.url.host_key();
+        let patience = self.sites.patience(host);
         let ended = tokio::select! {
             biased;
             () = instance.lost.cancelled() => None,
             () = self.closing.cancelled() => None,
-            ended = timeout(req.fetch.page_timeout.0 + GRACE, visit::visit(&mut tab, req)) => Some(ended),
+            ended = timeout(req.fetch.page_timeout.0 + GRACE, visit::visit(&mut tab, req, patience)) => Some(ended),
         };
         match ended {
             None => self.browser_lost(),
-            Some(Ok(Ended { result, crash, clean })) => {
+            Some(Ok(Ended { result, crash, clean, seen })) => {
                 tab.pages += 1;
+                if let Some(seen) = seen {
+                    self.sites.learn(host, &seen);
+                }
                 let timed_out = matches!(&result, VisitResult::Failed(f) if f.class == FailureClass::Timeout);
                 if timed_out && !instance.answers().await {
                     // Not the page and not its server: the browser itself hangs.

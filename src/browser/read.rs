@@ -1,24 +1,22 @@
-//! Waits until a page has settled and asks it for its content.
+//! Asks a page for its content, in the world that page scripts cannot touch.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use chromiumoxide::Page;
 use chromiumoxide::cdp::js_protocol::runtime::{EvaluateParams, ExecutionContextId};
 use chromiumoxide::error::CdpError;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
-use super::activity::Watch;
 use super::extract::Extracted;
 
 /// Deadline of settling and reading together.
 pub(super) const WITHIN: Duration = Duration::from_secs(15);
 /// Deadline of reading what there is when loading was given up.
 pub(super) const FORCED_WITHIN: Duration = Duration::from_secs(4);
-/// A page that keeps asking its server is read after this long.
-const BUSY_BOUND: Duration = Duration::from_secs(5);
-/// How often the count of requests is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(15);
+/// How often it is looked whether the page's own world is there.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// How many times.
+const LOOKS: u32 = 60;
 
 /// Why a page was not read.
 #[derive(Debug)]
@@ -29,29 +27,9 @@ pub(super) enum ReadError {
     Failed(String),
 }
 
-/// Reads a page once the requests of its scripts have ended and its document is quiet; again when
-/// reading found that new requests had begun. Requests are not waited for unless `patient`.
-pub(super) async fn page(
-    page: Page,
-    watch: Arc<Watch>,
-    expression: String,
-    patient: bool,
-) -> Result<Extracted, ReadError> {
-    let bound = Instant::now() + BUSY_BOUND;
-    let busy = || patient && watch.pending() > 0 && Instant::now() < bound;
-    loop {
-        while busy() {
-            sleep(LOOK_EVERY).await;
-        }
-        let extracted = ask(&page, &expression).await?;
-        if !busy() {
-            return Ok(extracted);
-        }
-    }
-}
-
-async fn ask(page: &Page, expression: &str) -> Result<Extracted, ReadError> {
-    let Some(context) = own_world(page).await else { return Err(ReadError::Replaced) };
+/// Asks; the expression itself waits for the page to settle, within its own bounds.
+pub(super) async fn page(page: Page, expression: String) -> Result<Extracted, ReadError> {
+    let Some(context) = own_world(&page).await else { return Err(ReadError::Replaced) };
     let mut evaluate = EvaluateParams::new(expression);
     evaluate.context_id = Some(context);
     evaluate.return_by_value = Some(true);
@@ -76,7 +54,7 @@ async fn ask(page: &Page, expression: &str) -> Result<Extracted, ReadError> {
 /// The isolated world that chromiumoxide makes in every document: page scripts cannot touch it.
 /// Its announcement can come a moment after the load event.
 async fn own_world(page: &Page) -> Option<ExecutionContextId> {
-    for _ in 0..20 {
+    for _ in 0..LOOKS {
         match timeout(WITHIN, page.secondary_execution_context()).await {
             Ok(Ok(Some(context))) => return Some(context),
             Ok(Ok(None)) => sleep(LOOK_EVERY).await,

@@ -16,8 +16,8 @@ use chromiumoxide::types::{Command, Method, MethodId};
 use futures_util::stream::{BoxStream, SelectAll, StreamExt};
 use serde::Serialize;
 
-use super::activity::Watch;
 use super::config::BrowserError;
+use super::hook::{self, Key};
 use super::instance::{Instance, Listening};
 use super::traffic;
 use crate::model::ids::SessionId;
@@ -46,8 +46,8 @@ pub(super) struct Tab {
     pub events: SelectAll<BoxStream<'static, Event>>,
     /// What the browser reports about the page.
     pub listening: Listening,
-    /// Requests under way.
-    pub watch: Arc<Watch>,
+    /// The key of the hook in its pages.
+    pub key: Key,
     /// Pages visited.
     pub pages: u32,
     /// When it was last used.
@@ -79,10 +79,6 @@ impl Agent {
 /// Named in the user agent, so that the owner of a site can learn what visits it.
 pub(super) const HOME_PAGE: &str = "https://crawld.invalid/";
 
-/// Before a page in the tab's history lies another visit's: a page that goes back would pass for
-/// one that redirects there.
-const NO_WAY_BACK: &str = "for (const name of ['back', 'forward', 'go']) History.prototype[name] = function () {};";
-
 impl Tab {
     /// Opens a tab for a session.
     ///
@@ -102,7 +98,7 @@ impl Tab {
     async fn equip(instance: &Instance, page: Page, fetch: &FetchSpec) -> Result<Tab, BrowserError> {
         let target: String = page.target_id().as_ref().to_owned();
         let listening = instance.listen(&target);
-        let watch = Arc::new(instance.watch(page.session_id().as_ref()));
+        let key = Key::new();
         let listen = async {
             Ok(SelectAll::from_iter([
                 page.event_listener::<EventRequestPaused>().await?.map(Event::Paused).boxed(),
@@ -116,11 +112,10 @@ impl Tab {
         // A service worker would answer for documents without anybody being asked.
         let bypass = SetBypassServiceWorkerParams::new(true);
         instance.step("Network.setBypassServiceWorker", page.execute(bypass)).await?;
-        let script = AddScriptToEvaluateOnNewDocumentParams::new(NO_WAY_BACK);
+        let script = AddScriptToEvaluateOnNewDocumentParams::new(hook::script(&key));
         instance.step("Page.addScriptToEvaluateOnNewDocument", page.execute(script)).await?;
         let agent = Agent::of(instance, fetch);
-        let mut tab =
-            Tab { page, target, events, listening, watch, pages: 0, used: Instant::now(), blank: true, agent };
+        let mut tab = Tab { page, target, events, listening, key, pages: 0, used: Instant::now(), blank: true, agent };
         tab.apply(instance).await?;
         Ok(tab)
     }

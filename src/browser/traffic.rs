@@ -5,10 +5,6 @@
 
 use std::borrow::Cow;
 
-use memchr::memmem;
-
-use super::activity::Activity;
-
 /// How crawld names its own navigation towards chromiumoxide, which would otherwise queue it behind
 /// every earlier one and hold back the reply until its own idea of an end.
 pub(super) const NAVIGATE: &str = "Crawld.navigate";
@@ -22,8 +18,10 @@ pub(super) enum Command<'a> {
     Answer(String),
 }
 
-/// Commands of chromiumoxide's tab set-up that only make Chromium send events that nobody reads.
-const NEEDLESS: [&str; 2] = [r#""method":"Performance.enable""#, r#""method":"Log.enable""#];
+/// Commands of chromiumoxide's tab set-up that only make Chromium send events that nobody reads: a quarter of
+/// what a page costs. Requests under way are counted in the page, documents are judged by `Fetch`.
+const NEEDLESS: [&str; 3] =
+    [r#""method":"Network.enable""#, r#""method":"Performance.enable""#, r#""method":"Log.enable""#];
 
 /// Judges a command.
 pub(super) fn command(text: &str) -> Command<'_> {
@@ -55,49 +53,10 @@ const UNREAD: [&[u8]; 9] = [
     b"Performance.",
 ];
 
-/// Whether a message of the browser goes on to chromiumoxide. Network events do not: what settling
-/// needs of them is counted in `activity`.
-pub(super) fn wanted(message: &[u8], activity: &Activity) -> bool {
+/// Whether a message of the browser goes on to chromiumoxide.
+pub(super) fn wanted(message: &[u8]) -> bool {
     let Some(name) = message.strip_prefix(br#"{"method":""#) else { return true };
-    if name.starts_with(b"Network.") {
-        count(name, message, activity);
-        return false;
-    }
     !UNREAD.iter().any(|unread| name.starts_with(unread))
-}
-
-fn count(name: &[u8], message: &[u8], activity: &Activity) {
-    let starts = name.starts_with(b"Network.requestWillBeSent\"");
-    let ends = name.starts_with(b"Network.loadingFinished\"") || name.starts_with(b"Network.loadingFailed\"");
-    if !starts && !ends {
-        return;
-    }
-    let (Some(session), Some(request)) =
-        (last_text(message, b"\"sessionId\":\""), first_text(message, b"\"requestId\":\""))
-    else {
-        return;
-    };
-    if ends {
-        activity.ended(session, request);
-    } else if CONTENT_TYPES.iter().any(|kind| memmem::rfind(message, kind).is_some()) {
-        activity.started(session, request);
-    }
-}
-
-/// Requests whose answers can become content: those that scripts make, and scripts.
-const CONTENT_TYPES: [&[u8]; 3] = [br#""type":"XHR""#, br#""type":"Fetch""#, br#""type":"Script""#];
-
-fn first_text<'a>(message: &'a [u8], key: &[u8]) -> Option<&'a str> {
-    text_at(message, memmem::find(message, key)? + key.len())
-}
-
-fn last_text<'a>(message: &'a [u8], key: &[u8]) -> Option<&'a str> {
-    text_at(message, memmem::rfind(message, key)? + key.len())
-}
-
-fn text_at(message: &[u8], start: usize) -> Option<&str> {
-    let rest = &message[start..];
-    std::str::from_utf8(&rest[..memchr::memchr(b'"', rest)?]).ok()
 }
 
 #[cfg(test)]
@@ -126,23 +85,9 @@ mod tests {
     }
 
     #[test]
-    fn network_events_are_counted_and_dropped() {
-        let activity = Activity::default();
-        let seen = activity.watch("S");
-        let start = br#"{"method":"Network.requestWillBeSent","params":{"requestId":"9.1","request":{},"type":"Fetch"},"sessionId":"S"}"#;
-        let image = br#"{"method":"Network.requestWillBeSent","params":{"requestId":"9.2","request":{},"type":"Image"},"sessionId":"S"}"#;
-        let end = br#"{"method":"Network.loadingFinished","params":{"requestId":"9.1"},"sessionId":"S"}"#;
-        assert!(!wanted(start, &activity) && !wanted(image, &activity));
-        assert_eq!(seen.pending(), 1);
-        assert!(!wanted(end, &activity));
-        assert_eq!(seen.pending(), 0);
-    }
-
-    #[test]
     fn answers_and_read_events_pass() {
-        let activity = Activity::default();
-        assert!(wanted(br#"{"id":1,"result":{"method":"Network."}}"#, &activity));
-        assert!(wanted(br#"{"method":"Fetch.requestPaused","params":{}}"#, &activity));
-        assert!(!wanted(br#"{"method":"Log.entryAdded","params":{}}"#, &activity));
+        assert!(wanted(br#"{"id":1,"result":{"method":"Network."}}"#));
+        assert!(wanted(br#"{"method":"Fetch.requestPaused","params":{}}"#));
+        assert!(!wanted(br#"{"method":"Log.entryAdded","params":{}}"#));
     }
 }

@@ -1,14 +1,14 @@
 //! One visit in one tab: an event machine that ends in time, whatever the page does.
 
 mod documents;
+mod reading;
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use chromiumoxide::cdp::browser_protocol::network::ErrorReason;
 use chromiumoxide::cdp::browser_protocol::page::{
-    DialogType, HandleJavaScriptDialogParams, NavigateParams, NavigateReturns, StopLoadingParams,
+    DialogType, HandleJavaScriptDialogParams, NavigateParams, NavigateReturns,
 };
 use chromiumoxide::cdp::js_protocol::runtime::TerminateExecutionParams;
 use chromiumoxide::error::CdpError;
@@ -19,13 +19,14 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::classify::net_error;
 use super::extract::Extracted;
 use super::instance::Signal;
-use super::read::{self, ReadError};
+use super::read::ReadError;
 use super::report::CrashScope;
 use super::response::Head;
 use super::tab::{Event, Navigate, Tab};
 use crate::model::outcome::FailureClass;
 use crate::model::url::CanonicalUrl;
 use crate::model::visit::{PageAnswer, RawLink, VisitFailure, VisitRequest, VisitResult};
+use crate::policy::settle::{Patience, Settled};
 
 /// A page is read this long after its DOM is ready, even if images and the like are still missing.
 const LOAD_AFTER_READY: Duration = Duration::from_secs(10);
@@ -46,6 +47,19 @@ pub(super) struct Ended {
     pub crash: Option<CrashScope>,
     /// The tab can be used again.
     pub clean: bool,
+    /// What was seen of a page that was read.
+    pub seen: Option<Seen>,
+}
+
+/// What a page taught about its site.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen {
+    /// How it settled.
+    pub settled: Settled,
+    /// What of it needs frames to be drawn, as the hook's bits; none: the hook did not answer.
+    pub demand: Option<u32>,
+    /// Its scripts sent something to a server.
+    pub posted: bool,
 }
 
 /// A document whose response was let through.
@@ -83,6 +97,10 @@ struct Visit<'a> {
     loaded: bool,
     reply: Option<Reply>,
     reading: Option<(Reading, Instant)>,
+    /// Its network has been idle once.
+    idle: bool,
+    /// Read already, but its modules may still bring something: read again when its network is idle, or then.
+    early: Option<(Extracted, Instant)>,
     /// Read already, but the page said it would go elsewhere at once.
     held: Option<(Extracted, Instant)>,
     /// The page's script was stopped, or loading was: what is read is not all.
@@ -90,10 +108,12 @@ struct Visit<'a> {
     clean: bool,
     dialogs: u32,
     windows: Vec<String>,
+    patience: Patience,
+    seen: Option<Seen>,
 }
 
 /// Visits `req.url` in `tab`, within `req.fetch.page_timeout`.
-pub(super) async fn visit(tab: &mut Tab, req: &VisitRequest) -> Ended {
+pub(super) async fn visit(tab: &mut Tab, req: &VisitRequest, patience: Patience) -> Ended {
     let now = Instant::now();
     let whole = req.fetch.page_timeout.0;
     let reserve = (whole / 4).clamp(Duration::from_millis(500), Duration::from_secs(8));
@@ -112,17 +132,21 @@ pub(super) async fn visit(tab: &mut Tab, req: &VisitRequest) -> Ended {
         loaded: false,
         reply: None,
         reading: None,
+        idle: false,
+        early: None,
         held: None,
         forced: false,
         clean: true,
         dialogs: 0,
         windows: Vec::new(),
+        patience,
+        seen: None,
     };
     visit.clear_backlog().await;
     let (result, crash) = visit.run().await;
     let reply_came = visit.await_reply().await;
     let clean = visit.clean && reply_came && crash.is_none() && !visit.forced && visit.dialogs == 0;
-    Ended { result, crash, clean }
+    Ended { result, crash, clean, seen: visit.seen }
 }
 
 /// A result, and what crashed.
@@ -139,7 +163,6 @@ impl Visit<'_> {
             }
         }
         while self.tab.listening.signals.try_recv().is_ok_and(|signal| signal == Signal::Download) {}
-        self.tab.watch.reset();
     }
 
     async fn run(&mut self) -> End {
@@ -160,7 +183,7 @@ impl Visit<'_> {
                 Wake::Event(Some(event)) => self.on_event(event).await,
                 Wake::Event(None) => Some(self.fail_with(FailureClass::Browser, "the tab went away")),
                 Wake::Reply(reply) => self.on_reply(reply),
-                Wake::Read(read) => self.on_read(read).await,
+                Wake::Read(read) => self.on_read(read),
                 Wake::Clock => self.on_clock().await,
             };
             if let Some(end) = end {
@@ -197,7 +220,7 @@ impl Visit<'_> {
         if let Some((_, deadline)) = &self.reading {
             return *deadline;
         }
-        if let Some((_, deadline)) = &self.held {
+        if let Some((_, deadline)) = self.held.as_ref().or(self.early.as_ref()) {
             return *deadline;
         }
         match self.ready_at {
@@ -255,33 +278,6 @@ impl Visit<'_> {
         self.document.as_ref().is_some_and(|document| document.loader.as_deref().is_none_or(|ours| ours == loader))
     }
 
-    fn on_stage(&mut self, name: &str) {
-        match name {
-            "DOMContentLoaded" => self.ready_at = self.ready_at.or_else(|| Some(Instant::now())),
-            "load" if !self.loaded => {
-                self.loaded = true;
-                self.ready_at = self.ready_at.or_else(|| Some(Instant::now()));
-                if self.reading.is_none() && self.held.is_none() {
-                    self.start_reading(read::WITHIN);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn start_reading(&mut self, within: Duration) {
-        let now = Instant::now();
-        let latest = if self.forced { self.end } else { self.give_up };
-        let deadline = (now + within).min(latest).max(now + Duration::from_millis(300));
-        let reading = read::page(
-            self.tab.page.clone(),
-            Arc::clone(&self.tab.watch),
-            super::extract::expression(&self.req.extract, true),
-            !self.forced,
-        );
-        self.reading = Some((Box::pin(reading), deadline));
-    }
-
     fn on_reply(&mut self, reply: Result<NavigateReturns, CdpError>) -> Option<End> {
         self.reply = None;
         let returned = match reply {
@@ -305,54 +301,6 @@ impl Visit<'_> {
             }
             _ => Some(self.net_failure(&text)),
         }
-    }
-
-    async fn on_read(&mut self, read: Result<Extracted, ReadError>) -> Option<End> {
-        self.reading = None;
-        match read {
-            Ok(extracted) if self.forced && extracted.is_incomplete() => {
-                Some(self.fail_with(FailureClass::Timeout, "the document was not complete in time"))
-            }
-            Ok(extracted) => {
-                let soon = extracted.refresh.is_some_and(|seconds| seconds <= 1);
-                let deadline = Instant::now() + if soon { REFRESH_GRACE } else { Duration::ZERO };
-                self.held = Some((extracted, deadline.min(self.end)));
-                None
-            }
-            // The document was replaced under the question: the events say by what.
-            Err(ReadError::Replaced) => {
-                self.loaded = false;
-                None
-            }
-            Err(ReadError::Failed(reason)) => {
-                self.clean = false;
-                Some(self.fail_with(FailureClass::Browser, &format!("the page could not be read: {reason}")))
-            }
-        }
-    }
-
-    async fn on_clock(&mut self) -> Option<End> {
-        if let Some((extracted, _)) = self.held.take() {
-            let answer = self.answer(Some(extracted));
-            return Some((VisitResult::Answer(Box::new(answer)), None));
-        }
-        let stuck = self.reading.take().is_some();
-        let over = Instant::now() >= self.give_up;
-        if (stuck && self.forced) || (over && self.document.is_none()) {
-            self.clean = false;
-            let what =
-                if stuck { "its script did not let the page be read" } else { "no answer from the server in time" };
-            return Some(self.fail_with(FailureClass::Timeout, what));
-        }
-        self.clean = false;
-        if stuck || self.ready_at.is_none() {
-            self.forced = true;
-            self.small(TerminateExecutionParams::default()).await;
-        } else {
-            self.small(StopLoadingParams::default()).await;
-        }
-        self.start_reading(read::FORCED_WITHIN);
-        None
     }
 
     /// The answer with what the response said, and with what the page said when it was read.

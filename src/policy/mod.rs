@@ -12,5 +12,6 @@ pub mod retention;
 pub mod retry;
 pub mod robots;
 pub mod scope;
+pub mod settle;
 pub mod tasks;
 pub mod traps;

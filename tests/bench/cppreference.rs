@@ -9,7 +9,8 @@ use super::report::{Bar, Report};
 use super::site::Site;
 
 const PACKAGE: &str = "cppreference-doc-en-html";
-const ROOT: &str = "/usr/share/cppreference/doc/html";
+/// Where its pages are.
+pub const ROOT: &str = "/usr/share/cppreference/doc/html";
 /// Longer the crawl may not take.
 const DEADLINE: Duration = Duration::from_secs(1800);
 
@@ -54,7 +55,7 @@ fn crawl(report: &mut Report, mode: &str, pages: u64, bar: Bar) {
 }
 
 /// Makes sure that the pages are there.
-fn installed() -> Result<(), String> {
+pub fn installed() -> Result<(), String> {
     let there = || Path::new(ROOT).join("en/index.html").is_file();
     if !there() && rustix::process::geteuid().is_root() {
         let apt = |args: &[&str]| {

@@ -41,7 +41,9 @@ impl Place {
     /// Starts `crawld ARGS…` here; its output goes to `out` and `err`.
     pub fn spawn(&self, args: &[&str]) -> Daemon {
         let file = |name: &str| File::create(self.path().join(name)).expect("an output file");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_crawld"));
+        // Another build, to compare with.
+        let told = std::env::var_os("CRAWLD_BENCH_BINARY");
+        let mut command = Command::new(told.unwrap_or_else(|| env!("CARGO_BIN_EXE_crawld").into()));
         command.args(args).arg("--state-dir").arg(self.state()).current_dir(self.path());
         command.stdin(Stdio::null()).stdout(file("out")).stderr(file("err")).process_group(0);
         if rustix::process::geteuid().is_root() {
@@ -68,6 +70,11 @@ pub struct Daemon {
 }
 
 impl Daemon {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
     /// CPU of this process alone, all its threads; of its browsers nothing.
     pub fn cpu(&self) -> Duration {
         let (_, ticks) = self.stat().expect("a child of ours has a stat until it is waited for");

@@ -1,17 +1,20 @@
 //! The project's numbers, each printed with its bar: `make bench`, or a part of it by
-//! `cargo bench --bench numbers -- [store] [million] [idle] [http] [browser]`.
+//! `cargo bench --bench numbers -- [store] [million] [idle] [http] [browser] [engine]`.
 //!
 //! `store` measures the library, everything else the real binary in a process of its own, from outside.
 //! Ends with 1 when a bar is missed.
 
+mod bare;
 mod checkpoint;
 mod cppreference;
 mod daemon;
+mod engine;
 mod idle;
 mod million;
 mod report;
 mod site;
 mod store;
+mod tree;
 
 use report::Report;
 
@@ -24,6 +27,7 @@ const PARTS: &[Part] = &[
     ("idle", idle::run),
     ("http", cppreference::http),
     ("browser", cppreference::browser),
+    ("engine", engine::run),
 ];
 
 fn main() -> std::process::ExitCode {

@@ -104,8 +104,9 @@ impl Visit<'_> {
         self.loaded = false;
         self.reading = None;
         self.held = None;
+        self.early = None;
+        self.idle = false;
         self.asked_at = Instant::now();
-        self.tab.watch.reset();
         self.let_through(paused).await;
         None
     }

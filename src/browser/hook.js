@@ -1,0 +1,194 @@
+(key) => {
+  'use strict';
+  // Everything used later is captured now, before a script of the page can replace it. What runs later
+  // uses no iteration and no property that a page can put in the way, and never throws by itself.
+  const { apply, defineProperty, getOwnPropertyDescriptor } = Reflect;
+  const top = self;
+  const stage = performance;
+  const Signal = CustomEvent;
+  const listen = EventTarget.prototype.addEventListener;
+  const dispatch = EventTarget.prototype.dispatchEvent;
+  const detailOf = getOwnPropertyDescriptor(CustomEvent.prototype, 'detail').get;
+  const methodOf = getOwnPropertyDescriptor(Request.prototype, 'method').get;
+  const isPrototypeOf = Object.prototype.isPrototypeOf;
+  const then = Promise.prototype.then;
+  const upper = String.prototype.toUpperCase;
+  const { set: put, delete: take } = Map.prototype;
+  const { set: keep, get: find } = WeakMap.prototype;
+  const Image = HTMLImageElement.prototype;
+  const Doc = Document.prototype;
+
+  // Shared by the frames of one origin: what goes on in any of them can change the page.
+  let state = { __proto__: null, pending: 0, begun: 0, demand: 0, scrolls: 0, posted: 0, watched: false, tell: null };
+  try {
+    if (parent !== top) {
+      const box = { __proto__: null, state: null };
+      apply(dispatch, parent.performance, [new Signal(key + 's', { detail: box })]);
+      state = box.state || state;
+    }
+  } catch { /* of another origin: on its own */ }
+  if (!state.tell) state.tell = () => { apply(dispatch, stage, [new Signal(key + 'i')]); };
+
+  let mine = 0;
+  const begin = () => { mine++; state.pending++; state.begun++; };
+  const end = () => {
+    if (mine <= 0) return;
+    mine--;
+    state.pending--;
+    if (state.pending <= 0 && state.watched) state.tell();
+  };
+  const follow = (promise) => { try { apply(then, promise, [end, end]); } catch { end(); } return promise; };
+  const need = (bit) => { state.demand |= bit; };
+
+  apply(listen, stage, [key + 's', (event) => { apply(detailOf, event, []).state = state; }]);
+  apply(listen, stage, [key + 'q', () => {
+    state.watched = true;
+    const demand = state.demand & ~(state.scrolls === 3 ? 0 : 128);
+    const answer = state.pending + ',' + state.begun + ',' + demand + ',' + state.posted;
+    apply(dispatch, stage, [new Signal(key + 'a', { detail: answer })]);
+  }]);
+  // A frame that goes away takes its unfinished work with it.
+  apply(listen, top, ['pagehide', () => { while (mine > 0) end(); }]);
+
+  const originals = new WeakMap();
+  const stand = (original, trap) => {
+    const proxy = new Proxy(original, { __proto__: null, apply: trap });
+    apply(keep, originals, [proxy, original]);
+    return proxy;
+  };
+  const wrap = (holder, name, trap) => {
+    try {
+      const property = getOwnPropertyDescriptor(holder, name);
+      if (typeof property.value === 'function') {
+        defineProperty(holder, name, { ...property, value: stand(property.value, trap) });
+      }
+    } catch { /* not there, or not to be changed */ }
+  };
+  const wrapSetter = (holder, name, note) => {
+    try {
+      const property = getOwnPropertyDescriptor(holder, name);
+      const trap = (original, self, args) => {
+        try { note(self, args[0]); } catch { /* never the page's affair */ }
+        return apply(original, self, args);
+      };
+      defineProperty(holder, name, { ...property, set: stand(property.set, trap) });
+    } catch { /* not there, or not to be changed */ }
+  };
+  const noting = (note) => (original, self, args) => {
+    try { note(self, args); } catch { /* never the page's affair */ }
+    return apply(original, self, args);
+  };
+  wrap(Function.prototype, 'toString', (original, self, args) => {
+    const known = typeof self === 'function' && apply(find, originals, [self]);
+    return apply(original, known || self, args);
+  });
+
+  // Requests.
+  const says = (method) => {
+    if (typeof method !== 'string') return;
+    const word = apply(upper, method, []);
+    if (word !== 'GET' && word !== 'HEAD' && word !== 'OPTIONS') state.posted = 1;
+  };
+  wrap(top, 'fetch', (original, self, args) => {
+    try {
+      const what = args[0];
+      const how = args[1];
+      if (how && how.method !== undefined) says(how.method);
+      else if (typeof what === 'object' && apply(isPrototypeOf, Request.prototype, [what])) says(apply(methodOf, what, []));
+    } catch { /* the call itself will say */ }
+    begin();
+    return follow(apply(original, self, args));
+  });
+  for (const name of ['arrayBuffer', 'blob', 'bytes', 'formData', 'json', 'text']) {
+    wrap(Response.prototype, name, (original, self, args) => { begin(); return follow(apply(original, self, args)); });
+  }
+  wrap(XMLHttpRequest.prototype, 'open', noting((_, args) => says(args[0])));
+  wrap(XMLHttpRequest.prototype, 'send', (original, self, args) => {
+    let open = true;
+    const over = () => { if (open) { open = false; end(); } };
+    begin();
+    try {
+      apply(listen, self, ['loadend', over, { once: true }]);
+      return apply(original, self, args);
+    } catch (error) {
+      over();
+      throw error;
+    }
+  });
+
+  // Timers that are likely to bring something: short ones that fire once, also those that those start.
+  const timers = new Map();
+  let tracked = 0;
+  let depth = 0;
+  const over = (id) => { if (apply(take, timers, [id])) { tracked--; end(); } };
+  wrap(top, 'setTimeout', (original, self, args) => {
+    const callback = args[0];
+    const delay = args[1];
+    const soon = delay === undefined || (typeof delay === 'number' && !(delay > 1000));
+    if (typeof callback !== 'function' || !soon || depth >= 20 || tracked >= 1000) return apply(original, self, args);
+    const inner = depth + 1;
+    let id = 0;
+    args[0] = function () {
+      over(id);
+      const outer = depth;
+      depth = inner;
+      try { return apply(callback, this, arguments); } finally { depth = outer; }
+    };
+    id = apply(original, self, args);
+    apply(put, timers, [id, true]);
+    tracked++;
+    begin();
+    return id;
+  });
+  for (const name of ['clearTimeout', 'clearInterval']) wrap(top, name, noting((_, args) => over(args[0])));
+
+  // What happens only when frames are drawn.
+  const demand = (holder, name, bit) => { if (holder) wrap(holder, name, noting(() => need(bit))); };
+  demand(top, 'requestAnimationFrame', 1);
+  demand(top, 'requestIdleCallback', 2);
+  demand(top.IntersectionObserver?.prototype, 'observe', 4);
+  demand(top.ResizeObserver?.prototype, 'observe', 8);
+  demand(Element.prototype, 'animate', 16);
+  demand(Element.prototype, 'getAnimations', 16);
+  demand(Doc, 'getAnimations', 16);
+  demand(Doc, 'startViewTransition', 32);
+  demand(HTMLCanvasElement.prototype, 'toBlob', 512);
+  demand(HTMLVideoElement.prototype, 'requestVideoFrameCallback', 512);
+  const framed = (type, self) => {
+    if (type === 'scroll' || type === 'scrollend') { state.scrolls |= 1; need(128); }
+    else if (type === 'message') { if (self === top || self === undefined) need(1024); }
+    else if (type === 'load' || type === 'error') {
+      // An image that is loaded lazily tells those who listen to it, or to everything.
+      if (apply(isPrototypeOf, Image, [self]) || apply(isPrototypeOf, Doc, [self])) need(2048);
+    } else if (
+      type === 'animationstart' || type === 'animationend' || type === 'animationiteration' ||
+      type === 'animationcancel' || type === 'transitionrun' || type === 'transitionstart' ||
+      type === 'transitionend' || type === 'transitioncancel' || type === 'webkitAnimationEnd' ||
+      type === 'webkitTransitionEnd' || type === 'webkitAnimationStart'
+    ) need(64);
+    else if (type === 'contentvisibilityautostatechange' || type === 'scrollsnapchange') need(256);
+  };
+  wrap(EventTarget.prototype, 'addEventListener', noting((self, args) => framed(args[0], self)));
+  const handlers = [
+    'animationstart', 'animationend', 'animationiteration', 'transitionrun', 'transitionstart', 'transitionend',
+    'webkitanimationend', 'webkittransitionend', 'scroll', 'scrollend', 'contentvisibilityautostatechange', 'load', 'error',
+  ];
+  for (const holder of [HTMLElement.prototype, SVGElement.prototype, Doc, top]) {
+    for (const type of handlers) {
+      const name = type === 'webkitanimationend' ? 'webkitAnimationEnd' : type === 'webkittransitionend' ? 'webkitTransitionEnd' : type;
+      wrapSetter(holder, 'on' + type, (self, value) => { if (value) framed(name, self); });
+    }
+  }
+  wrapSetter(top, 'onmessage', (_, value) => { if (value) need(1024); });
+  const scrolled = () => { state.scrolls |= 2; };
+  for (const name of ['scroll', 'scrollTo', 'scrollBy']) {
+    wrap(top, name, noting(scrolled));
+    wrap(Element.prototype, name, noting(scrolled));
+  }
+  for (const name of ['scrollIntoView', 'scrollIntoViewIfNeeded']) wrap(Element.prototype, name, noting(scrolled));
+  for (const name of ['scrollTop', 'scrollLeft']) wrapSetter(Element.prototype, name, scrolled);
+
+  // Before a page in the tab's history lies another visit's: a page that goes back would pass for one that
+  // redirects there.
+  for (const name of ['back', 'forward', 'go']) wrap(History.prototype, name, () => undefined);
+}

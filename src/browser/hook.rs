@@ -1,0 +1,27 @@
+//! What crawld puts into every page before its own scripts: it counts unfinished work, and notes what
+//! needs frames to be drawn. The page is read by another world; this one only says when, and in which tab.
+
+/// The script; answers on `performance` to events whose names begin with the key.
+const SCRIPT: &str = include_str!("hook.js");
+
+/// The name under which a tab's two worlds find each other: a page that knew it could only delay
+/// itself, within bounds.
+#[derive(Debug, Clone)]
+pub(super) struct Key(String);
+
+impl Key {
+    /// A new one.
+    pub(super) fn new() -> Key {
+        Key(format!("{:032x}", fastrand::u128(..)))
+    }
+
+    /// As text.
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The script for a tab.
+pub(super) fn script(key: &Key) -> String {
+    format!("({SCRIPT})('{}')", key.as_str())
+}
