@@ -11,6 +11,7 @@
 //! | [`state`] | the small files that must survive: locks, checkpoint, heartbeat, task |
 //! | [`browser`] | Chromium: launched, watched, reaped |
 //! | [`extract`], [`fetch`] | what a page holds; plain HTTP, robots.txt, sitemaps |
+//! | [`egress`] | the proxy between browser and network |
 //! | [`output`] | append-only files with committed lengths |
 //! | [`crawl`] | one session: controller, workers, committer, rebuild, verify |
 //! | [`daemon`] | the process: start-up, recovery, supervision, commands |
@@ -35,6 +36,8 @@ pub mod browser;
 pub mod extract;
 
 pub mod fetch;
+
+pub mod egress;
 
 pub mod output;
 

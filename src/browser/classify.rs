@@ -46,6 +46,14 @@ pub(super) fn net_error(text: &str) -> FailureClass {
     found.map_or(FailureClass::Browser, |(_, class)| *class)
 }
 
+/// Whether an error text tells only that the proxy had no answer; the proxy knows why.
+pub(super) fn says_nothing(text: &str) -> bool {
+    let name = text.trim_start_matches("net::").trim_start_matches("ERR_");
+    ["EMPTY_RESPONSE", "TUNNEL_", "PROXY_", "CONNECTION_CLOSED", "CONNECTION_RESET", "CONNECTION_FAILED", "FAILED"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

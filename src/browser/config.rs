@@ -32,8 +32,6 @@ pub struct BrowserConfig {
     pub reply_timeout: Duration,
     /// More switches for Chromium; those that would weaken the sandbox or open a port are refused.
     pub extra_args: Vec<String>,
-    /// `host:port` of a proxy for everything, loopback included.
-    pub proxy: Option<String>,
 }
 
 impl BrowserConfig {
@@ -52,7 +50,6 @@ impl BrowserConfig {
             launch_attempts: 10,
             reply_timeout: Duration::from_secs(30),
             extra_args: Vec::new(),
-            proxy: None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Chromium's command line.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use super::config::{BrowserConfig, BrowserError};
@@ -67,7 +68,36 @@ const FORBIDDEN: &[&str] = &[
     "--renderer-cmd-prefix",
     "--utility-cmd-prefix",
     "--browser-subprocess-path",
+    "--proxy",
+    "--no-proxy",
+    "--host-resolver",
+    "--host-rules",
+    "--ignore-urlfetcher",
+    "--enable-quic",
+    "--quic",
+    "--origin-to-force-quic-on",
+    "--webtransport",
+    "--webrtc",
+    "--force-webrtc",
+    "--enable-features",
+    "--disable-features",
+    "--enable-blink-features",
+    "--unsafely",
+    "--ssl-key-log-file",
+    "--log-net-log",
 ];
+
+/// The name under which the browser knows its proxies: the only one that it can resolve by itself, and
+/// one that nobody else can resolve (RFC 2606).
+const PROXY_NAME: &str = "egress.crawld.invalid";
+
+/// Takes back Chromium's exception for loopback and link-local addresses, which would go around a proxy.
+pub(super) const NO_BYPASS: &str = "<-loopback>";
+
+/// A proxy on 127.0.0.1 as Chromium takes it, on the command line and for a context.
+pub(super) fn proxy_server(address: SocketAddr) -> String {
+    format!("http://{PROXY_NAME}:{}", address.port())
+}
 
 /// Refuses extra switches that may not be set, and words that are no switches.
 pub(super) fn check_extra(extra: &[String]) -> Result<(), BrowserError> {
@@ -81,7 +111,14 @@ pub(super) fn check_extra(extra: &[String]) -> Result<(), BrowserError> {
 }
 
 /// The whole command line of a launch.
-pub(super) fn command_line(config: &BrowserConfig, executable: &Path, profile: &Path) -> Vec<String> {
+///
+/// `nowhere` is an address that answers nobody: what belongs to no session's context goes there.
+pub(super) fn command_line(
+    config: &BrowserConfig,
+    executable: &Path,
+    profile: &Path,
+    nowhere: SocketAddr,
+) -> Vec<String> {
     let mut args: Vec<String> = ALWAYS.iter().map(|&arg| arg.to_owned()).collect();
     let shell = executable.file_name().is_some_and(|name| name.to_string_lossy().contains("headless"));
     args.push(if shell { "--headless".into() } else { "--headless=new".into() });
@@ -90,11 +127,11 @@ pub(super) fn command_line(config: &BrowserConfig, executable: &Path, profile: &
     if config.no_sandbox {
         args.push("--no-sandbox".into());
     }
-    if let Some(proxy) = &config.proxy {
-        args.push(format!("--proxy-server={proxy}"));
-        // Without this, loopback and link-local addresses would go around the proxy.
-        args.push("--proxy-bypass-list=<-loopback>".into());
-    }
+    args.push(format!("--proxy-server={}", proxy_server(nowhere)));
+    args.push(format!("--proxy-bypass-list={NO_BYPASS}"));
+    // Nothing but the proxy's own name leads to an address, literal addresses included: a connection
+    // that went around the proxy would have nowhere to go.
+    args.push(format!("--host-resolver-rules=MAP {PROXY_NAME} 127.0.0.1,MAP * ~NOTFOUND"));
     args.extend(config.extra_args.iter().cloned());
     args.push("about:blank".into());
     args
@@ -117,6 +154,13 @@ mod tests {
         check("--no-sandbox", false);
         check("--remote-debugging-port=9222", false);
         check("--ignore-certificate-errors-spki-list=x", false);
+        check("--proxy-server=direct://", false);
+        check("--proxy-bypass-list=*", false);
+        check("--proxy-pac-url=http://x/", false);
+        check("--no-proxy-server", false);
+        check("--host-resolver-rules=MAP * 127.0.0.1", false);
+        check("--force-webrtc-ip-handling-policy=default", false);
+        check("--disable-features=X", false);
         check("https://example.org", false);
         check("--", false);
     }
@@ -125,7 +169,8 @@ mod tests {
     fn the_sandbox_goes_only_by_explicit_setting() {
         let mut config = BrowserConfig::new(PathBuf::from("/p"));
         let line = |config: &BrowserConfig| {
-            command_line(config, Path::new("/usr/lib/chromium/chromium-headless-shell"), Path::new("/p/x"))
+            let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
+            command_line(config, Path::new("/usr/lib/chromium/chromium-headless-shell"), Path::new("/p/x"), nowhere)
         };
         assert!(!line(&config).contains(&"--no-sandbox".to_owned()));
         config.no_sandbox = true;
@@ -133,5 +178,7 @@ mod tests {
         assert!(args.contains(&"--no-sandbox".to_owned()));
         assert!(args.contains(&"--user-data-dir=/p/x".to_owned()));
         assert!(args.contains(&"--remote-debugging-pipe".to_owned()));
+        assert!(args.contains(&"--proxy-server=http://egress.crawld.invalid:9".to_owned()));
+        assert!(args.contains(&"--proxy-bypass-list=<-loopback>".to_owned()));
     }
 }

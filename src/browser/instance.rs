@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bridge;
 use super::config::{BrowserConfig, BrowserError};
+use super::flags;
 use super::leftovers::Identity;
 use super::process::{self, Process};
 use crate::model::ids::SessionId;
@@ -142,21 +144,26 @@ impl Instance {
         matches!(timeout(ALIVE_WITHIN, self.browser.version()).await, Ok(Ok(_)))
     }
 
-    /// Opens an empty tab in the session's own context.
-    pub(super) async fn new_page(&self, session: &SessionId) -> Result<Page, BrowserError> {
-        let context = self.context(session).await?;
+    /// Opens an empty tab in the session's own context, whose connections go through `proxy`, or nowhere.
+    pub(super) async fn new_page(&self, session: &SessionId, proxy: Option<SocketAddr>) -> Result<Page, BrowserError> {
+        let context = self.context(session, proxy).await?;
         let mut target = CreateTargetParams::new("about:blank");
         target.browser_context_id = Some(context);
         self.step("Target.createTarget", self.browser.new_page(target)).await
     }
 
     /// The session's context; created at its first use.
-    async fn context(&self, session: &SessionId) -> Result<BrowserContextId, BrowserError> {
+    async fn context(&self, session: &SessionId, proxy: Option<SocketAddr>) -> Result<BrowserContextId, BrowserError> {
         let mut contexts = self.contexts.lock().await;
         if let Some(context) = contexts.get(session) {
             return Ok(context.clone());
         }
-        let create = CreateBrowserContextParams { dispose_on_detach: Some(true), ..Default::default() };
+        let create = CreateBrowserContextParams {
+            dispose_on_detach: Some(true),
+            proxy_server: proxy.map(flags::proxy_server),
+            proxy_bypass_list: proxy.map(|_| flags::NO_BYPASS.to_owned()),
+            ..Default::default()
+        };
         let created = self.step("Target.createBrowserContext", self.browser.execute(create)).await?;
         let context = created.result.browser_context_id;
         self.step("Browser.setDownloadBehavior", self.browser.execute(no_downloads(Some(context.clone())))).await?;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use std::time::Duration;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use tokio::io::AsyncReadExt;
 use tokio::io::unix::AsyncFd;
+use tokio::net::TcpSocket;
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
@@ -64,6 +66,23 @@ pub(super) struct Process {
     pub log: LogTail,
     stop: CancellationToken,
     keeper: JoinHandle<()>,
+    _nowhere: Nowhere,
+}
+
+/// A port on 127.0.0.1 that is ours and answers nobody: bound, never listened on, so every connection
+/// to it is refused at once and no other program can take it.
+#[derive(Debug)]
+struct Nowhere {
+    address: SocketAddr,
+    _socket: TcpSocket,
+}
+
+impl Nowhere {
+    fn reserve() -> io::Result<Nowhere> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        Ok(Nowhere { address: socket.local_addr()?, _socket: socket })
+    }
 }
 
 /// Starts a browser. `lost` is cancelled when it ends, for whatever reason.
@@ -95,9 +114,10 @@ fn spawn_in(
     let failed = |source: io::Error| BrowserError::Spawn { path: executable.to_owned(), source };
     let (child_reads, we_write) = io::pipe().map_err(failed)?;
     let (we_read, child_writes) = io::pipe().map_err(failed)?;
+    let nowhere = Nowhere::reserve().map_err(failed)?;
     let mut command = Command::new(executable);
     command
-        .args(flags::command_line(config, executable, profile))
+        .args(flags::command_line(config, executable, profile, nowhere.address))
         .env_clear()
         .envs(ENVIRONMENT.iter().filter_map(|name| Some((*name, std::env::var_os(name)?))))
         .env("HOME", profile)
@@ -133,7 +153,7 @@ fn spawn_in(
     let stop = CancellationToken::new();
     let keeper = Keeper { child, handle, pid, profile: profile.to_owned(), stop: stop.clone(), lost, log: log.clone() };
     let keeper = tokio::spawn(keeper.run(stderr));
-    Ok((Process { identity, log, stop, keeper }, ends))
+    Ok((Process { identity, log, stop, keeper, _nowhere: nowhere }, ends))
 }
 
 impl Process {

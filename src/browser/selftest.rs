@@ -71,7 +71,7 @@ pub async fn self_test(config: BrowserConfig) -> Result<SelfTest, BrowserError> 
 
 async fn trial(instance: &Instance) -> Result<bool, BrowserError> {
     let session = SessionId::new(0, 0);
-    let page: Page = instance.new_page(&session).await?;
+    let page: Page = instance.new_page(&session, None).await?;
     let evaluate = EvaluateParams { return_by_value: Some(true), ..EvaluateParams::new(TRIAL) };
     let answer = instance.step("Runtime.evaluate", page.execute(evaluate)).await?;
     Ok(answer.result.result.value.as_ref().and_then(|value| value.as_str()) == Some("42"))

@@ -54,7 +54,7 @@ impl Shared {
             }
             self.close(tab).await;
         }
-        let opened = Tab::open(&self.instance, &req.session, &req.fetch).await;
+        let opened = Tab::open(&self.instance, req).await;
         let counter = &self.tab_failures;
         match &opened {
             Ok(_) => {

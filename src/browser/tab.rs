@@ -20,8 +20,8 @@ use super::config::BrowserError;
 use super::hook::{self, Key};
 use super::instance::{Instance, Listening};
 use super::traffic;
-use crate::model::ids::SessionId;
 use crate::model::task::FetchSpec;
+use crate::model::visit::VisitRequest;
 
 /// What a page reports.
 #[derive(Debug)]
@@ -80,13 +80,14 @@ impl Agent {
 pub(super) const HOME_PAGE: &str = "https://crawld.invalid/";
 
 impl Tab {
-    /// Opens a tab for a session.
+    /// Opens a tab for a visit's session.
     ///
     /// # Errors
     /// The browser is gone or does not do as told.
-    pub(super) async fn open(instance: &Instance, session: &SessionId, fetch: &FetchSpec) -> Result<Tab, BrowserError> {
-        let page = instance.new_page(session).await?;
-        match Tab::equip(instance, page.clone(), fetch).await {
+    pub(super) async fn open(instance: &Instance, req: &VisitRequest) -> Result<Tab, BrowserError> {
+        let proxy = req.way_out.as_ref().map(|way_out| way_out.proxy());
+        let page = instance.new_page(&req.session, proxy).await?;
+        match Tab::equip(instance, page.clone(), &req.fetch).await {
             Ok(tab) => Ok(tab),
             Err(error) => {
                 instance.close_page(&page).await;

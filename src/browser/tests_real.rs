@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::tests_site::Site;
 use super::*;
+use crate::egress::{Egress, testing};
 use crate::model::duration::Span;
 use crate::model::ids::SessionId;
 use crate::model::outcome::{FailureClass, SkipReason};
@@ -33,6 +34,7 @@ impl HopGate for Gate {
 struct Stage {
     site: Site,
     pool: Browsers,
+    egress: Arc<Egress>,
     profiles: tempfile::TempDir,
 }
 
@@ -42,7 +44,7 @@ impl Stage {
         let mut config = BrowserConfig::new(profiles.path().join("browsers"));
         config.no_sandbox = rustix::process::geteuid().is_root();
         let pool = Browsers::start(config).await.expect("these tests need Chromium");
-        Stage { site: Site::start().await, pool, profiles }
+        Stage { site: Site::start().await, pool, egress: testing::anywhere().await, profiles }
     }
 
     fn request(&self, path: &str, timeout: Duration) -> VisitRequest {
@@ -54,6 +56,7 @@ impl Stage {
             extract: Arc::new(ExtractSpec::default()),
             gate: Arc::new(Gate),
             document: None,
+            way_out: Some(self.egress.clone()),
         }
     }
 
@@ -329,7 +332,12 @@ async fn a_browser_that_does_not_come_up_is_nobodys_fault() {
     let mut config = BrowserConfig::new(profiles.path().join("browsers"));
     config.no_sandbox = true;
     config.executable = Some("/bin/true".into());
-    let stage = Stage { site: Site::start().await, pool: Browsers::start(config).await.unwrap(), profiles };
+    let stage = Stage {
+        site: Site::start().await,
+        pool: Browsers::start(config).await.unwrap(),
+        egress: testing::anywhere().await,
+        profiles,
+    };
     for failures in 1..=2 {
         let visit = stage.visit("/plain").await;
         assert_eq!(visit.crash, None);
@@ -349,7 +357,8 @@ async fn holder() {
     let mut config = BrowserConfig::new(root.into());
     config.no_sandbox = rustix::process::geteuid().is_root();
     let pool = Browsers::start(config).await.unwrap();
-    let stage = Stage { site: Site::start().await, pool, profiles: tempfile::tempdir().unwrap() };
+    let (egress, profiles) = (testing::anywhere().await, tempfile::tempdir().unwrap());
+    let stage = Stage { site: Site::start().await, pool, egress, profiles };
     stage.page("/plain").await;
     tokio::time::sleep(BOUND).await;
 }

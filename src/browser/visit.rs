@@ -16,7 +16,7 @@ use chromiumoxide::types::Command;
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::classify::net_error;
+use super::classify::{net_error, says_nothing};
 use super::extract::Extracted;
 use super::instance::Signal;
 use super::read::ReadError;
@@ -25,7 +25,7 @@ use super::response::Head;
 use super::tab::{Event, Navigate, Tab};
 use crate::model::outcome::FailureClass;
 use crate::model::url::CanonicalUrl;
-use crate::model::visit::{PageAnswer, RawLink, VisitFailure, VisitRequest, VisitResult};
+use crate::model::visit::{PageAnswer, RawLink, Refusal, VisitFailure, VisitRequest, VisitResult};
 use crate::policy::settle::{Patience, Settled};
 
 /// A page is read this long after its DOM is ready, even if images and the like are still missing.
@@ -322,7 +322,13 @@ impl Visit<'_> {
     }
 
     fn net_failure(&mut self, text: &str) -> End {
-        self.fail_with(net_error(text), text)
+        let url = self.hops.last().unwrap_or(&self.req.url);
+        let why = self.req.way_out.as_ref().filter(|_| says_nothing(text));
+        match why.and_then(|way_out| way_out.why(url, self.asked_at.into_std())) {
+            Some(Refusal::Skip(reason)) => (VisitResult::Refused { hops: self.hops.clone(), reason }, None),
+            Some(Refusal::Fail(class, message)) => self.fail_with(class, &message),
+            None => self.fail_with(net_error(text), text),
+        }
     }
 
     fn fail_with(&self, class: FailureClass, message: &str) -> End {

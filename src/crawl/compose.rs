@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::model::checkpoint::{
-    BROWSER_KEY, BreakerSnapshot, BrowserInfo, Checkpoint, CrawlerState, Excerpt, OutputFile, ProgressSnapshot,
-    RecoveryMetadata, ResultEntry, UrlEntry,
+    BROWSER_KEY, BreakerSnapshot, BrowserInfo, Checkpoint, CrawlerState, EgressFacts, Excerpt, OutputFile,
+    ProgressSnapshot, RecoveryMetadata, ResultEntry, UrlEntry,
 };
 use crate::model::counters::Counters;
 use crate::model::host::{Breaker, BreakerState, HostState};
@@ -59,6 +59,8 @@ pub struct Facts {
     pub browser: Option<BrowserInfo>,
     /// The browser's own breaker, as this lifetime or the one before knows it.
     pub browser_breaker: Option<Breaker>,
+    /// What went through its proxy.
+    pub egress: Option<EgressFacts>,
 }
 
 /// Composes a checkpoint.
@@ -101,6 +103,7 @@ fn gather(reader: &Reader, paths: &SessionPaths, facts: &Facts) -> Result<Checkp
             sitemaps: reader.sitemaps()?,
             cookie_jar: None,
             canonical_version: CANONICAL_VERSION,
+            egress: facts.egress,
         },
         circuit_breaker_state: breakers(&hosts, facts.browser_breaker, facts.now),
         adaptive_delays_state: hosts.into_iter().collect(),

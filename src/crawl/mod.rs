@@ -9,6 +9,7 @@ pub mod handle;
 mod judge;
 mod links;
 pub mod load;
+mod net;
 pub mod phase;
 mod pulse;
 pub mod rebuild;

@@ -234,6 +234,7 @@ impl Controller {
             inline_urls: self.pulse.inline_urls,
             browser: self.load.borrow().browser.clone(),
             browser_breaker: self.browser_breaker(),
+            egress: self.shop.egress.as_ref().map(|egress| egress.facts()),
         };
         let paths = self.pulse.paths.clone();
         Box::new(move || compose(&paths, facts))

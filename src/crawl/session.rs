@@ -20,6 +20,7 @@ use crate::crawl::governor::HostGovernor;
 use crate::crawl::handle::{self, SessionHandle, Snapshot};
 use crate::crawl::links::LinkRules;
 use crate::crawl::load::Load;
+use crate::crawl::net::Net;
 use crate::crawl::phase::final_status;
 use crate::crawl::pulse::Pulse;
 pub use crate::crawl::pulse::Raised;
@@ -27,7 +28,7 @@ use crate::crawl::scribe::Scribe;
 use crate::crawl::totals::{Extension, Totals};
 use crate::crawl::worker::Workshop;
 use crate::exit_code::ExitCode;
-use crate::fetch::{Fetchers, HttpClient, HttpFetcher, RobotsCache, default_user_agent};
+use crate::fetch::{Fetchers, HttpFetcher, RobotsCache, default_user_agent};
 use crate::frontier::Frontier;
 use crate::model::checkpoint::BROWSER_KEY;
 use crate::model::host::Breaker;
@@ -37,7 +38,6 @@ use crate::model::session::{CrashReason, SessionStatus, StopReason};
 use crate::model::task::{StoredTask, TaskSpec};
 use crate::model::time::Timestamp;
 use crate::model::url::CanonicalUrl;
-use crate::policy::address::AddressPolicy;
 use crate::policy::scope::Scope;
 use crate::policy::traps::TrapConfig;
 use crate::state::inflight::InflightNote;
@@ -204,8 +204,8 @@ pub async fn open(env: Env, task: StoredTask, opening: Opening) -> Result<Opened
     let id = task.session_id.to_string();
     let bad_task = |why: String| SessionError::Task { session: id.clone(), why };
     let rules = Arc::new(link_rules(&task.spec).map_err(bad_task)?);
-    let client = Arc::new(http_client(&task, &env.clock).map_err(bad_task)?);
     let seeds = seeds(&task.spec, &rules).map_err(bad_task)?;
+    let net = Net::open(&task, &env.clock, env.browsers.is_some()).await?;
 
     let paths = env.paths.clone();
     let (clock, settings, spec, stored) = (env.clock.clone(), env.settings.clone(), task.spec.clone(), task.clone());
@@ -216,7 +216,7 @@ pub async fn open(env: Env, task: StoredTask, opening: Opening) -> Result<Opened
         let source = OpenError::Bug(format!("opening it failed: {error}"));
         Err(SessionError::Store { session: id.clone(), source })
     })?;
-    Ok(furnish(env, task, rules, client, files))
+    Ok(furnish(env, task, rules, net, files))
 }
 
 /// What opening the session's files brought.
@@ -303,12 +303,6 @@ fn link_rules(spec: &TaskSpec) -> Result<LinkRules, String> {
     Ok(LinkRules { scope, traps: TrapConfig::default() })
 }
 
-fn http_client(task: &StoredTask, clock: &Clock) -> Result<HttpClient, String> {
-    let addresses = AddressPolicy::new(&task.spec.allow_private_networks, &task.named_private);
-    let addresses = addresses.map_err(|error| error.to_string())?;
-    HttpClient::new(Arc::new(addresses), &task.spec.fetch, clock.clone()).map_err(|error| error.to_string())
-}
-
 /// Seeds are in the crawl whatever the scope says of them: the operator named them.
 fn seeds(spec: &TaskSpec, rules: &LinkRules) -> Result<Vec<NewUrl>, String> {
     let pages = spec.seeds.iter().map(|seed| (seed, UrlKind::Page));
@@ -324,7 +318,8 @@ fn seeds(spec: &TaskSpec, rules: &LinkRules) -> Result<Vec<NewUrl>, String> {
     Ok(urls)
 }
 
-fn furnish(env: Env, task: StoredTask, rules: Arc<LinkRules>, client: Arc<HttpClient>, files: Files) -> OpenedSession {
+fn furnish(env: Env, task: StoredTask, rules: Arc<LinkRules>, net: Net, files: Files) -> OpenedSession {
+    let Net { client, egress } = net;
     let Files { opened, lock, note, as_paused, extend, revive, last_life, browser_before } = files;
     let now = env.clock.now();
     let saved_at = last_life.unwrap_or(now).min(now);
@@ -356,6 +351,7 @@ fn furnish(env: Env, task: StoredTask, rules: Arc<LinkRules>, client: Arc<HttpCl
         fetchers: Arc::new(Fetchers { http: HttpFetcher::new(client.clone()), browser: env.browsers.clone() }),
         governor: env.governor.clone(),
         client,
+        egress,
         rules,
         slots: env.slots.clone(),
         note: Arc::new(note),

@@ -12,6 +12,7 @@ use crate::crawl::gate::{Gate, Learned, RobotsDesk};
 use crate::crawl::governor::{HostGovernor, HostGrant, VisitSignal};
 use crate::crawl::judge::{Judge, Visited};
 use crate::crawl::links::{LinkRules, sort_links};
+use crate::egress::Egress;
 use crate::fetch::sitemap::SitemapEntry;
 use crate::fetch::{Fetchers, HttpClient};
 use crate::model::host::BreakerState;
@@ -19,7 +20,7 @@ use crate::model::ids::{Epoch, SessionId};
 use crate::model::lease::{HostUpdate, Lease, Links, UrlKind, VisitEnd};
 use crate::model::outcome::FailureClass;
 use crate::model::task::{ExtractSpec, FetchMode, FetchSpec, PolitenessSpec};
-use crate::model::visit::{Refusal, VisitFailure, VisitRequest, VisitResult};
+use crate::model::visit::{Refusal, VisitFailure, VisitRequest, VisitResult, WayOut};
 use crate::policy::retry;
 use crate::state::inflight::InflightNote;
 
@@ -50,6 +51,8 @@ pub struct Workshop {
     pub robots: RobotsDesk,
     /// The daemon's host memory.
     pub governor: HostGovernor,
+    /// The browser's way to the network; `None` where no browser is used.
+    pub egress: Option<Arc<Egress>>,
     /// Both ways to fetch.
     pub fetchers: Arc<Fetchers>,
     /// Visits at once over all sessions; fair.
@@ -191,6 +194,7 @@ async fn fetch(shop: &Workshop, lease: &Lease, gate: &Arc<Gate>, partial: &mpsc:
         extract: shop.extract.clone(),
         gate: gate.clone(),
         document: None,
+        way_out: shop.egress.clone().map(|egress| egress as Arc<dyn WayOut>),
     };
     if lease.kind == UrlKind::Sitemap {
         let result = shop.fetchers.sitemap(request, |entries| announce(shop, lease, entries, partial)).await;

@@ -154,5 +154,6 @@ fn facts(paths: &SessionPaths, now: Timestamp) -> Result<Facts, String> {
         inline_urls: INLINE_URLS,
         browser: None,
         browser_breaker: last.and_then(|c| c.circuit_breaker_state.get(BROWSER_KEY)).map(|seen| seen.breaker),
+        egress: None,
     })
 }

@@ -142,6 +142,11 @@ impl HttpClient {
         self.resolver.check(url).await
     }
 
+    /// The resolver behind this client, for connections that somebody else makes for its session.
+    pub fn resolver(&self) -> CheckedResolver {
+        self.resolver.clone()
+    }
+
     pub(super) fn deadlines(&self) -> Deadlines {
         self.deadlines
     }

@@ -98,6 +98,12 @@ pub struct CheckedResolver {
     lookup: Arc<dyn Lookup>,
 }
 
+impl std::fmt::Debug for CheckedResolver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CheckedResolver").finish_non_exhaustive()
+    }
+}
+
 impl CheckedResolver {
     /// By the session's rules.
     pub fn new(rules: Arc<dyn AddressRules>, lookup: Arc<dyn Lookup>) -> Self {
@@ -107,6 +113,19 @@ impl CheckedResolver {
     /// The addresses of a URL's host, every one of them permitted.
     pub(super) async fn check(&self, url: &CanonicalUrl) -> Result<Vec<IpAddr>, ResolveError> {
         check_with(&*self.rules, &*self.lookup, url).await
+    }
+
+    /// The addresses of a host as a browser names it (a name, or a literal in any spelling), every one of
+    /// them permitted: whoever connects to these connects to what was checked.
+    ///
+    /// # Errors
+    /// An unknown name, or a set with a forbidden address in it.
+    pub async fn addresses(&self, host: &str, port: u16) -> Result<Vec<IpAddr>, ResolveError> {
+        let host = Host::parse(host).map_err(|_| no_host(host))?;
+        match literal(&host) {
+            Some(address) => judge(&*self.rules, &host_name(&host), port, vec![address]),
+            None => by_name(&*self.rules, &*self.lookup, host_name(&host), port).await,
+        }
     }
 
     /// Checks a literal address without looking anything up; reqwest connects to those by itself.

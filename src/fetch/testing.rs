@@ -202,6 +202,7 @@ pub(super) fn request(url: CanonicalUrl, fetch: FetchSpec, gate: Arc<dyn HopGate
         extract: Arc::new(ExtractSpec::default()),
         gate,
         document: None,
+        way_out: None,
     }
 }
 

@@ -109,6 +109,28 @@ pub struct CrawlerState {
     pub cookie_jar: Option<String>,
     /// Version of the URL canonicalisation rules.
     pub canonical_version: u32,
+    /// What went through the proxy between browser and network in this lifetime; none without a browser.
+    #[serde(default)]
+    pub egress: Option<EgressFacts>,
+}
+
+/// What went through a session's proxy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EgressFacts {
+    /// Connections made to sites.
+    pub connections: u64,
+    /// Connections that pages wanted and their addresses forbade.
+    pub addresses_refused: u64,
+    /// Connections that did not come about, or broke before an answer.
+    pub connections_failed: u64,
+    /// Bodies and tunnels that were cut because they were too long, or stood still.
+    pub cut_at_limit: u64,
+    /// Connections from processes of other users, refused.
+    pub strangers_refused: u64,
+    /// Bytes from sites as TCP carried them: headers, compressed bodies, TLS.
+    pub bytes_received: u64,
+    /// Bytes to sites.
+    pub bytes_sent: u64,
 }
 
 /// A breaker as a person wants to see it.

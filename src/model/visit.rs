@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::model::ids::SessionId;
 use crate::model::outcome::{FailureClass, SkipReason};
@@ -29,6 +30,8 @@ pub struct VisitRequest {
     pub gate: Arc<dyn HopGate>,
     /// What the server answered to `url` already: the browser is given it once instead of asking again.
     pub document: Option<Arc<KnownDocument>>,
+    /// How a browser reaches the network for this session; without one, it reaches nothing.
+    pub way_out: Option<Arc<dyn WayOut>>,
 }
 
 /// A main document that was received before the browser is sent to it.
@@ -93,6 +96,16 @@ impl fmt::Debug for VisitRequest {
 pub trait HopGate: Send + Sync {
     /// Judges one hop. The caller puts its own deadline around the answer.
     fn check<'a>(&'a self, url: &'a CanonicalUrl) -> BoxFuture<'a, Result<(), Refusal>>;
+}
+
+/// The way from a browser to the network: a proxy of ours, which checks where every connection goes.
+pub trait WayOut: Send + Sync {
+    /// Where the browser connects to.
+    fn proxy(&self) -> SocketAddr;
+
+    /// Why the newest connection to the URL's host and port came to nothing, if one did at `since` or
+    /// later: the browser itself learns only that its proxy had no answer.
+    fn why(&self, url: &CanonicalUrl, since: Instant) -> Option<Refusal>;
 }
 
 /// A boxed future, as trait objects need it.

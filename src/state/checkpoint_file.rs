@@ -191,6 +191,7 @@ pub(crate) fn sample(id: &str, commit_seq: u64) -> Checkpoint {
             sitemaps: (0, 0),
             cookie_jar: None,
             canonical_version: 1,
+            egress: None,
         },
         circuit_breaker_state: Default::default(),
         adaptive_delays_state: Default::default(),

@@ -79,5 +79,6 @@ fn facts(dir: &SessionPaths) -> Facts {
         inline_urls: 1_000,
         browser: None,
         browser_breaker: None,
+        egress: None,
     }
 }

@@ -31,5 +31,6 @@ mod random_kills;
 mod schemas;
 mod scripted;
 mod signals;
+mod ssrf;
 mod starts;
 mod unit_file;

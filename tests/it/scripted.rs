@@ -49,6 +49,7 @@ impl Stage {
             extract: Arc::new(ExtractSpec::default()),
             gate: Arc::new(Loopback),
             document: None,
+            way_out: None,
         };
         let within = Duration::from_secs(20);
         tokio::time::timeout(within, self.pool.visit(request)).await.unwrap_or_else(|_| panic!("{path} did not end"))

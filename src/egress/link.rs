@@ -1,0 +1,158 @@
+//! One connection from the browser: requests in a row, or a tunnel.
+
+use std::convert::Infallible;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::HeaderValue;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::body::Answer;
+use super::dial::dial;
+use super::forward::{self, Upstream};
+use super::meter::Metered;
+use super::tally::Tally;
+use super::trouble::Troubles;
+use super::{Limits, tunnel};
+use crate::fetch::CheckedResolver;
+use crate::model::outcome::FailureClass;
+use crate::model::visit::Refusal;
+
+/// A connection on which no request comes for this long is closed: Chromium keeps idle ones no longer.
+const UNUSED: Duration = Duration::from_secs(300);
+
+/// Bytes of a request's head: Chromium's longest URLs and cookies fit.
+const HEAD_BYTES: usize = 256 << 10;
+
+/// Tells a person with a command line who answered.
+const NAME: &str = "crawld-egress";
+
+/// What all connections of a session share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    resolver: CheckedResolver,
+    /// Deadlines and bounds.
+    pub limits: Limits,
+    /// Counters.
+    pub tally: Arc<Tally>,
+    /// Why connections came to nothing.
+    pub troubles: Troubles,
+}
+
+impl Shared {
+    pub(super) fn new(resolver: CheckedResolver, limits: Limits) -> Shared {
+        Shared { resolver, limits, tally: Arc::default(), troubles: Troubles::default() }
+    }
+
+    /// A checked connection to a site. A failure is counted and remembered.
+    pub(super) async fn dial(&self, host: &str, port: u16) -> Result<Metered, Refusal> {
+        match dial(&self.resolver, host, port, self.limits.connect).await {
+            Ok(stream) => {
+                Tally::add(&self.tally.connections, 1);
+                Ok(Metered::new(stream, Arc::clone(&self.tally)))
+            }
+            Err(why) => {
+                self.failed(host, port, &why);
+                Err(why)
+            }
+        }
+    }
+
+    /// Counts a failure and remembers why.
+    pub(super) fn failed(&self, host: &str, port: u16, why: &Refusal) {
+        let counter: &AtomicU64 = match why {
+            Refusal::Skip(_) => &self.tally.refused,
+            Refusal::Fail(..) => &self.tally.failed,
+        };
+        Tally::add(counter, 1);
+        tracing::debug!(host = %host.escape_debug(), port, reason = ?why, "no connection for the browser");
+        self.troubles.note(host, port, why.clone());
+    }
+}
+
+/// The connection's own state.
+pub(super) struct Link {
+    /// The session's.
+    pub shared: Arc<Shared>,
+    /// The site's connection of the last request: the browser asks the same site again on the same one.
+    pub upstream: Mutex<Option<Upstream>>,
+    tunnel: Mutex<Option<(OnUpgrade, Metered)>>,
+}
+
+/// Serves one connection to its end.
+pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+    let link = Arc::new(Link { shared, upstream: Mutex::default(), tunnel: Mutex::default() });
+    let service = service_fn(|request| answer(Arc::clone(&link), request));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(UNUSED)
+        .max_buf_size(HEAD_BYTES)
+        .preserve_header_case(true)
+        .auto_date_header(false)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    // An error is a browser that went away, or an answer of ours that is meant to be none.
+    let _ = connection.await;
+    let Some((upgrade, site)) = lock(&link.tunnel).take() else { return };
+    let Ok(Ok(browser)) = timeout(link.shared.limits.connect, upgrade).await else { return };
+    let end = tunnel::carry(TokioIo::new(browser), site, &link.shared.limits).await;
+    if end != tunnel::End::Closed {
+        Tally::add(&link.shared.tally.cut, 1);
+    }
+}
+
+/// Ends the connection without an answer: to the browser, a server that broke off.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer")]
+pub(super) struct NoAnswer;
+
+async fn answer(link: Arc<Link>, request: Request<Incoming>) -> Result<Response<Answer>, NoAnswer> {
+    if request.method() == Method::CONNECT {
+        return Ok(connect(&link, request).await.unwrap_or_else(|never| match never {}));
+    }
+    forward::forward(&link, request).await
+}
+
+/// Opens a tunnel. What goes wrong here never becomes a page: Chromium shows an error of its own.
+async fn connect(link: &Link, mut request: Request<Incoming>) -> Result<Response<Answer>, Infallible> {
+    let target = request.uri().authority().and_then(|to| Some((to.host().to_owned(), to.port_u16()?)));
+    let Some((host, port)) = target else {
+        return Ok(words(StatusCode::BAD_REQUEST, "no-target", "CONNECT needs a host and a port"));
+    };
+    match link.shared.dial(&host, port).await {
+        Ok(site) => {
+            *lock(&link.tunnel) = Some((hyper::upgrade::on(&mut request), site));
+            Ok(Response::new(Answer::Words(None)))
+        }
+        Err(why) => Ok(refusal(&why)),
+    }
+}
+
+fn refusal(why: &Refusal) -> Response<Answer> {
+    match why {
+        Refusal::Skip(_) => words(StatusCode::FORBIDDEN, "refused", "this address may not be reached"),
+        Refusal::Fail(FailureClass::Timeout, why) => words(StatusCode::GATEWAY_TIMEOUT, "failed", why),
+        Refusal::Fail(_, why) => words(StatusCode::BAD_GATEWAY, "failed", why),
+    }
+}
+
+/// An answer of the proxy's own.
+pub(super) fn words(status: StatusCode, kind: &'static str, text: &str) -> Response<Answer> {
+    let mut response = Response::new(Answer::Words(Some(format!("crawld: {text}\n").into())));
+    *response.status_mut() = status;
+    response.headers_mut().insert(NAME, HeaderValue::from_static(kind));
+    response
+}
+
+/// Nothing that holds these locks can panic half-way.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
