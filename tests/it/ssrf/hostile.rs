@@ -62,6 +62,9 @@ pub const VECTORS: &[&str] = &[
     "webtransport",
 ];
 
+/// Stands among the paths that were asked for when a service worker's script was.
+pub const SERVICE_WORKER: &str = "a service worker's script";
+
 /// What each way does with a host `h`, a web address `u` on it, and its own name `way`.
 fn script(way: &str) -> &'static str {
     match way {
@@ -146,7 +149,7 @@ fn serve(stream: TcpStream, own: u16, canary: u16, log: &Mutex<BTreeSet<String>>
     let request = lines.next().unwrap_or(Ok(String::new()))?;
     while let Some(Ok(line)) = lines.next().filter(|line| line.as_ref().is_ok_and(|line| !line.is_empty())) {
         if line.eq_ignore_ascii_case("service-worker: script") {
-            log.lock().expect("no panic").insert("a service worker's script".to_owned());
+            log.lock().expect("no panic").insert(SERVICE_WORKER.to_owned());
         }
     }
     let target = request.split(' ').nth(1).unwrap_or_default().to_owned();
