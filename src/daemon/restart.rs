@@ -148,7 +148,7 @@ fn move_whole(old: &SessionPaths, quarantine: &Path) -> io::Result<()> {
     sync_dir(old.parent())
 }
 
-/// Finishes restarts that a killed process left half done. Call it at start, before [`plan`], and
+/// Finishes restarts that a killed process left half done. Call it at start, before [`plan`](super::recover::plan), and
 /// start what it returns: the plan will name these sessions as well (to be resumed, with nothing begun).
 ///
 /// # Errors

@@ -8,8 +8,12 @@ use crate::model::time::Timestamp;
 /// A copy is used no longer than this, as long as a newer one can be had.
 pub const FRESH_FOR: Duration = Duration::from_secs(24 * 3600);
 
-/// A host that cannot be reached is asked again after this long.
+/// A host that cannot be reached is asked again after this long, while an older copy is in force.
 pub const ASK_AGAIN_AFTER: Duration = Duration::from_secs(300);
+
+/// The same while nothing of the host is known: every visit to it waits for this answer, so it is asked for anew
+/// at each attempt. Shorter than the first wait of `policy::retry`, else attempts would be spent without asking.
+pub const ASK_AGAIN_UNKNOWN: Duration = Duration::from_secs(5);
 
 /// A robots.txt out of reach for so long counts as not there (RFC 9309, 2.3.1.4, names 30 days).
 pub const UNREACHABLE_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -82,7 +86,7 @@ pub struct Held {
 
 impl Held {
     /// Books an answer. An unreachable robots.txt leaves the copy in force that was there before; without one
-    /// nothing may be fetched, and after [`UNREACHABLE_FOR`] everything.
+    /// nothing may be fetched, and after `UNREACHABLE_FOR` everything.
     pub fn settle(previous: Option<Held>, answer: RobotsAccess, now: Timestamp) -> Held {
         if answer != RobotsAccess::Unreachable {
             return Held { access: answer, asked_at: now, failing_since: None };
@@ -100,7 +104,11 @@ impl Held {
 
     /// Whether it is to be asked for again before the next decision. A clock set back makes it due.
     pub fn due(&self, now: Timestamp) -> bool {
-        let lifetime = if self.failing_since.is_some() { ASK_AGAIN_AFTER } else { FRESH_FOR };
+        let lifetime = match (&self.access, self.failing_since) {
+            (RobotsAccess::Unreachable, _) => ASK_AGAIN_UNKNOWN,
+            (_, Some(_)) => ASK_AGAIN_AFTER,
+            (_, None) => FRESH_FOR,
+        };
         now < self.asked_at || now.since(self.asked_at) >= lifetime
     }
 }
@@ -108,6 +116,8 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::outcome::FailureClass;
+    use crate::policy::retry::{self, Retry};
 
     const DAY: i64 = 24 * 3600 * 1000;
 
@@ -168,6 +178,19 @@ mod tests {
         assert_eq!((&held.access, held.failing_since), (&rules, Some(at(DAY))));
         let held = Held::settle(Some(held), RobotsAccess::AllowAll, at(61 * DAY));
         assert_eq!((held.access, held.failing_since), (RobotsAccess::AllowAll, None));
+    }
+
+    #[test]
+    fn no_attempt_is_spent_on_a_host_without_asking_it() {
+        let held = Held::settle(None, RobotsAccess::Unreachable, at(0));
+        assert!(!held.due(at(1000)), "those that come together ask once");
+        for attempt in 1..3 {
+            let (class, soonest) = (FailureClass::RobotsUnreachable, 0.0);
+            match retry::decide(class, attempt, 3, at(0), None, soonest) {
+                Retry::At(again) => assert!(held.due(again), "attempt {attempt} is made at {again}"),
+                Retry::GiveUp => panic!("attempt {attempt} of 3"),
+            }
+        }
     }
 
     #[test]
