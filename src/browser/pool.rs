@@ -17,11 +17,12 @@ use super::report::{BrowserVisit, CrashScope, PoolStatus};
 use super::shared::Shared;
 use super::sites::Sites;
 use super::visit::{self, Ended};
-use super::{find, flags};
+use super::{find, flags, tab};
 use crate::clock::boottime_ms;
 use crate::model::checkpoint::BrowserInfo;
 use crate::model::ids::SessionId;
 use crate::model::outcome::FailureClass;
+use crate::model::task::FetchSpec;
 use crate::model::visit::{VisitFailure, VisitRequest, VisitResult};
 
 /// Beyond a visit's own deadline: for steps on the browser that carry deadlines of their own.
@@ -99,6 +100,17 @@ impl Browsers {
         };
         let Ok(_turn) = turn else { return failed(FailureClass::Browser, "no tab became free in time") };
         if req.solo { inner.visit_alone(&req).await } else { inner.visit_shared(&req).await }
+    }
+
+    /// The user agent that pages of this task are asked for with; launches the browser where none runs.
+    ///
+    /// # Errors
+    /// The browser does not start.
+    pub async fn user_agent(&self, fetch: &FetchSpec) -> Result<String, BrowserError> {
+        let shared = self.inner.browser().await?;
+        let user_agent = tab::user_agent(&shared.instance, fetch);
+        self.inner.leave(&shared);
+        Ok(user_agent)
     }
 
     /// Disposes of the session's browser context, with its cookies and tabs.

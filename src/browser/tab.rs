@@ -67,13 +67,18 @@ struct Agent {
 
 impl Agent {
     fn of(instance: &Instance, fetch: &FetchSpec) -> Agent {
-        let own = || format!("{} crawld/{} (+{})", instance.user_agent, env!("CARGO_PKG_VERSION"), HOME_PAGE);
         Agent {
-            user_agent: fetch.user_agent.clone().unwrap_or_else(own),
+            user_agent: user_agent(instance, fetch),
             accept_language: fetch.accept_language.clone(),
             ignore_https_errors: fetch.ignore_https_errors,
         }
     }
+}
+
+/// The user agent of this task's pages in that browser.
+pub(super) fn user_agent(instance: &Instance, fetch: &FetchSpec) -> String {
+    let own = || format!("{} crawld/{} (+{})", instance.user_agent, env!("CARGO_PKG_VERSION"), HOME_PAGE);
+    fetch.user_agent.clone().unwrap_or_else(own)
 }
 
 /// Named in the user agent, so that the owner of a site can learn what visits it.

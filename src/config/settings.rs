@@ -147,7 +147,7 @@ settings! {
         breaker_backoff: Vec<Span> = [1, 2, 4, 8, 16, 30].map(Span::secs).to_vec(),
     }
     "Defaults of tasks (a task or a flag of `crawl` overrides them)" {
-        /// How pages are fetched: browser or http.
+        /// How pages are fetched: browser, http, or auto (plain HTTP where it finds the same as the browser).
         fetch: FetchMode = FetchMode::Browser,
         /// Smallest pause between two requests to one host. 0s switches the adaptive part off too.
         delay: Span = Span::millis(250),

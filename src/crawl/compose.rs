@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::model::checkpoint::{
-    BROWSER_KEY, BreakerSnapshot, BrowserInfo, Checkpoint, CrawlerState, EgressFacts, Excerpt, OutputFile,
+    BROWSER_KEY, BreakerSnapshot, BrowserInfo, Checkpoint, CrawlerState, EgressFacts, Excerpt, LearnedMode, OutputFile,
     ProgressSnapshot, RecoveryMetadata, ResultEntry, UrlEntry,
 };
 use crate::model::counters::Counters;
@@ -51,6 +51,8 @@ pub struct Facts {
     pub epoch: Epoch,
     /// The task's way to fetch.
     pub fetch_mode: FetchMode,
+    /// What a task in mode `auto` has learned.
+    pub fetch_modes: BTreeMap<String, LearnedMode>,
     /// Name → (used, limit).
     pub limits_used: BTreeMap<String, (u64, Option<u64>)>,
     /// Items in each list at most.
@@ -96,7 +98,7 @@ fn gather(reader: &Reader, paths: &SessionPaths, facts: &Facts) -> Result<Checkp
         },
         crawler_state: CrawlerState {
             epoch: facts.epoch,
-            fetch_modes: BTreeMap::new(),
+            fetch_modes: facts.fetch_modes.clone(),
             fetch_mode: facts.fetch_mode,
             limits_used: facts.limits_used.clone(),
             robots_known: reader.robots_known()?,

@@ -1,5 +1,6 @@
 //! What may be fetched at all: scope, address and robots.txt, asked before every request of a visit.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::crawl::links::LinkRules;
@@ -45,8 +46,8 @@ pub struct Gate {
     pub rules: Arc<LinkRules>,
     /// The session's client: it knows which addresses may be reached.
     pub client: Arc<HttpClient>,
-    /// How the page itself is fetched.
-    pub mode: FetchMode,
+    /// What connects next is the browser.
+    browser: AtomicBool,
     /// robots.txt.
     pub robots: RobotsDesk,
     learned: Mutex<Learned>,
@@ -59,7 +60,7 @@ impl Gate {
             lease,
             rules: shop.rules.clone(),
             client: shop.client.clone(),
-            mode: shop.mode,
+            browser: AtomicBool::new(shop.mode == FetchMode::Browser),
             robots: shop.robots.clone(),
             learned: Mutex::default(),
         }
@@ -70,6 +71,16 @@ impl Gate {
         self.check_address_and_robots(&self.lease.url).await
     }
 
+    /// From here on it is the browser that asks.
+    pub fn browser_asks(&self) {
+        self.browser.store(true, Ordering::Relaxed);
+    }
+
+    /// Judges the address alone of a URL that has passed the gate otherwise.
+    pub async fn check_address(&self, url: &CanonicalUrl) -> Result<(), Refusal> {
+        self.client.check_address(url).await.map(drop).map_err(Refusal::from)
+    }
+
     /// What was learned on the way.
     pub fn learned(&self) -> Learned {
         std::mem::take(&mut self.learned.lock().unwrap_or_else(|broken| broken.into_inner()))
@@ -77,7 +88,7 @@ impl Gate {
 
     async fn check_address_and_robots(&self, url: &CanonicalUrl) -> Result<(), Refusal> {
         // Plain HTTP connects only to what it has checked itself; Chromium does not.
-        if self.mode == FetchMode::Browser {
+        if self.browser.load(Ordering::Relaxed) {
             self.client.check_address(url).await.map_err(Refusal::from)?;
         }
         if self.robots.policy == RobotsPolicy::Ignore {

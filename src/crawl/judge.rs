@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::crawl::links::{LinkRules, sort_links};
 use crate::model::ids::Epoch;
 use crate::model::lease::{Lease, Links, RedirectTarget, UrlKind, VisitEnd};
-use crate::model::outcome::{FailureClass, Outcome, OutcomeKind, SkipReason};
+use crate::model::outcome::{FailureClass, FetchReason, FetchedWith, Outcome, OutcomeKind, SkipReason};
 use crate::model::record::{PAGE_FORMAT, PageRecord};
 use crate::model::time::Timestamp;
 use crate::model::url::CanonicalUrl;
@@ -31,6 +31,8 @@ pub struct Visited {
     pub started_at: Timestamp,
     /// How long it took.
     pub took: Duration,
+    /// What it was fetched with, and why so; `None` where nothing was asked for.
+    pub way: Option<(FetchedWith, FetchReason)>,
 }
 
 /// What the judgement needs besides the visit.
@@ -193,6 +195,8 @@ impl Judge<'_> {
             links_added: 0,
             digest: None,
             fields: Default::default(),
+            fetched_with: visited.way.map(|(with, _)| with),
+            fetch_reason: visited.way.map(|(_, reason)| reason),
             error: None,
             truncated: false,
             supersedes: lease.supersedes,

@@ -1,5 +1,6 @@
 //! One session: controller, committer, workers.
 
+mod auto;
 pub mod committer;
 pub mod compose;
 mod controller;

@@ -231,6 +231,7 @@ impl Controller {
             epoch: self.shop.epoch,
             fetch_mode: self.shop.mode,
             limits_used: self.totals.limits_used(),
+            fetch_modes: self.shop.auto.learned(self.pulse.inline_urls),
             inline_urls: self.pulse.inline_urls,
             browser: self.load.borrow().browser.clone(),
             browser_breaker: self.browser_breaker(),

@@ -1,6 +1,6 @@
 //! One session in this process: opened, run, closed.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use crate::browser::Browsers;
 use crate::clock::Clock;
+use crate::crawl::auto::Auto;
 use crate::crawl::committer::{
     Committer, META_ACTIVE_MS, META_PAUSED, OpenError, OpenSession, Opened, StorePaths, create_session, open_session,
 };
@@ -30,7 +31,7 @@ use crate::crawl::worker::Workshop;
 use crate::exit_code::ExitCode;
 use crate::fetch::{Fetchers, HttpFetcher, RobotsCache, default_user_agent};
 use crate::frontier::Frontier;
-use crate::model::checkpoint::BROWSER_KEY;
+use crate::model::checkpoint::{BROWSER_KEY, LearnedMode};
 use crate::model::host::Breaker;
 use crate::model::ids::{CommitSeq, Epoch};
 use crate::model::lease::{NewUrl, UrlKind};
@@ -64,6 +65,8 @@ pub struct Env {
     pub browsers: Option<Arc<Browsers>>,
     /// Visits at once over all sessions of the same mode.
     pub slots: Arc<Semaphore>,
+    /// Tabs at once over all sessions, for the pages that a session in mode `auto` renders.
+    pub tabs: Arc<Semaphore>,
     /// The machine, and this session's share.
     pub load: watch::Receiver<Load>,
     /// Intervals and limits.
@@ -231,6 +234,8 @@ struct Files {
     last_life: Option<Timestamp>,
     /// The browser's breaker as the lifetime before left it.
     browser_before: Option<Breaker>,
+    /// Which pages need a browser, as the lifetime before learned it.
+    modes_learned: BTreeMap<String, LearnedMode>,
 }
 
 fn open_files(
@@ -267,6 +272,7 @@ fn open_files(
     let checkpoint = checkpoints.best().map(|(checkpoint, _)| checkpoint);
     let last_life = checkpoint.map(|c| c.checkpoint_time).max(heartbeat.good().map(|(beat, _)| beat.timestamp));
     let browser_before = checkpoint.and_then(|c| c.circuit_breaker_state.get(BROWSER_KEY)).map(|seen| seen.breaker);
+    let modes_learned = checkpoint.map(|c| c.crawler_state.fetch_modes.clone()).unwrap_or_default();
     let open = OpenSession {
         paths: StorePaths { db: paths.store(), out: paths.out(), quarantine: paths.damaged() },
         scope: spec.scope.clone(),
@@ -283,7 +289,17 @@ fn open_files(
     let note = InflightNote::open(&paths.in_flight(), settings.max_visits as usize)
         .map_err(|error| prepare_failed(error.to_string()))?;
     last_words::clear(paths);
-    Ok(Files { opened, lock, note, as_paused, extend: extended, revive: revived, last_life, browser_before })
+    Ok(Files {
+        opened,
+        lock,
+        note,
+        as_paused,
+        extend: extended,
+        revive: revived,
+        last_life,
+        browser_before,
+        modes_learned,
+    })
 }
 
 /// Whether the way a lifetime ended points at the visits it had: `Some(true)` it does and is explained,
@@ -320,7 +336,7 @@ fn seeds(spec: &TaskSpec, rules: &LinkRules) -> Result<Vec<NewUrl>, String> {
 
 fn furnish(env: Env, task: StoredTask, rules: Arc<LinkRules>, net: Net, files: Files) -> OpenedSession {
     let Net { client, egress } = net;
-    let Files { opened, lock, note, as_paused, extend, revive, last_life, browser_before } = files;
+    let Files { opened, lock, note, as_paused, extend, revive, last_life, browser_before, modes_learned } = files;
     let now = env.clock.now();
     let saved_at = last_life.unwrap_or(now).min(now);
     let (epoch, seq) = (opened.epoch, opened.seq);
@@ -348,12 +364,13 @@ fn furnish(env: Env, task: StoredTask, rules: Arc<LinkRules>, net: Net, files: F
         politeness: Arc::new(task.spec.politeness.clone()),
         sitemap_hosts: sitemap_hosts(&task.spec),
         robots: RobotsDesk { policy: task.spec.politeness.robots, cache: env.robots.clone(), user_agent },
-        fetchers: Arc::new(Fetchers { http: HttpFetcher::new(client.clone()), browser: env.browsers.clone() }),
+        fetchers: Arc::new(Fetchers::new(HttpFetcher::new(client.clone()), env.browsers.clone())),
         governor: env.governor.clone(),
         client,
         egress,
         rules,
         slots: env.slots.clone(),
+        auto: Auto::new(env.tabs.clone(), &modes_learned),
         note: Arc::new(note),
         clock: env.clock.clone(),
     });

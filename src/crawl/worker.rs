@@ -8,6 +8,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::warn;
 
 use crate::clock::Clock;
+use crate::crawl::auto::{self, Auto};
 use crate::crawl::gate::{Gate, Learned, RobotsDesk};
 use crate::crawl::governor::{HostGovernor, HostGrant, VisitSignal};
 use crate::crawl::judge::{Judge, Visited};
@@ -18,7 +19,7 @@ use crate::fetch::{Fetchers, HttpClient};
 use crate::model::host::BreakerState;
 use crate::model::ids::{Epoch, SessionId};
 use crate::model::lease::{HostUpdate, Lease, Links, UrlKind, VisitEnd};
-use crate::model::outcome::FailureClass;
+use crate::model::outcome::{FailureClass, FetchReason, FetchedWith};
 use crate::model::task::{ExtractSpec, FetchMode, FetchSpec, PolitenessSpec};
 use crate::model::visit::{Refusal, VisitFailure, VisitRequest, VisitResult, WayOut};
 use crate::policy::retry;
@@ -57,6 +58,8 @@ pub struct Workshop {
     pub fetchers: Arc<Fetchers>,
     /// Visits at once over all sessions; fair.
     pub slots: Arc<Semaphore>,
+    /// What mode `auto` has learned.
+    pub auto: Auto,
     /// Which visits have started, for the next lifetime to know.
     pub note: Arc<InflightNote>,
     /// The wall clock.
@@ -89,7 +92,8 @@ pub struct Done {
     pub took: Duration,
 }
 
-/// Visits one leased URL. Never longer than the page deadline and a minute.
+/// Visits one leased URL. Never longer than the page deadline and a minute once it has its slot; in mode
+/// `auto` that twice, and the wait for a tab between.
 ///
 /// `slot` is the visit's place in the in-flight note. The grant is given back with what the visit
 /// taught about the host; dropped on the way (the task was aborted), it teaches nothing.
@@ -105,20 +109,17 @@ pub async fn work(
     let permit = shop.slots.acquire().await;
     let started_at = shop.clock.now();
     let clock = Instant::now();
-    let mark = Mark::set(&shop.note, slot, &lease);
-    let _ = crate::faults::point("panic.visit");
-    let deadline = shop.fetch.page_timeout.0 + AROUND_PAGE;
-    let visit = tokio::time::timeout(deadline, fetch(&shop, &lease, &gate, &partial));
-    let Fetched { result, crashed } = visit.await.unwrap_or_else(|_| {
-        Fetched::failed(VisitFailure {
-            class: FailureClass::Timeout,
-            message: format!("the visit took longer than {} s", deadline.as_secs()),
-            ..failure_frame()
-        })
-    });
-    drop(mark);
-    drop(permit);
-    let took = clock.elapsed();
+    let visiting = Visiting { shop: &shop, lease: &lease, gate: &gate, slot };
+    let fetched = match (shop.mode, lease.kind) {
+        (FetchMode::Auto, UrlKind::Page) => auto::visit(&visiting, permit).await,
+        _ => {
+            let fetched = visiting.in_time(fetch(&visiting, &partial)).await;
+            drop(permit);
+            fetched
+        }
+    };
+    let Fetched { result, crashed, way, waited, postponed } = fetched;
+    let took = clock.elapsed().saturating_sub(waited);
     let now = shop.clock.now();
     let learned = gate.learned();
     if learned.asked {
@@ -137,7 +138,10 @@ pub async fn work(
         random: fastrand::f64(),
     };
     let trouble = trouble(&result, &lease);
-    let end = judge.end(Visited { lease, result, crashed, started_at, took });
+    let end = match postponed {
+        true => VisitEnd::Released { lease },
+        false => judge.end(Visited { lease, result, crashed, started_at, took, way }),
+    };
     Done { end, host, learned, trouble, took }
 }
 
@@ -165,43 +169,87 @@ impl Drop for Mark<'_> {
     }
 }
 
-struct Fetched {
-    result: VisitResult,
-    crashed: bool,
+/// How the fetching part of a visit ended.
+pub(super) struct Fetched {
+    pub(super) result: VisitResult,
+    pub(super) crashed: bool,
+    /// `None`: nothing was asked for.
+    pub(super) way: Option<(FetchedWith, FetchReason)>,
+    /// Time in which nothing was done for the page.
+    pub(super) waited: Duration,
+    /// It is to be asked for again, in another way and in its turn; nothing of it counts.
+    pub(super) postponed: bool,
 }
 
 impl Fetched {
+    pub(super) fn new(result: VisitResult, way: Option<(FetchedWith, FetchReason)>) -> Self {
+        Fetched { result, crashed: false, way, waited: Duration::ZERO, postponed: false }
+    }
+
     fn failed(failure: VisitFailure) -> Self {
-        Fetched { result: VisitResult::Failed(failure), crashed: false }
+        Fetched::new(VisitResult::Failed(failure), None)
+    }
+
+    /// The gate said no.
+    pub(super) fn refused(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Skip(reason) => Fetched::new(VisitResult::Refused { hops: Vec::new(), reason }, None),
+            Refusal::Fail(class, message) => Fetched::failed(VisitFailure { class, message, ..failure_frame() }),
+        }
     }
 }
 
-async fn fetch(shop: &Workshop, lease: &Lease, gate: &Arc<Gate>, partial: &mpsc::Sender<PartialLinks>) -> Fetched {
-    match gate.check_first().await {
-        Ok(()) => {}
-        Err(Refusal::Skip(reason)) => {
-            return Fetched { result: VisitResult::Refused { hops: Vec::new(), reason }, crashed: false };
-        }
-        Err(Refusal::Fail(class, message)) => {
-            return Fetched::failed(VisitFailure { class, message, ..failure_frame() });
+/// One visit's surroundings.
+pub(super) struct Visiting<'a> {
+    pub(super) shop: &'a Workshop,
+    pub(super) lease: &'a Lease,
+    pub(super) gate: &'a Arc<Gate>,
+    slot: usize,
+}
+
+impl Visiting<'_> {
+    /// Runs a part of the visit: marked as under way, and ended in time.
+    pub(super) async fn in_time(&self, part: impl Future<Output = Fetched>) -> Fetched {
+        let _mark = Mark::set(&self.shop.note, self.slot, self.lease);
+        let _ = crate::faults::point("panic.visit");
+        let deadline = self.shop.fetch.page_timeout.0 + AROUND_PAGE;
+        tokio::time::timeout(deadline, part).await.unwrap_or_else(|_| {
+            Fetched::failed(VisitFailure {
+                class: FailureClass::Timeout,
+                message: format!("the visit took longer than {} s", deadline.as_secs()),
+                ..failure_frame()
+            })
+        })
+    }
+
+    /// What a fetcher is asked.
+    pub(super) fn request(&self) -> VisitRequest {
+        VisitRequest {
+            session: self.shop.session.clone(),
+            url: self.lease.url.clone(),
+            solo: self.lease.suspect,
+            fetch: self.shop.fetch.clone(),
+            extract: self.shop.extract.clone(),
+            gate: self.gate.clone(),
+            document: None,
+            way_out: self.shop.egress.clone().map(|egress| egress as Arc<dyn WayOut>),
         }
     }
-    let request = VisitRequest {
-        session: shop.session.clone(),
-        url: lease.url.clone(),
-        solo: lease.suspect,
-        fetch: shop.fetch.clone(),
-        extract: shop.extract.clone(),
-        gate: gate.clone(),
-        document: None,
-        way_out: shop.egress.clone().map(|egress| egress as Arc<dyn WayOut>),
-    };
+}
+
+async fn fetch(visiting: &Visiting<'_>, partial: &mpsc::Sender<PartialLinks>) -> Fetched {
+    let Visiting { shop, lease, gate, .. } = visiting;
+    if let Err(refusal) = gate.check_first().await {
+        return Fetched::refused(refusal);
+    }
+    let request = visiting.request();
     if lease.kind == UrlKind::Sitemap {
         let result = shop.fetchers.sitemap(request, |entries| announce(shop, lease, entries, partial)).await;
-        return Fetched { result, crashed: false };
+        return Fetched::new(result, Some((FetchedWith::Http, FetchReason::Mode)));
     }
+    let with = if shop.mode == FetchMode::Http { FetchedWith::Http } else { FetchedWith::Browser };
     let visit = shop.fetchers.visit(shop.mode, request).await;
-    Fetched { result: visit.result, crashed: visit.crash.is_some() }
+    Fetched { crashed: visit.crash.is_some(), ..Fetched::new(visit.result, Some((with, FetchReason::Mode))) }
 }
 
 /// Has a sitemap's entries committed before the next are read. The deadline is the visit's.
@@ -221,7 +269,7 @@ async fn announce(shop: &Workshop, lease: &Lease, entries: Vec<SitemapEntry>, pa
 }
 
 /// A failure before anything was received.
-fn failure_frame() -> VisitFailure {
+pub(super) fn failure_frame() -> VisitFailure {
     VisitFailure {
         class: FailureClass::Timeout,
         message: String::new(),

@@ -83,7 +83,7 @@ impl Visits {
     pub fn of(self, mode: FetchMode) -> VisitRange {
         match mode {
             FetchMode::Browser => self.browser,
-            FetchMode::Http => self.http,
+            FetchMode::Http | FetchMode::Auto => self.http,
         }
     }
 }

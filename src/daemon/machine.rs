@@ -66,7 +66,7 @@ impl Machine {
     pub fn visits_of(&self, mode: FetchMode) -> u32 {
         match mode {
             FetchMode::Browser => self.visits.0,
-            FetchMode::Http => self.visits.1,
+            FetchMode::Http | FetchMode::Auto => self.visits.1,
         }
     }
 
@@ -86,7 +86,7 @@ impl Machine {
             holds: vec![
                 (Hold::Memory, self.memory_hold()),
                 (Hold::Disk, self.disk_hold()),
-                (Hold::Browser, self.browser_hold().filter(|_| mode == FetchMode::Browser)),
+                (Hold::Browser, self.browser_hold().filter(|_| mode.needs_browser())),
             ],
             memory_bytes: self.sample.tree_bytes,
             memory_headroom: self.sample.memory_headroom,
@@ -95,7 +95,7 @@ impl Machine {
             browser_restarts_last_hour: browsers.restarts_last_hour,
             browser_restarts: browsers.restarts,
             browser: browsers.info,
-            browser_breaker: browsers.breaker.filter(|_| mode == FetchMode::Browser),
+            browser_breaker: browsers.breaker.filter(|_| mode.needs_browser()),
         }
     }
 

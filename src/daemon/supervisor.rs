@@ -104,9 +104,9 @@ impl Supervisor {
         self.running.iter().map(one).collect()
     }
 
-    /// What the running sessions of a mode are doing.
+    /// What the running sessions are doing whose visits are counted with those of this mode.
     pub fn activity(&self, mode: FetchMode) -> Activity {
-        let of_mode = self.running.values().filter(|running| running.task.spec.fetch.mode == mode);
+        let of_mode = self.running.values().filter(|running| running.task.spec.fetch.mode.lane() == mode);
         let mut activity = Activity::default();
         for snapshot in of_mode.map(|running| running.handle.snapshot()) {
             activity.in_use += snapshot.visits_active;
@@ -180,12 +180,14 @@ impl Supervisor {
         let browsers = match mode {
             FetchMode::Http => None,
             // Nothing is visited: an order needs no browser.
-            FetchMode::Browser if self.resting => None,
-            FetchMode::Browser => Some(house.browsers().await.map_err(|error| (error.exit_code(), error.to_string()))?),
+            FetchMode::Browser | FetchMode::Auto if self.resting => None,
+            FetchMode::Browser | FetchMode::Auto => {
+                Some(house.browsers().await.map_err(|error| (error.exit_code(), error.to_string()))?)
+            }
         };
-        let slots = match mode {
+        let slots = match mode.lane() {
             FetchMode::Browser => house.tabs.clone(),
-            FetchMode::Http => house.requests.clone(),
+            FetchMode::Http | FetchMode::Auto => house.requests.clone(),
         };
         let (load, seen) = watch::channel(self.machine.load_for(mode, 0));
         let env = Env {
@@ -195,6 +197,7 @@ impl Supervisor {
             robots: house.robots.clone(),
             browsers,
             slots,
+            tabs: house.tabs.clone(),
             load: seen,
             settings: house.session_settings(mode),
             alerts: self.alerts.clone(),
@@ -288,16 +291,16 @@ impl Supervisor {
 
     /// Every session gets the same share of the visits of its mode, at least one.
     fn share(&self) {
-        for mode in FetchMode::ALL {
-            let of_mode = || self.running.values().filter(|running| running.task.spec.fetch.mode == *mode);
+        for lane in [FetchMode::Browser, FetchMode::Http] {
+            let of_mode = || self.running.values().filter(|running| running.task.spec.fetch.mode.lane() == lane);
             let sessions = u32::try_from(of_mode().count()).unwrap_or(u32::MAX).max(1);
-            let all = self.machine.visits_of(*mode);
-            let most = self.house.visits.of(*mode).most;
+            let all = self.machine.visits_of(lane);
+            let most = self.house.visits.of(lane).most;
             for running in of_mode() {
                 // A task that names its number gets it, as far as the process can give it.
                 let fair = running.task.spec.fetch.tabs.map_or(all.div_ceil(sessions), |tabs| tabs.min(most));
                 let share = if self.resting { 0 } else { fair.max(1) };
-                let load = self.machine.load_for(*mode, share);
+                let load = self.machine.load_for(running.task.spec.fetch.mode, share);
                 running.load.send_if_modified(|old| {
                     let changed = *old != load;
                     *old = load;

@@ -9,6 +9,7 @@ use lol_html::{MemorySettings, Selector};
 
 use super::entities::{Entities, MAX_REFERENCE_BYTES, Place};
 use super::links::RawLinks;
+use super::signs::{SignReader, Tag};
 use super::text::Folded;
 
 /// What the parser may hold of one document: open elements and one unfinished token.
@@ -31,6 +32,8 @@ pub(super) struct Page {
     pub(super) links: RawLinks,
     pub(super) base: Option<String>,
     pub(super) nofollow: bool,
+    /// Read only where the choice of a fetch mode asks for them.
+    pub(super) signs: Option<SignReader>,
     titled: Titled,
     hidden: u32,
     drawings: u32,
@@ -73,6 +76,7 @@ impl HtmlPass {
             links: RawLinks::new(max_links),
             base: None,
             nofollow: false,
+            signs: None,
             titled: Titled::NotYet,
             hidden: 0,
             drawings: 0,
@@ -105,6 +109,11 @@ impl HtmlPass {
             .with_memory_settings(memory)
             .with_strict(false);
         HtmlPass { page, rewriter: Some(HtmlRewriter::new(settings, (|_| ()) as Ignore)) }
+    }
+
+    /// Reads [`super::Signs`] as well.
+    pub(super) fn read_signs(&mut self) {
+        lock(&self.page).signs = Some(SignReader::default());
     }
 
     /// Parses one more piece. `false`: the document needs more memory than it gets, the rest is ignored.
@@ -149,6 +158,9 @@ impl Page {
         if region != Region::Hidden {
             self.boundary();
         }
+        if let Some(signs) = &mut self.signs {
+            signs.block_ends();
+        }
     }
 
     /// Takes what a start tag says; tells what its end will end.
@@ -158,8 +170,12 @@ impl Page {
             return (name == "template").then_some(Region::Hidden);
         }
         let drawn = self.drawings > 0;
-        if !is_inline(&name) {
+        let block = !is_inline(&name);
+        if block {
             self.boundary();
+        }
+        if let Some(signs) = &mut self.signs {
+            signs.element(&tag(&name, block, element));
         }
         match name.as_str() {
             "a" | "area" => self.link(element.get_attribute("href")),
@@ -180,7 +196,7 @@ impl Page {
             "svg" | "math" => return Some(Region::Drawing),
             _ => {}
         }
-        (self.text.is_some() && !is_inline(&name)).then_some(Region::Block)
+        (block && (self.text.is_some() || self.signs.is_some())).then_some(Region::Block)
     }
 
     fn meta(&mut self, element: &Element<'_, '_>) {
@@ -193,6 +209,9 @@ impl Page {
         } else if is("http-equiv", "refresh")
             && let Some(target) = refresh_target(&content)
         {
+            if let Some(signs) = &mut self.signs {
+                signs.refresh();
+            }
             self.link(Some(target.to_owned()));
         }
     }
@@ -215,6 +234,13 @@ impl Page {
     }
 
     fn text(&mut self, kind: TextType, chunk: &str, last: bool) {
+        if let Some(signs) = &mut self.signs {
+            match kind {
+                TextType::Data | TextType::PlainText if self.hidden == 0 => signs.shown(chunk),
+                TextType::ScriptData | TextType::RawText => signs.raw(chunk),
+                _ => {}
+            }
+        }
         let wanted = match kind {
             TextType::RCData => self.titled == Titled::Inside,
             TextType::Data | TextType::PlainText => {
@@ -251,6 +277,19 @@ impl Page {
             (_, Some(text)) => text.push(&decoded),
             (_, None) => {}
         }
+    }
+}
+
+/// What the signs need to know of a start tag.
+fn tag<'n>(name: &'n str, block: bool, element: &Element<'_, '_>) -> Tag<'n> {
+    let script = name == "script";
+    Tag {
+        name,
+        holds: block && element.can_have_content(),
+        id: if block { element.get_attribute("id") } else { None },
+        kind: if script { element.get_attribute("type") } else { None },
+        src: if script { element.get_attribute("src") } else { None },
+        onload: matches!(name, "body" | "iframe" | "img" | "svg") && element.has_attribute("onload"),
     }
 }
 

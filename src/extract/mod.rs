@@ -7,6 +7,7 @@ mod feed;
 mod fields;
 mod html;
 mod links;
+mod signs;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -17,6 +18,7 @@ use url::Url;
 
 pub use fields::{FieldError, FieldSelectors};
 pub use html::says_nofollow;
+pub use signs::Signs;
 
 use crate::model::task::ExtractSpec;
 use crate::model::url::CanonicalUrl;
@@ -95,6 +97,8 @@ pub struct Extracted {
     pub nofollow: bool,
     /// Fields by the task's selectors.
     pub fields: BTreeMap<String, Vec<String>>,
+    /// What the document shows of its scripts, where that was asked for.
+    pub signs: Option<Signs>,
     /// A limit cut something.
     pub truncated: bool,
 }
@@ -142,6 +146,14 @@ impl Extractor {
             whole,
             truncated: false,
         }
+    }
+
+    /// Looks for [`Signs`] as well; only HTML has any.
+    pub fn with_signs(mut self) -> Self {
+        if let Pass::Html(pass) = &mut self.pass {
+            pass.read_signs();
+        }
+        self
     }
 
     /// Finishing takes longer than a task should hold its thread: do it on a blocking one.
@@ -218,6 +230,7 @@ fn take_page(page: &mut html::Page, address: &Url, extracted: &mut Extracted) {
     extracted.links = links.resolve(&base);
     extracted.base = Some(base.into());
     extracted.nofollow = page.nofollow;
+    extracted.signs = page.signs.take().map(signs::SignReader::finish);
 }
 
 /// Appends as much as fits into `limit` bytes. `false`: it was cut.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use http::header::{ACCEPT, ACCEPT_LANGUAGE, HeaderMap, HeaderValue};
+use http::header::{ACCEPT, ACCEPT_LANGUAGE, HeaderMap, HeaderValue, UPGRADE_INSECURE_REQUESTS, USER_AGENT};
 use tokio::time::Instant;
 use url::Url;
 
@@ -27,6 +27,10 @@ const IDLE_FOR: Duration = Duration::from_secs(15);
 
 /// What pages are asked for as.
 pub(super) const ACCEPT_PAGE: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+
+/// What Chromium 156 asks for when it navigates.
+const ACCEPT_BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,image/jxl,image/avif,image/webp,\
+    image/apng,*/*;q=0.8,application/signed-exchange;v=b3;q=0.7";
 
 /// The user agent of plain HTTP requests when the task names none.
 pub fn default_user_agent() -> String {
@@ -156,13 +160,18 @@ impl HttpClient {
     }
 
     /// Sends one GET and waits for the answer's headers; redirects are answers like others.
-    pub(super) async fn get(&self, url: &Url, accept: &'static str, by: Instant) -> Result<Exchange, Fault> {
+    pub(super) async fn get(&self, url: &Url, accept: Accept<'_>, by: Instant) -> Result<Exchange, Fault> {
         let port = match self.resolver.check_literal(url) {
             Ok(port) => port,
             Err(ResolveError::Forbidden { .. }) => return Err(Fault::Forbidden),
             Err(error) => return Err(Fault::Failed(FailureClass::Protocol, error.to_string())),
         };
-        let request = self.client.get(url.clone()).header(ACCEPT, HeaderValue::from_static(accept)).send();
+        let request = self.client.get(url.clone());
+        let request = match accept {
+            Accept::Types(types) => request.header(ACCEPT, HeaderValue::from_static(types)),
+            Accept::As(headers) => request.headers(headers.clone()),
+        };
+        let request = request.send();
         let sent = Instant::now();
         let phase = sent + self.deadlines.connect + self.deadlines.first_byte;
         match tokio::time::timeout_at(phase.min(by), with_port(port, request)).await {
@@ -172,6 +181,32 @@ impl HttpClient {
             Err(_) => Err(Fault::timeout("no answer within the first-byte deadline")),
         }
     }
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy)]
+pub(super) enum Accept<'a> {
+    /// These media types, in crawld's own name.
+    Types(&'static str),
+    /// What another client would ask for, with its headers.
+    As(&'a HeaderMap),
+}
+
+/// The headers of a browser's navigation: its user agent, and what of the rest answers are known to vary by.
+///
+/// A language is sent only where the task names one, as Chromium without a window does.
+///
+/// # Errors
+/// The user agent or the language cannot be sent as a header.
+pub fn browser_headers(user_agent: &str, fetch: &FetchSpec) -> Result<HeaderMap, ClientError> {
+    let mut headers = HeaderMap::new();
+    headers.insert(ACCEPT, HeaderValue::from_static(ACCEPT_BROWSER));
+    headers.insert(USER_AGENT, header("user_agent", user_agent)?);
+    headers.insert(UPGRADE_INSECURE_REQUESTS, HeaderValue::from_static("1"));
+    if let Some(language) = &fetch.accept_language {
+        headers.insert(ACCEPT_LANGUAGE, header("accept_language", language)?);
+    }
+    Ok(headers)
 }
 
 /// An answer whose body has not been read.

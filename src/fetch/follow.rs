@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 use url::Url;
 
-use super::client::{Exchange, HttpClient};
+use super::client::{Accept, Exchange, HttpClient};
 use super::fault::Fault;
 use super::headers::redirect_target;
 use crate::model::outcome::{FailureClass, SkipReason};
@@ -54,7 +54,7 @@ pub(super) struct Journey<'a> {
     pub(super) client: &'a HttpClient,
     pub(super) gate: &'a dyn HopGate,
     pub(super) max_redirects: u32,
-    pub(super) accept: &'static str,
+    pub(super) accept: Accept<'a>,
     pub(super) by: Instant,
 }
 

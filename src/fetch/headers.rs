@@ -20,6 +20,12 @@ pub fn media_type(content_type: &str) -> Option<String> {
     sound.then_some(media_type)
 }
 
+/// Every header whose value is text: bytes beyond ASCII as browsers read them, one character each.
+pub fn readable(headers: &http::HeaderMap) -> Vec<(String, String)> {
+    let text = |value: &http::HeaderValue| value.as_bytes().iter().map(|b| char::from(*b)).collect();
+    headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
+}
+
 /// `Content-Disposition: attachment`: the server means a file to be saved.
 pub fn is_attachment(disposition: &str) -> bool {
     disposition.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("attachment"))

@@ -19,16 +19,21 @@ mod sitemaps_tests;
 #[cfg(test)]
 mod testing;
 
-pub use client::{ClientError, Deadlines, HttpClient, ROBOTS_TOKEN, default_user_agent, install_tls_provider};
+pub use client::{
+    ClientError, Deadlines, HttpClient, ROBOTS_TOKEN, browser_headers, default_user_agent, install_tls_provider,
+};
 pub use fault::Fault;
-pub use page::HttpFetcher;
+pub use page::{HttpFetcher, PlainVisit};
 pub use resolve::{AddressRules, CheckedResolver, Lookup, ResolveError, SystemLookup, check_address};
 pub use robots::{RobotsAnswer, RobotsCache, StoredRobots};
 
 use std::sync::Arc;
 
+use http::HeaderMap;
+use tokio::sync::OnceCell;
+
 use crate::browser::{BrowserVisit, Browsers};
-use crate::model::task::FetchMode;
+use crate::model::task::{FetchMode, FetchSpec};
 use crate::model::visit::{VisitRequest, VisitResult};
 use sitemap::SitemapEntry;
 
@@ -38,21 +43,44 @@ pub struct Fetchers {
     pub http: HttpFetcher,
     /// Chromium; `None` where no session needs it.
     pub browser: Option<Arc<Browsers>>,
+    browser_headers: OnceCell<HeaderMap>,
 }
 
 impl Fetchers {
+    /// Plain HTTP, and Chromium where it is needed.
+    pub fn new(http: HttpFetcher, browser: Option<Arc<Browsers>>) -> Self {
+        Fetchers { http, browser, browser_headers: OnceCell::new() }
+    }
+
     /// Visits a URL. A visit by plain HTTP cannot crash anything.
     ///
+    /// In mode `auto` this is the rendering; what comes before it is the session's affair.
+    ///
     /// # Panics
-    /// Browser mode without a browser: tasks that need one are not started without it.
+    /// A mode that renders without a browser: tasks that need one are not started without it.
     pub async fn visit(&self, mode: FetchMode, req: VisitRequest) -> BrowserVisit {
         match mode {
             FetchMode::Http => BrowserVisit { result: self.http.visit(&req).await, crash: None },
-            FetchMode::Browser => {
+            FetchMode::Browser | FetchMode::Auto => {
                 let browsers = self.browser.as_ref().expect("browser mode only where browsers were started");
                 browsers.visit(req).await
             }
         }
+    }
+
+    /// Asks for a page by plain HTTP as the browser would: their answers must not vary by who asks.
+    ///
+    /// # Errors
+    /// There is no browser to be like; says why.
+    pub async fn plain(&self, req: &VisitRequest) -> Result<PlainVisit, String> {
+        let headers = self.browser_headers.get_or_try_init(|| self.ask_headers(&req.fetch)).await?;
+        Ok(self.http.visit_as(req, headers).await)
+    }
+
+    async fn ask_headers(&self, fetch: &FetchSpec) -> Result<HeaderMap, String> {
+        let browsers = self.browser.as_ref().ok_or("there is no browser")?;
+        let user_agent = browsers.user_agent(fetch).await.map_err(|error| error.to_string())?;
+        client::browser_headers(&user_agent, fetch).map_err(|error| error.to_string())
     }
 
     /// Reads a sitemap, by plain HTTP in both modes; see [`HttpFetcher::sitemap`].

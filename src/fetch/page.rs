@@ -4,19 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::body::Body;
-use super::client::{ACCEPT_PAGE, Exchange, HttpClient};
+use super::client::{ACCEPT_PAGE, Accept, Exchange, HttpClient};
 use super::fault::Fault;
 use super::follow::{Journey, Landed, Stopped};
 use super::headers;
-use crate::extract::{BodyKind, Extracted, Extractor};
+use crate::extract::{BodyKind, Extracted, Extractor, Signs};
 use crate::model::outcome::FailureClass;
 use crate::model::url::CanonicalUrl;
-use crate::model::visit::{PageAnswer, Refusal, VisitFailure, VisitRequest, VisitResult};
+use crate::model::visit::{KnownDocument, PageAnswer, Refusal, VisitFailure, VisitRequest, VisitResult};
 use crate::policy::retry::classify_status;
 
 /// Fetches pages by plain HTTP.
@@ -37,21 +37,40 @@ impl HttpFetcher {
 
     /// Visits one URL. Always answers within the task's page deadline.
     pub async fn visit(&self, req: &VisitRequest) -> VisitResult {
+        self.follow(req, Accept::Types(ACCEPT_PAGE), &mut None).await
+    }
+
+    /// Visits one URL with a browser's own headers, see [`super::browser_headers`], and keeps what a
+    /// browser would need to show the same document.
+    pub async fn visit_as(&self, req: &VisitRequest, headers: &HeaderMap) -> PlainVisit {
+        let mut kept = Some(Kept::default());
+        let result = self.follow(req, Accept::As(headers), &mut kept).await;
+        let Kept { headers, body, whole, signs } = kept.unwrap_or_default();
+        let status = match &result {
+            VisitResult::Answer(answer) => answer.http_status,
+            _ => 0,
+        };
+        // Signs are those of HTML alone: of nothing else would a browser make more.
+        let document = signs.filter(|_| whole).map(|_| Arc::new(KnownDocument::new(status, headers, body, true)));
+        PlainVisit { result, signs, document }
+    }
+
+    async fn follow(&self, req: &VisitRequest, accept: Accept<'_>, kept: &mut Option<Kept>) -> VisitResult {
         let by = Instant::now() + req.fetch.page_timeout.0;
         let journey = Journey {
             client: &self.client,
             gate: req.gate.as_ref(),
             max_redirects: req.fetch.max_redirects,
-            accept: ACCEPT_PAGE,
+            accept,
             by,
         };
         match journey.follow(&req.url).await {
-            Ok(landed) => self.read(req, landed, by).await,
+            Ok(landed) => self.read(req, landed, by, kept).await,
             Err(stopped) => stopped.into_result(),
         }
     }
 
-    async fn read(&self, req: &VisitRequest, landed: Landed, by: Instant) -> VisitResult {
+    async fn read(&self, req: &VisitRequest, landed: Landed, by: Instant, kept: &mut Option<Kept>) -> VisitResult {
         let Landed { exchange, hops } = landed;
         if let Some(failure) = failure_status(&exchange, &hops, &self.client) {
             return VisitResult::Failed(failure);
@@ -70,13 +89,17 @@ impl HttpFetcher {
         }
         let content_type = exchange.header(CONTENT_TYPE).map(str::to_owned);
         let ttfb = exchange.ttfb;
+        if let Some(kept) = kept {
+            kept.headers = headers::readable(exchange.response.headers());
+        }
         let body = Body::new(exchange, self.client.deadlines(), req.fetch.max_body_bytes, by);
-        match self.extract(req, &mut answer, kind, content_type.as_deref(), body, by).await {
+        match self.extract(req, &mut answer, kind, content_type.as_deref(), body, by, kept).await {
             Ok(()) => VisitResult::Answer(Box::new(answer)),
             Err(fault) => failed(fault, &answer, ttfb),
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "what a body is read by, all of it from one place")]
     async fn extract(
         &self,
         req: &VisitRequest,
@@ -85,16 +108,23 @@ impl HttpFetcher {
         content_type: Option<&str>,
         mut body: Body,
         by: Instant,
+        kept: &mut Option<Kept>,
     ) -> Result<(), Fault> {
         let address = answer.hops.last().unwrap_or(&req.url).clone();
         let first = body.next().await?.unwrap_or_else(Bytes::new);
         let kind = kind.unwrap_or_else(|| BodyKind::sniff(&first));
         let mut extractor = Extractor::new(&req.extract, &address, kind, content_type);
+        if kept.is_some() {
+            extractor = extractor.with_signs();
+        }
         let mut digest = Sha256::new();
         let mut piece = Some(first);
         while let Some(bytes) = piece {
             digest.update(&bytes);
             extractor.feed(&bytes);
+            if let Some(kept) = kept {
+                kept.take(&bytes);
+            }
             piece = body.next().await?;
         }
         answer.bytes = body.bytes();
@@ -110,8 +140,51 @@ impl HttpFetcher {
         // Closing the connection of a cut body, or giving back that of a complete one, need not wait.
         drop(body);
         let extracted = finish(extractor, by).await?;
+        if let Some(kept) = kept {
+            kept.whole &= !answer.truncated;
+            kept.signs = extracted.signs;
+        }
         take(answer, extracted);
         Ok(())
+    }
+}
+
+/// Larger documents are not kept for the browser; it asks for them itself.
+const KEPT_BYTES: usize = 8 << 20;
+
+/// A visit by plain HTTP with what a browser needs to show the same document.
+#[derive(Debug)]
+pub struct PlainVisit {
+    /// How it ended.
+    pub result: VisitResult,
+    /// What the document shows of its scripts; `None` where there is no HTML.
+    pub signs: Option<Signs>,
+    /// The document, where it is HTML and not too large.
+    pub document: Option<Arc<KnownDocument>>,
+}
+
+/// What is kept of an answer while it is read.
+struct Kept {
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+    whole: bool,
+    signs: Option<Signs>,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Kept { headers: Vec::new(), body: Vec::new(), whole: true, signs: None }
+    }
+}
+
+impl Kept {
+    fn take(&mut self, bytes: &[u8]) {
+        self.whole &= self.body.len() + bytes.len() <= KEPT_BYTES;
+        if self.whole {
+            self.body.extend_from_slice(bytes);
+        } else {
+            self.body = Vec::new();
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::body::Body;
-use super::client::HttpClient;
+use super::client::{Accept, HttpClient};
 use super::follow::{Journey, Landed, OpenGate, Stopped};
 pub use crate::model::host::StoredRobots;
 use crate::model::outcome::{FailureClass, SkipReason};
@@ -249,7 +249,8 @@ async fn ask(client: &HttpClient, host_key: &str) -> Result<(Option<u16>, Option
         return Err(Refusal::Fail(FailureClass::Protocol, message));
     };
     let by = Instant::now() + DEADLINE;
-    let journey = Journey { client, gate: &OpenGate, max_redirects: MAX_REDIRECTS, accept: ACCEPT_ROBOTS, by };
+    let journey =
+        Journey { client, gate: &OpenGate, max_redirects: MAX_REDIRECTS, accept: Accept::Types(ACCEPT_ROBOTS), by };
     match journey.follow(&url).await {
         Ok(landed) => Ok(read(client, landed, by).await),
         Err(Stopped { hops, why: Refusal::Skip(SkipReason::AddressForbidden) }) if hops.is_empty() => {

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::body::Body;
+use super::client::Accept;
 use super::fault::Fault;
 use super::follow::{Journey, Landed};
 use super::page::{HttpFetcher, digest_text, failed, failure_status, head};
@@ -36,7 +37,7 @@ impl HttpFetcher {
             client: self.client(),
             gate: req.gate.as_ref(),
             max_redirects: req.fetch.max_redirects,
-            accept: ACCEPT_SITEMAP,
+            accept: Accept::Types(ACCEPT_SITEMAP),
             by,
         };
         let Landed { exchange, hops } = match journey.follow(&req.url).await {

@@ -95,8 +95,8 @@ pub struct ProgressSnapshot {
 pub struct CrawlerState {
     /// Process lifetime.
     pub epoch: Epoch,
-    /// Fetch mode by host key where it differs from the task's; empty while modes are fixed.
-    pub fetch_modes: BTreeMap<String, FetchMode>,
+    /// Fetch modes learned by a task whose mode is `auto`, by the first page of each kind of page.
+    pub fetch_modes: BTreeMap<String, LearnedMode>,
     /// The task's fetch mode.
     pub fetch_mode: FetchMode,
     /// Limits and how much of each is used: name → (used, limit).
@@ -131,6 +131,23 @@ pub struct EgressFacts {
     pub bytes_received: u64,
     /// Bytes to sites.
     pub bytes_sent: u64,
+}
+
+/// How pages of one kind (host, path template, scripts) are fetched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LearnedMode {
+    /// `http`, `browser`, or `auto` while both are compared.
+    pub mode: FetchMode,
+    /// Pages seen.
+    pub pages: u64,
+    /// Comparisons in a row that found the same both ways.
+    pub agreed: u32,
+    /// One page in so many is compared.
+    pub compared_one_in: u32,
+    /// How often a difference was found after plain HTTP had been trusted.
+    pub falls: u32,
+    /// The kind, for the next lifetime.
+    pub kind: String,
 }
 
 /// A breaker as a person wants to see it.

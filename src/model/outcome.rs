@@ -122,6 +122,38 @@ impl Outcome {
 }
 
 closed_list! {
+    /// What brought a page.
+    FetchedWith {
+        /// Plain HTTP, parsed as it streamed.
+        Http = "http",
+        /// Chromium.
+        Browser = "browser",
+    }
+}
+
+closed_list! {
+    /// Why a page was fetched the way it was.
+    FetchReason {
+        /// The task's fetch mode, or the kind of the URL (a sitemap), leaves no choice.
+        Mode = "mode",
+        /// Pages like it showed the same by plain HTTP.
+        Agrees = "agrees",
+        /// Pages like it were not compared often enough yet.
+        Unknown = "unknown",
+        /// One of those that are compared for ever.
+        Sample = "sample",
+        /// Pages like it show more, or other things, in a browser.
+        Differs = "differs",
+        /// The server refused plain HTTP.
+        Refused = "refused",
+        /// An earlier try failed.
+        Retry = "retry",
+        /// The answer is no page that a browser would show otherwise.
+        NotRendered = "not_rendered",
+    }
+}
+
+closed_list! {
     /// Why a discovered URL was set aside instead of queued.
     ParkReason {
         /// Longer than the URL length limit.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::ids::{CommitSeq, Epoch, UrlNo};
 use crate::model::lease::UrlKind;
-use crate::model::outcome::{FailureClass, OutcomeKind, ParkReason, SkipReason};
+use crate::model::outcome::{FailureClass, FetchReason, FetchedWith, OutcomeKind, ParkReason, SkipReason};
 use crate::model::time::Timestamp;
 
 /// One ended URL: a line of `out/pages-*.jsonl`.
@@ -61,6 +61,12 @@ pub struct PageRecord {
     pub digest: Option<String>,
     /// Fields by the task's CSS selectors: every match's text or attribute, in document order.
     pub fields: BTreeMap<String, Vec<String>>,
+    /// What brought the page, or failed to; absent where nothing was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fetched_with: Option<FetchedWith>,
+    /// Why that way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fetch_reason: Option<FetchReason>,
     /// What went wrong, in words; control characters escaped.
     pub error: Option<String>,
     /// The page was cut at a limit (text, links or body).

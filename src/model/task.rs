@@ -34,6 +34,23 @@ closed_list! {
         Browser = "browser",
         /// Plain HTTP, parsed as it streams.
         Http = "http",
+        /// Plain HTTP where it finds the same as the browser, and the browser elsewhere: learned.
+        Auto = "auto",
+    }
+}
+
+impl FetchMode {
+    /// The mode with whose visits those of this one are counted: a page of `auto` begins as a plain one.
+    pub fn lane(self) -> FetchMode {
+        match self {
+            FetchMode::Browser => FetchMode::Browser,
+            FetchMode::Http | FetchMode::Auto => FetchMode::Http,
+        }
+    }
+
+    /// Whether pages may be rendered.
+    pub fn needs_browser(self) -> bool {
+        self != FetchMode::Http
     }
 }
 
@@ -174,7 +191,7 @@ impl Default for PolitenessSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FetchSpec {
-    /// By Chromium or by plain HTTP.
+    /// By Chromium, by plain HTTP, or by whichever a page needs.
     pub mode: FetchMode,
     /// Visits at once at most; none: by cores and memory.
     pub tabs: Option<u32>,

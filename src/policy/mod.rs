@@ -8,6 +8,7 @@ pub mod health;
 pub mod limits;
 pub mod pressure;
 pub mod recovery;
+pub mod render;
 pub mod retention;
 pub mod retry;
 pub mod robots;

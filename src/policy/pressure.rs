@@ -177,7 +177,7 @@ fn slowdown(load: &LoadSample) -> Option<f64> {
 pub fn initial_tabs(cores: u32, memory_bytes: u64, mode: FetchMode) -> u32 {
     let wanted = match mode {
         FetchMode::Browser => cores.max(2),
-        FetchMode::Http => cores.max(1).saturating_mul(8),
+        FetchMode::Http | FetchMode::Auto => cores.max(1).saturating_mul(8),
     };
     wanted.min(max_tabs(cores, memory_bytes, mode))
 }
@@ -187,7 +187,7 @@ pub fn initial_tabs(cores: u32, memory_bytes: u64, mode: FetchMode) -> u32 {
 pub fn max_tabs(cores: u32, memory_bytes: u64, mode: FetchMode) -> u32 {
     let (per_core, bytes, most) = match mode {
         FetchMode::Browser => (4, TAB_BYTES, 64),
-        FetchMode::Http => (32, HTTP_BYTES, 512),
+        FetchMode::Http | FetchMode::Auto => (32, HTTP_BYTES, 512),
     };
     let fitting = u32::try_from(memory_bytes / 2 / bytes).unwrap_or(u32::MAX);
     cores.max(1).saturating_mul(per_core).min(fitting).clamp(1, most)

@@ -75,6 +75,7 @@ fn facts(dir: &SessionPaths) -> Facts {
         session_start: now(),
         epoch: 1,
         fetch_mode: FetchMode::Http,
+        fetch_modes: Default::default(),
         limits_used: BTreeMap::new(),
         inline_urls: 1_000,
         browser: None,

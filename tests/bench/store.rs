@@ -205,6 +205,8 @@ fn record(lease: &Lease) -> PageRecord {
         links_added: 0,
         digest: None,
         fields: BTreeMap::new(),
+        fetched_with: None,
+        fetch_reason: None,
         error: None,
         truncated: false,
         supersedes: None,

@@ -95,6 +95,7 @@ fn env(clock: &Clock, dir: &StateDir, task: &StoredTask, load: watch::Receiver<L
         robots: Arc::new(RobotsCache::default()),
         browsers: None,
         slots: Arc::new(Semaphore::new(8)),
+        tabs: Arc::new(Semaphore::new(1)),
         load,
         settings: Settings {
             checkpoint_every: Duration::from_secs(300),

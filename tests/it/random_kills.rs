@@ -33,6 +33,11 @@ fn of_the_daemon_with_a_scripted_browser_second_half() {
 }
 
 #[test]
+fn of_the_daemon_in_mode_auto() {
+    survive(Fetch::AutoScripted, 5);
+}
+
+#[test]
 fn twenty_on_one_crawl() {
     let latency = Duration::from_millis(80);
     let world = World::new(Config { latency, ..Config::plain(400) }, Fetch::Http);

@@ -76,7 +76,7 @@ pub(in crate::cli) struct CrawlArgs {
     /// Visits at once at most [default: by cores and memory]
     #[arg(long, value_name = "N", help_heading = "How to crawl")]
     tabs: Option<u32>,
-    /// Rendered by Chromium, or plain HTTP
+    /// Rendered by Chromium, by plain HTTP, or by what each page needs
     #[arg(long, value_parser = words(FetchMode::ALL.iter().map(|w| w.as_str())), help_heading = "How to crawl")]
     fetch: Option<String>,
     /// robots.txt

@@ -24,6 +24,20 @@ pub enum Fetch {
     Scripted,
     /// A real Chromium.
     Chromium,
+    /// Plain HTTP or the scripted browser, as each page needs.
+    AutoScripted,
+    /// Plain HTTP or a real Chromium, as each page needs.
+    Auto,
+}
+
+impl Fetch {
+    fn mode(self) -> &'static str {
+        match self {
+            Fetch::Http => "http",
+            Fetch::Scripted | Fetch::Chromium => "browser",
+            Fetch::AutoScripted | Fetch::Auto => "auto",
+        }
+    }
 }
 
 /// A site, and a state directory to crawl it into.
@@ -118,19 +132,31 @@ impl World {
             });
         match self.fetch {
             Fetch::Http => command,
-            Fetch::Scripted => command.env("CRAWLD_CHROME", scripted_browser()).env("CRAWLD_NO_SANDBOX", "1"),
-            Fetch::Chromium if super::skip::root() => command.env("CRAWLD_NO_SANDBOX", "1"),
-            Fetch::Chromium => command,
+            Fetch::Scripted | Fetch::AutoScripted => {
+                command.env("CRAWLD_CHROME", scripted_browser()).env("CRAWLD_NO_SANDBOX", "1")
+            }
+            Fetch::Chromium | Fetch::Auto if super::skip::root() => command.env("CRAWLD_NO_SANDBOX", "1"),
+            Fetch::Chromium | Fetch::Auto => command,
         }
     }
 
     /// The crawl of the whole site, as fast as it goes; the same again continues it.
     pub fn crawl(&self) -> Crawld {
         let tabs = TABS.to_string();
-        let mode = if self.fetch == Fetch::Http { "http" } else { "browser" };
         let seed = self.site.at("/");
-        self.crawld(&["crawl", &seed, "--fetch", mode, "--delay", "0ms", "--per-host", &tabs, "--tabs", &tabs])
-            .args(&["--json", "--quiet"])
+        self.crawld(&[
+            "crawl",
+            &seed,
+            "--fetch",
+            self.fetch.mode(),
+            "--delay",
+            "0ms",
+            "--per-host",
+            &tabs,
+            "--tabs",
+            &tabs,
+        ])
+        .args(&["--json", "--quiet"])
     }
 
     /// `crawld recover --json`: applies the decisions and continues what is to be continued.
