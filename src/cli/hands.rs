@@ -1,6 +1,6 @@
 //! Whoever carries out a command: the directory's owner over its socket, or this process for a moment.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -21,6 +21,9 @@ use crate::state::paths::StateDir;
 /// A starting owner binds its socket after its recovery; this long a command waits for it.
 const STARTING: Duration = Duration::from_secs(10);
 const STARTING_POLL: Duration = Duration::from_millis(100);
+/// An owner whose loop does not answer within this hangs. An order sent to it would wait, and be carried
+/// out when nobody expects it any more.
+const TURNS_WITHIN: Duration = Duration::from_secs(10);
 
 /// Carries out commands.
 pub(super) enum Hands {
@@ -40,8 +43,8 @@ pub(super) async fn owner(context: &Context) -> Result<Option<Client>, Failure> 
             let message = format!("cannot reach crawld on `{}`: {error}", state.join("crawld.sock").display());
             Failure::new(ExitCode::InUse, message).hint("run the command as the user that runs crawld")
         })?;
-        if found.is_some() {
-            return Ok(found);
+        if let Some(client) = found {
+            return lively(client, state).await.map(Some);
         }
         match probe(&lock) {
             Ok(Probe::Held(_)) if tokio::time::Instant::now() < give_up => tokio::time::sleep(STARTING_POLL).await,
@@ -53,6 +56,21 @@ pub(super) async fn owner(context: &Context) -> Result<Option<Client>, Failure> 
             _ => return Ok(None),
         }
     }
+}
+
+/// The owner, if its loop turns.
+async fn lively(client: Client, state: &Path) -> Result<Client, Failure> {
+    if matches!(tokio::time::timeout(TURNS_WITHIN, client.health()).await, Ok(Ok(_))) {
+        return Ok(client);
+    }
+    let who = match probe(&state.join("crawld.lock")) {
+        Ok(Probe::Held(Some(holder))) => holder.to_string(),
+        _ => "the crawld that runs there".to_owned(),
+    };
+    let message = format!("{who} holds `{}` and hangs: it was asked nothing", state.display());
+    Err(Failure::new(ExitCode::InUse, message).hint(
+        "look at its log. Killing it is safe (kill -9 too): everything committed stays, and the next start recovers",
+    ))
 }
 
 /// Calls with the owner's hands, or without an owner with our own.

@@ -141,9 +141,9 @@ settings! {
     "Circuit breakers" {
         /// Failures in a row that open a host's breaker (connection errors, timeouts, 5xx, 429).
         breaker_failure_threshold: u32 = 5,
-        /// How long an open breaker stays open before one probe may pass.
+        /// The longest that a breaker stays open before one probe may pass.
         breaker_recovery_timeout: Span = Span::secs(30),
-        /// Waits between attempts, jittered; the last one repeats.
+        /// How long a breaker stays open when it opens the first time, the second, …; jittered; the last one repeats.
         breaker_backoff: Vec<Span> = [1, 2, 4, 8, 16, 30].map(Span::secs).to_vec(),
     }
     "Defaults of tasks (a task or a flag of `crawl` overrides them)" {

@@ -199,6 +199,8 @@ impl Controller {
         if self.revived {
             self.batch.ops.push(StoreOp::SetMeta { key: META_CANCELLED.to_owned(), value: None });
         }
+        // The first sample came with the channel, and is no change of it.
+        self.loaded();
         self.judge_health(self.shop.clock.now());
         self.beat(true);
         self.checkpoint(None);

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::site::Config;
 use crate::support::world::Fetch;
 use crate::support::{World, child, poll, skip};
@@ -81,4 +83,45 @@ fn too_small_from_the_start_is_said_clearly() {
     let code = if ended { child.wait(child::PATIENCE).code } else { child.kill().code };
     assert_ne!(code, Some(70), "a panic; {said}");
     assert_ne!(code, Some(0), "it cannot have fitted; {said}");
+}
+
+#[test]
+fn is_no_reason_not_to_stop() {
+    let world = World::new(Config { latency: Duration::from_millis(5), ..Config::plain(300) }, Fetch::Http);
+    let Some(_small) = Small::mount(&world.state, "64m") else {
+        return skip::because("disk::is_no_reason_not_to_stop", "mounting a tmpfs is not allowed here");
+    };
+    let mut child = world.crawl().spawn();
+    world.until_recorded(&mut child, 20);
+    let ballast = world.state.join("ballast");
+    fill(&ballast);
+    let id = world.session();
+    poll::expect("the crawl to hold at the full disk", Duration::from_secs(60), || {
+        let status = world.crawld(&["status", &id, "--json"]).run().json();
+        (status["status"] == "paused").then_some(())
+    });
+    child.signal(Signal::INT);
+    // Far less than the deadline at which a stop is given up.
+    child.wait(Duration::from_secs(20)).expect_code(4);
+    fs::remove_file(&ballast).expect("ballast");
+    let ended = world.crawl().run().expect_code(0);
+    world.check_complete(&ended);
+}
+
+#[test]
+fn below_its_reserve_when_a_session_opens_nothing_is_fetched() {
+    let world = World::new(Config::plain(50), Fetch::Http);
+    let everything = u64::MAX.to_string();
+    let reserve = |crawld: child::Crawld| {
+        crawld.env("CRAWLD_DISK_RESERVE_BYTES", &everything[..18]).env("CRAWLD_DISK_RESERVE_PERCENT", "90")
+    };
+    let mut child = reserve(world.crawl()).spawn();
+    poll::expect("the crawl to hold", Duration::from_secs(60), || {
+        assert!(!child.has_ended(), "it waits; {}", child.said());
+        let id = world.sessions().pop()?;
+        let status = world.crawld(&["status", &id, "--json"]).run();
+        (status.code == Some(0) && status.json()["status"] == "paused").then_some(())
+    });
+    assert_eq!(world.lines("pages-"), 0, "the first sample counts as well");
+    child.kill();
 }

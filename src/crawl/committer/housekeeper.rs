@@ -109,6 +109,8 @@ impl Drop for Housekeeper {
 }
 
 fn work(paths: &StorePaths, inbox: &Receiver<Job>, folding: &AtomicBool, folded: &AtomicBool) {
+    // A full disk refuses for hours; that is said once.
+    let mut refused = false;
     while let Ok(job) = inbox.recv() {
         match job {
             Job::Compress(name) => {
@@ -118,8 +120,15 @@ fn work(paths: &StorePaths, inbox: &Receiver<Job>, folding: &AtomicBool, folded:
             }
             Job::Fold => {
                 match fold(&paths.db) {
-                    Ok(()) => folded.store(true, Ordering::Release),
-                    Err(error) => warn!(%error, "the log was not folded in; tried again"),
+                    Ok(()) => {
+                        refused = false;
+                        folded.store(true, Ordering::Release);
+                    }
+                    Err(error) => {
+                        if !std::mem::replace(&mut refused, true) {
+                            warn!(%error, "the log was not folded in; tried again until it is");
+                        }
+                    }
                 }
                 folding.store(false, Ordering::Release);
             }

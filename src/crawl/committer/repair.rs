@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::OpenOptions;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use tracing::warn;
@@ -126,6 +127,7 @@ fn salvage(open: &OpenSession, kind: Kind, row: &OutputRow, found: Option<&Found
             .write(true)
             .create(true)
             .truncate(true)
+            .mode(0o600)
             .open(&plain)
             .and_then(|file| file.sync_all())
             .map_err(|e| OutputError::at("create", &plain, e))?;

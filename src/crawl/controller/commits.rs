@@ -65,12 +65,29 @@ impl Controller {
             warn!(session_id = %self.shop.session, error = message, "no space: paused until there is");
             self.beat(true);
         }
+        if self.phase.stopping().is_some() {
+            return self.leave_uncommitted(waiting, message);
+        }
         let newer = std::mem::replace(&mut self.batch, batch);
         self.batch.append(newer);
         let newer = std::mem::replace(&mut self.waiting, waiting);
         self.waiting.merge(newer);
         self.retry_commit_at = Some(Instant::now() + self.retry_pause);
         self.retry_pause = (self.retry_pause * 2).min(NO_SPACE_RETRY.1);
+    }
+
+    /// A stop does not wait for space: what was not committed is done again when the crawl continues.
+    fn leave_uncommitted(&mut self, waiting: Waiting, message: &str) {
+        let waiting = [waiting, std::mem::take(&mut self.waiting)];
+        warn!(session_id = %self.shop.session, error = message, "stopping without space: what was not committed is left");
+        self.batch = Batch::new(self.shop.clock.now());
+        self.retry_commit_at = None;
+        self.asked = 0;
+        self.uncommitted_fetches = 0;
+        for reply in waiting.into_iter().flat_map(|waiting| waiting.orders) {
+            let _ = reply.send(Err(message.to_owned()));
+        }
+        self.abandon();
     }
 
     pub(super) fn store_failed(&mut self, error: &CommitError, waiting: Waiting) {

@@ -28,11 +28,14 @@ impl Controller {
                 self.batch.ops.push(set_meta(META_CANCELLED, "1".to_owned()));
                 self.waiting.orders.push(reply);
                 self.phase.stop(StopReason::Cancelled, true);
+                self.retry_commit_at = None;
                 self.abandon();
             }
             Order::Drain | Order::Abandon => {
                 let abandon = matches!(order, Order::Abandon);
                 self.phase.stop(StopReason::Shutdown, abandon);
+                // Whether there is space by now is tried at once.
+                self.retry_commit_at = None;
                 if abandon {
                     self.abandon();
                 }
