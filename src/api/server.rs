@@ -134,12 +134,18 @@ mod tests {
                         started_at: Timestamp::from_millis(0),
                         sessions: 0,
                         degraded: Vec::new(),
+                        alerts: Vec::new(),
                     }));
                 }
                 Command::Submit { task, new, reply } => {
                     assert!(!new);
                     let session_id = "s1".parse().unwrap();
-                    let _ = reply.send(Ok(Submitted { session_id, task_id: task.task_id, joined: false }));
+                    let _ = reply.send(Ok(Submitted {
+                        session_id,
+                        task_id: task.task_id,
+                        joined: false,
+                        notes: Vec::new(),
+                    }));
                 }
                 Command::Order { session, order: SessionOrder::RetryFailed { quarantined }, reply } => {
                     let done =

@@ -3,7 +3,7 @@
 use crate::api::client::Client;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
-use crate::daemon::answers::{SessionDetail, SessionSummary};
+use crate::daemon::answers::{OwnerHealth, SessionDetail, SessionSummary};
 use crate::daemon::command::OperatorError;
 use crate::daemon::summary;
 use crate::model::ids::SessionId;
@@ -19,6 +19,11 @@ pub(super) async fn sessions_or_files(context: &Context, state: &StateDir) -> Re
         }
     }
     sessions(state, context.now())
+}
+
+/// What the owner says of itself, when there is one that answers.
+pub(super) async fn owner(state: &StateDir) -> Option<OwnerHealth> {
+    Client::find(state.root()).await.ok()??.health().await.ok()
 }
 
 /// One session in full.

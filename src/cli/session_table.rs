@@ -97,7 +97,11 @@ pub(super) fn detail(session: &SessionDetail, now: Timestamp) -> String {
         format!("{} of {} URLs ({})", count(c.ended()), count(c.discovered), percent(s.estimated_progress)),
     );
     row("urls", urls(c));
-    row("rate", format!("{:.1} pages/s, {:.1} over 15 m", s.rates.pages_per_second_1m, s.rates.pages_per_second_15m));
+    // A session that nobody crawls has no rate; the last one it had says nothing about it now.
+    if s.status == SessionStatus::Active {
+        let rates = s.rates;
+        row("rate", format!("{:.1} pages/s, {:.1} over 15 m", rates.pages_per_second_1m, rates.pages_per_second_15m));
+    }
     if let Some(eta) = s.eta_seconds {
         row("eta", duration(Duration::from_secs(eta)));
     }
@@ -109,6 +113,7 @@ pub(super) fn detail(session: &SessionDetail, now: Timestamp) -> String {
         row(&format!("  {}", factor.name), format!("{:.2}  {}", factor.value, factor.reason));
     }
     for (name, list) in [
+        ("alerts", session.alerts.iter().map(|alert| alert.as_str()).collect::<Vec<_>>().join(", ")),
         ("failed", pairs(session.failures_by_class.iter().map(|(k, v)| (k.as_str(), *v)))),
         ("skipped", pairs(session.skips_by_reason.iter().map(|(k, v)| (k.as_str(), *v)))),
         ("parked", pairs(session.parked_by_reason.iter().map(|(k, v)| (k.as_str(), *v)))),

@@ -12,6 +12,7 @@ use crate::model::ids::{CommitSeq, Epoch, SessionId, TaskId};
 use crate::model::outcome::{FailureClass, ParkReason};
 use crate::model::session::{SessionStatus, StopReason};
 use crate::model::time::Timestamp;
+use crate::policy::alerts::AlertKind;
 
 /// Orders that may wait for a busy controller; an operator never has that many hands.
 const ORDER_QUEUE: usize = 64;
@@ -87,6 +88,8 @@ pub struct Snapshot {
     pub health_score: f64,
     /// The score's factors.
     pub health_factors: Vec<HealthFactor>,
+    /// Alerts that stand.
+    pub alerts: Vec<AlertKind>,
     /// The last commit.
     pub last_commit_seq: CommitSeq,
     /// Visits running now.

@@ -464,6 +464,7 @@ fn first_snapshot(task: &StoredTask, totals: &Totals, epoch: Epoch, seq: CommitS
         eta_seconds: None,
         health_score: 1.0,
         health_factors: Vec::new(),
+        alerts: Vec::new(),
         last_commit_seq: seq,
         visits_active: 0,
         page_ms: 0.0,

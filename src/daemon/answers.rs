@@ -12,6 +12,7 @@ use crate::model::ids::{Epoch, SessionId, TaskId};
 use crate::model::outcome::{FailureClass, ParkReason, SkipReason, closed_list};
 use crate::model::session::{Decision, SessionRecoveryInfo, SessionStatus, StopReason};
 use crate::model::time::Timestamp;
+use crate::policy::alerts::AlertKind;
 
 /// Where a session stands, as of its last commit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -73,6 +74,9 @@ pub struct SessionDetail {
     /// URLs parked, by reason.
     #[serde(default)]
     pub parked_by_reason: BTreeMap<ParkReason, u64>,
+    /// Alerts that stand now; none without an owner.
+    #[serde(default)]
+    pub alerts: Vec<AlertKind>,
     /// The newest heartbeat.
     pub heartbeat: Option<Heartbeat>,
 }
@@ -86,6 +90,9 @@ pub struct Submitted {
     pub task_id: TaskId,
     /// Whether a session that was active or recoverable is used instead of a new one.
     pub joined: bool,
+    /// What was not taken over from an import, in sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// Answer to an order that touched some URLs, or wrote a checkpoint.
@@ -202,4 +209,7 @@ pub struct OwnerHealth {
     pub sessions: u32,
     /// What does not work as it should (registry not writable, reserve reached …).
     pub degraded: Vec<String>,
+    /// Alerts of the whole process that stand now; those of a session are in its own answer.
+    #[serde(default)]
+    pub alerts: Vec<AlertKind>,
 }

@@ -14,6 +14,7 @@ use crate::model::checkpoint::Checkpoint;
 use crate::model::ids::SessionId;
 use crate::model::session::SessionStatus;
 use crate::model::task::{StoredTask, TaskOrigin};
+use crate::model::text::escape_control;
 use crate::model::time::Timestamp;
 use crate::state::atomic_file::{create_temporary, open_regular, stale_temporary, sync_dir, temporary_name};
 use crate::state::checkpoint_file::CheckpointWriter;
@@ -45,6 +46,8 @@ const ENTRIES_MAX: usize = 100_000;
 const SMALL_MAX: u64 = 64 << 20;
 /// Bytes of padding after the last entry at most.
 const PADDING_MAX: u64 = 1 << 20;
+/// Dropped permissions that are named one by one.
+const NAMED_MAX: usize = 5;
 /// Space that stays free when an archive is unpacked.
 const SPACE_LEFT: u64 = 256 << 20;
 
@@ -321,9 +324,15 @@ fn settle(dir: &StateDir, temp: &Path, file: &Path, now: Timestamp) -> Result<Im
 /// Grants are decisions of the operator of one machine.
 fn without_grants(mut task: StoredTask) -> (StoredTask, Vec<String>) {
     let mut notes = Vec::new();
-    let private = task.named_private.len() + task.spec.allow_private_networks.len();
-    if private > 0 {
-        notes.push(format!("{private} permissions to reach private networks were not taken over"));
+    let networks: Vec<String> = task.spec.allow_private_networks.iter().map(ToString::to_string).collect();
+    let named: Vec<String> = task.named_private.iter().map(|named| format!("{}:{}", named.host, named.port)).collect();
+    for (what, dropped) in [("allow_private_networks", networks), ("private addresses named as seeds", named)] {
+        if !dropped.is_empty() {
+            let some = dropped.iter().take(NAMED_MAX).map(|text| escape_control(text)).collect::<Vec<_>>().join(", ");
+            let more = dropped.len().saturating_sub(NAMED_MAX);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            notes.push(format!("not taken over: {what} ({some}{more}); submit the same task here to allow it again"));
+        }
     }
     task.named_private.clear();
     task.spec.allow_private_networks.clear();

@@ -42,7 +42,7 @@ fn a_session_moves_to_another_machine_without_its_grants() {
     assert_eq!(task_file::read(&new).good().unwrap().0, &imported.task);
     assert_eq!(imported.task.origin, TaskOrigin::Import);
     assert!(imported.task.named_private.is_empty() && imported.task.spec.allow_private_networks.is_empty());
-    assert_eq!(imported.notes.len(), 1);
+    assert_eq!(imported.notes.len(), 2);
     assert_eq!(fs::read(new.store()).unwrap(), fs::read(old.store()).unwrap());
     assert_eq!(fs::read(new.out().join("urls-00001.jsonl")).unwrap(), b"{}\n");
     assert!(!new.out().join("notes.txt").exists() && !new.ended().exists());

@@ -154,13 +154,13 @@ impl Desk {
         let known = self.known_tasks().await;
         let action = if new { TaskAction::Start } else { tasks::plan(&task.task_id, &task.task_hash, repeat, &known) };
         let task_id = task.task_id.clone();
-        let joined = |session_id| Submitted { session_id, task_id: task_id.clone(), joined: true };
+        let joined = |session_id| Submitted { session_id, task_id: task_id.clone(), joined: true, notes: Vec::new() };
         match action {
             TaskAction::Start => {
                 let stored = self.store_task(task);
                 let session_id = stored.session_id.clone();
                 self.supervisor.want(Wanted { task: stored, opening: Opening::Create }).await?;
-                Ok(Submitted { session_id, task_id, joined: false })
+                Ok(Submitted { session_id, task_id, joined: false, notes: Vec::new() })
             }
             TaskAction::Join(id) => {
                 self.grant(&id, &task).await;
@@ -264,15 +264,16 @@ impl Desk {
     fn status(&self, id: SessionId) -> impl Future<Output = Result<SessionDetail, OperatorError>> + Send + 'static {
         let paths = self.house.dir.session(&id);
         let now = self.house.clock.now();
-        let online = self.supervisor.handle(&id).map(|handle| summary::online(&handle.snapshot(), &paths, now));
+        let snapshot = self.supervisor.handle(&id).map(SessionHandle::snapshot);
         let waits = self.supervisor.is_waiting(&id);
         blocking(move || {
             if !paths.dir().exists() && !paths.checkpoint().exists() {
                 return Err(OperatorError::UnknownSession(id.to_string()));
             }
             let mut detail = summary::offline(&paths, now);
-            if let Some(online) = online {
-                detail.summary = online;
+            if let Some(snapshot) = snapshot {
+                detail.summary = summary::online(&snapshot, &paths, now);
+                detail.alerts.clone_from(&snapshot.alerts);
             } else if waits {
                 detail.summary.status = SessionStatus::Queued;
             }
@@ -329,6 +330,7 @@ impl Desk {
             started_at: self.house.started_at,
             sessions: u32::try_from(self.supervisor.snapshots().len()).unwrap_or(u32::MAX),
             degraded,
+            alerts: self.supervisor.alerts(),
         }
     }
 

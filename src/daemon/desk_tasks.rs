@@ -1,14 +1,17 @@
 //! Task files, and sessions that are not running: started, changed, packed, swept.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
 use crate::config::task::{load_dir, name_private};
+use crate::crawl::handle::{Order, SessionHandle};
 use crate::daemon::answers::{CleanupReport, Done, SessionSummary, Submitted};
 use crate::daemon::archive::ArchiveError;
 use crate::daemon::command::{CleanupRequest, OperatorError, Problem, RecoverRequest, SessionOrder};
 use crate::daemon::desk::{Desk, blocking, give};
+use crate::daemon::mode::RunMode;
 use crate::daemon::systemd::Systemd;
 use crate::daemon::{archive, janitor, summary};
 use crate::model::ids::SessionId;
@@ -16,7 +19,14 @@ use crate::model::session::{SessionStatus, Strategy};
 use crate::model::task::TaskOrigin;
 use crate::model::text::escape_control;
 use crate::policy::tasks::{TaskAction, TaskSession};
+use crate::state::lock::LockError;
 use crate::state::task_file;
+
+/// A paused session has nothing in flight: it closes at once.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(20);
+/// Between a session's last word and the release of its lock.
+const UNLOCK_DEADLINE: Duration = Duration::from_secs(5);
+const UNLOCK_POLL: Duration = Duration::from_millis(20);
 
 impl Desk {
     /// Reads the task files: new ones start, changed ones are reported, running ones are not touched.
@@ -151,35 +161,79 @@ impl Desk {
         });
     }
 
-    /// Packs a session that is not running.
+    /// Packs a session that is not running. One that the operator has paused is closed for it, and stays paused.
     pub(super) fn export(
         &self,
         id: SessionId,
         file: PathBuf,
         copy: bool,
     ) -> Result<impl Future<Output = Result<Done, OperatorError>> + Send + 'static, OperatorError> {
-        if self.supervisor.handle(&id).is_some() {
-            return Err(OperatorError::NotNow(format!("session {id} is running: cancel it or stop crawld first")));
+        let open = self.supervisor.handle(&id).cloned();
+        if let Some(handle) = &open {
+            let snapshot = handle.snapshot();
+            let paused = snapshot.status_reason.as_deref().is_some_and(|why| why.starts_with("operator"));
+            if !paused || !matches!(self.mode, RunMode::Daemon) {
+                let todo = match self.mode {
+                    RunMode::Daemon => format!("`crawld pause {id}` first; it is then closed and packed"),
+                    _ => "stop the command that crawls it first".to_owned(),
+                };
+                return Err(OperatorError::NotNow(format!("session {id} is {}: {todo}", snapshot.status)));
+            }
         }
         let house = self.house.clone();
-        Ok(blocking(move || {
-            let now = house.clock.now();
-            let bytes = archive::export(&house.dir, &id, &file, copy, now);
-            let count = bytes.map_err(archive_error)?;
-            let status = summary::offline(&house.dir.session(&id), now).summary.status;
-            Ok(Done { session_id: id, status, count })
-        }))
+        Ok(async move {
+            let closed = open.is_some();
+            if let Some(handle) = open {
+                close(&handle).await.map_err(|why| OperatorError::NotNow(format!("session {id}: {why}")))?;
+            }
+            blocking(move || {
+                let now = house.clock.now();
+                let give_up = Instant::now() + if closed { UNLOCK_DEADLINE } else { Duration::ZERO };
+                let packed = loop {
+                    match archive::export(&house.dir, &id, &file, copy, now) {
+                        Err(ArchiveError::Lock(LockError::Held { .. })) if Instant::now() < give_up => {
+                            std::thread::sleep(UNLOCK_POLL);
+                        }
+                        packed => break packed,
+                    }
+                };
+                let count = packed.map_err(archive_error)?;
+                let status = summary::offline(&house.dir.session(&id), now).summary.status;
+                Ok(Done { session_id: id, status, count })
+            })
+            .await
+        })
     }
 
     /// Unpacks a session and continues it.
     pub(super) async fn import(&mut self, file: PathBuf) -> Result<Submitted, OperatorError> {
+        if !self.house.config.enable_session_migration {
+            let why = "is false: sessions of another machine are not taken in";
+            return Err(OperatorError::Invalid(vec![Problem::new("enable_session_migration", why)]));
+        }
         let house = self.house.clone();
         let imported =
             blocking(move || archive::import(&house.dir, &file, house.clock.now())).await.map_err(archive_error)?;
         let request = RecoverRequest { sessions: vec![imported.session_id.clone()], ..RecoverRequest::default() };
         self.recover(request, true, &Systemd::new()).await;
-        Ok(Submitted { session_id: imported.session_id, task_id: imported.task.task_id, joined: false })
+        Ok(Submitted {
+            session_id: imported.session_id,
+            task_id: imported.task.task_id,
+            joined: false,
+            notes: imported.notes,
+        })
     }
+}
+
+/// Has a running session stop where it stands, and waits until its files are free.
+async fn close(handle: &SessionHandle) -> Result<(), String> {
+    let mut seen = handle.watch();
+    handle.order(Order::Drain).await?;
+    // The session drops its end when it has said its last word; its lock is freed with it.
+    let ended = async { while seen.changed().await.is_ok() {} };
+    tokio::time::timeout(CLOSE_DEADLINE, ended)
+        .await
+        .map_err(|_| format!("it did not close within {} s", CLOSE_DEADLINE.as_secs()))
 }
 
 /// Whose fault it was: the archive's, the moment's or the disk's.

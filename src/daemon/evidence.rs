@@ -130,6 +130,12 @@ impl Read {
         self.store.counters.or(check).or(ended).or(self.row.as_ref().map(|row| row.counters))
     }
 
+    /// It was imported, and has not lived here yet.
+    fn foreign(&self) -> bool {
+        let imported = self.task.good().is_some_and(|(task, _)| task.origin == TaskOrigin::Import);
+        imported && matches!(self.lock, Ok(Probe::Free(None)))
+    }
+
     /// What was declared last, by the newest source that declares anything.
     fn status(&self) -> Option<SessionStatus> {
         let sources = [
@@ -252,7 +258,7 @@ pub fn gather(paths: &SessionPaths, sources: Sources<'_>) -> Gathered {
         owner: owner(&read, sources.now),
         environment: read.environment(),
         too_new: read.too_new(),
-        needs_migration: read.store.older,
+        needs_migration: read.store.older || read.foreign(),
         status: read.status(),
         migrated: read.ended.good().is_some_and(|(note, _)| note.status == SessionStatus::Migrated),
         task_known: task.is_some(),

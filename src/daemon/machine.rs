@@ -5,6 +5,7 @@ use crate::crawl::phase::Hold;
 use crate::model::checkpoint::BrowserInfo;
 use crate::model::host::Breaker;
 use crate::model::task::FetchMode;
+use crate::policy::alerts::AlertKind;
 
 /// Browser losses are remembered for an hour, for the health factor.
 const LOSS_WINDOW_MS: u64 = 3_600_000;
@@ -20,6 +21,8 @@ pub struct Machine {
     pub memory_stop: bool,
     /// Visits at once over all sessions, by browser and by plain HTTP, as the pressure decides.
     pub visits: (u32, u32),
+    /// Alerts of the whole process that stand.
+    pub alerts: Vec<AlertKind>,
     /// The pool of browsers, where there is one.
     pub browsers: Option<BrowserFacts>,
 }

@@ -91,7 +91,9 @@ impl Sampler {
                 pool.recycle().await;
             }
         }
+        let raised = self.alert(house, &look, orphan_epochs);
         let machine = Machine {
+            alerts: self.alerts.standing().to_vec(),
             sample: Sample {
                 tree_bytes: look.tree.rss_bytes,
                 memory_headroom: look.memory_headroom,
@@ -109,7 +111,7 @@ impl Sampler {
                 facts(status, info, house.clock.now(), boottime_ms())
             }),
         };
-        (machine, self.alert(house, &look, orphan_epochs))
+        (machine, raised)
     }
 
     fn alert(&mut self, house: &House, look: &ResourceSample, orphan_epochs: Option<u64>) -> Vec<Raised> {

@@ -10,10 +10,10 @@ use crate::model::time::Timestamp;
 use crate::policy::recovery::StoreState;
 use crate::state::atomic_file::{Content, judge, open_regular};
 use crate::state::paths::SessionPaths;
-use crate::store::StoreError;
 use crate::store::reader::Reader;
 use crate::store::rows::EpochEntry;
 use crate::store::schema::{FORMAT, META_CLEAN};
+use crate::store::{StoreError, migrate};
 
 /// A store up to this size is always checked; a larger one only after a changed boot, because a death
 /// of the process alone damages no page, and large files are not read at start.
@@ -80,9 +80,23 @@ pub fn look(paths: &SessionPaths, rebooted: bool) -> StoreSeen {
     }
     let read = || {
         let reader = Reader::at_rest(&path)?;
+        if reader.format()? < FORMAT {
+            drop(reader);
+            return older(&path, rebooted, length);
+        }
         reader.snapshot(|reader| seen(reader, rebooted, length))
     };
     read().unwrap_or_else(sort)
+}
+
+/// Judges an older store by a migrated copy outside the state directory.
+fn older(path: &Path, rebooted: bool, length: u64) -> Result<StoreSeen, StoreError> {
+    let io = |e: std::io::Error| StoreError::Io { path: path.to_owned(), message: format!("no place to look: {e}") };
+    let scratch = tempfile::tempdir().map_err(io)?;
+    let copy = scratch.path().join("frontier.db");
+    migrate::look(path, &copy)?;
+    let seen = Reader::at_rest(&copy)?.snapshot(|reader| seen(reader, rebooted, length))?;
+    Ok(StoreSeen { older: true, ..seen })
 }
 
 /// The file's length; a newer format is recognised before SQLite opens anything, so that the store
@@ -121,7 +135,6 @@ fn is_sqlite(path: &Path) -> bool {
 }
 
 fn seen(reader: &Reader, rebooted: bool, length: u64) -> Result<StoreSeen, StoreError> {
-    let format = reader.format()?;
     let complaint = if rebooted || length <= QUICK_MAX { reader.complaint(rebooted)? } else { None };
     if let Some(complaint) = complaint {
         return Ok(StoreSeen::damaged(complaint));
@@ -134,7 +147,6 @@ fn seen(reader: &Reader, rebooted: bool, length: u64) -> Result<StoreSeen, Store
     let epochs = reader.epochs()?;
     Ok(StoreSeen {
         state: StoreState::Good(commit),
-        older: format < FORMAT,
         epoch: epochs.last().map(|entry| (entry.epoch, entry.first_lease)),
         epochs,
         counters: Some(counters),

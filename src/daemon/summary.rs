@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::crawl::handle::Snapshot;
+use crate::crawl::session::META_CANCELLED;
 use crate::daemon::answers::{SessionDetail, SessionSummary};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::counters::Counters;
@@ -46,11 +47,23 @@ pub fn online(snapshot: &Snapshot, paths: &SessionPaths, now: Timestamp) -> Sess
     }
 }
 
-/// What the store of a session without an owner has committed: more than its last checkpoint tells.
-fn committed(paths: &SessionPaths, status: SessionStatus) -> Option<Counters> {
+/// Takes away what only a session that runs can have: the last moment's rates say nothing about it now.
+pub fn at_rest(summary: &mut SessionSummary) {
+    summary.rates = Rates::default();
+    summary.eta_seconds = None;
+    summary.health_score = 0.0;
+    summary.health_factors.clear();
+    summary.current_url = None;
+}
+
+/// What the store of a session without an owner has committed: more than its last checkpoint tells. Totals,
+/// and whether the operator's order to cancel it is among it.
+fn committed(paths: &SessionPaths, status: SessionStatus) -> Option<(Counters, bool)> {
     let at_rest = matches!(status, SessionStatus::Crashed | SessionStatus::Recoverable);
     let reader = at_rest.then(|| Reader::open(&paths.store()).ok()).flatten()?;
-    reader.counters().ok().map(|(_, counters)| counters)
+    let (_, counters) = reader.counters().ok()?;
+    let cancelled = reader.meta().is_ok_and(|meta| meta.contains_key(META_CANCELLED));
+    Some((counters, cancelled))
 }
 
 /// From the files of a session that this process does not run.
@@ -73,9 +86,12 @@ pub fn offline(paths: &SessionPaths, now: Timestamp) -> SessionDetail {
         Some(_) if checkpoint.is_some_and(|c| c.progress_snapshot.stop_reason.is_some()) => SessionStatus::Recoverable,
         Some(_) | None => SessionStatus::Crashed,
     };
-    let lives = lives && status != SessionStatus::Crashed;
+    let lives = lives && owned && !status.ended();
     let told = checkpoint.map(|c| c.progress_snapshot.counters).or(ended.map(|note| note.counters));
-    let counters = committed(paths, status).or(told).unwrap_or_default();
+    let committed = committed(paths, status);
+    // Killed between the order and the end that it asked for: the order stands.
+    let status = if committed.is_some_and(|(_, cancelled)| cancelled) { SessionStatus::Cancelled } else { status };
+    let counters = committed.map(|(counters, _)| counters).or(told).unwrap_or_default();
     let beat = heartbeat.map(|(beat, _)| beat.clone());
     let summary = SessionSummary {
         session_id: paths.id().clone(),
@@ -89,7 +105,7 @@ pub fn offline(paths: &SessionPaths, now: Timestamp) -> SessionDetail {
         rates: if lives { beat.as_ref().map(|b| b.rates).unwrap_or_default() } else { Rates::default() },
         eta_seconds: beat.as_ref().filter(|_| lives).and_then(|b| b.eta_seconds),
         health_score: beat.as_ref().filter(|_| lives).map_or(0.0, |b| b.health_score),
-        health_factors: beat.as_ref().map(|b| b.health_factors.clone()).unwrap_or_default(),
+        health_factors: beat.as_ref().filter(|_| lives).map(|b| b.health_factors.clone()).unwrap_or_default(),
         session_start: checkpoint
             .map(|c| c.progress_snapshot.session_start)
             .or(task.good().map(|(task, _)| task.created_at)),
@@ -112,6 +128,7 @@ pub fn detail(summary: SessionSummary, checkpoint: Option<&Checkpoint>, heartbea
         failures_by_class: progress.map(|p| p.failures_by_class.clone()).unwrap_or_default(),
         skips_by_reason: progress.map(|p| p.skips_by_reason.clone()).unwrap_or_default(),
         parked_by_reason: progress.map(|p| p.parked_by_reason.clone()).unwrap_or_default(),
+        alerts: Vec::new(),
         heartbeat,
     }
 }

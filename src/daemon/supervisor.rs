@@ -22,6 +22,7 @@ use crate::exit_code::ExitCode;
 use crate::model::ids::SessionId;
 use crate::model::session::{CrashReason, SessionStatus, StopReason};
 use crate::model::task::{FetchMode, StoredTask};
+use crate::policy::alerts::AlertKind;
 use crate::state::last_words::{self, LastWords};
 
 /// A session that is to run.
@@ -232,6 +233,7 @@ impl Supervisor {
         let now = self.house.clock.now();
         let snapshot = running.handle.snapshot();
         let mut last = summary::online(&snapshot, &self.house.dir.session(&id), now);
+        summary::at_rest(&mut last);
         match &end {
             Ok(end) => {
                 last.status = end.status;
@@ -331,6 +333,11 @@ impl Supervisor {
         if severity(code) > severity(self.worst) {
             self.worst = code;
         }
+    }
+
+    /// Alerts of the whole process that stand.
+    pub fn alerts(&self) -> Vec<AlertKind> {
+        self.machine.alerts.clone()
     }
 
     /// Conditions that a session alone cannot see, for `health`.

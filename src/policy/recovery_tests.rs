@@ -62,6 +62,7 @@ fn every_row_of_the_table() {
     row("5 unexplained ends", |e| e.unclean = UncleanEnds { any: 5, unexplained: 5 }, Skip, Cause::CrashLoop);
     row("20 ends of any kind", |e| e.unclean = UncleanEnds { any: 20, unexplained: 0 }, Skip, Cause::CrashLoop);
     with("switched off", |_| (), |o| o.enabled = false, Skip, Cause::Disabled);
+    with("imported, no migration", |e| e.needs_migration = true, |o| o.migration = false, Skip, Cause::Disabled);
     with("older format, no migration", |e| e.needs_migration = true, |o| o.migration = false, Skip, Cause::Disabled);
     row("task file changed", |e| e.task_changed = true, Restart, Cause::TaskChanged);
     row("old and barely begun", barely_begun, Restart, Cause::StaleBarelyBegun);

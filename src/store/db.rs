@@ -31,6 +31,7 @@ pub fn open_writer(path: &Path, cache_bytes: u64, create: bool) -> Result<Connec
             .map_err(|e| StoreError::system(path, &e))?;
     } else {
         exists(path)?;
+        migrate::upgrade(path)?;
     }
     let sort = |e| StoreError::sort(path, &e);
     let connection = Connection::open_with_flags(path, flags(false)).map_err(sort)?;
@@ -52,8 +53,6 @@ pub fn open_writer(path: &Path, cache_bytes: u64, create: bool) -> Result<Connec
     connection.pragma_update(None, "journal_size_limit", 0).map_err(sort)?;
     if create {
         migrate::create(&connection, path, true)?;
-    } else {
-        migrate::upgrade(&connection, path)?;
     }
     Ok(connection)
 }
@@ -165,7 +164,7 @@ fn exists(path: &Path) -> Result<(), StoreError> {
     Err(StoreError::Corrupt { path: path.to_owned(), message: "not a regular file".to_owned() })
 }
 
-fn flags(read_only: bool) -> OpenFlags {
+pub(super) fn flags(read_only: bool) -> OpenFlags {
     let access = if read_only { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE };
     access | OpenFlags::SQLITE_OPEN_NO_MUTEX
 }

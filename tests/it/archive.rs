@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::Connection;
+use rustix::process::Signal;
 
 use crate::site::Config;
 use crate::support::oracle::Crawl;
 use crate::support::world::Fetch;
-use crate::support::{Crawld, Ended, World, child};
+use crate::support::{Crawld, Ended, World, child, poll, skip};
 
 fn world() -> World {
     World::new(Config { latency: Duration::from_millis(20), ..Config::plain(100) }, Fetch::Http)
@@ -40,6 +41,7 @@ fn a_running_session_is_not_exported() {
     world.until_recorded(&mut child, 5);
     let (file, ended) = export(&world, "running.tar.gz", &[]);
     assert_eq!(ended.code, Some(75), "{}", ended.said());
+    assert!(ended.stderr.contains("is active") && ended.stderr.contains("stop the command"), "{}", ended.said());
     assert!(!file.exists());
     let last = child.wait(child::PATIENCE).expect_code(0);
     world.check_complete(&last);
@@ -89,7 +91,9 @@ fn permissions_of_the_former_home_are_not_taken_over() {
     world.crawl_and_kill(20);
     let (file, ended) = export(&world, "moved.tar.gz", &[]);
     ended.expect_code(0);
-    import(&world, "away", &file).expect_code(0);
+    let said = import(&world, "away", &file).expect_code(0).stderr;
+    let seed = world.site.url.trim_start_matches("http://");
+    assert!(said.contains("not taken over") && said.contains(seed), "{said}");
     let before: u32 = world.site.hits().values().sum();
     away(&world, "away", &["recover", "--json"]).run();
     let after: u32 = world.site.hits().values().sum();
@@ -131,4 +135,48 @@ fn files_that_are_no_export_are_refused_and_leave_nothing() {
         assert_eq!(left, 0, "{what}");
     }
     assert_eq!(import(&world, "away", &world.path().join("none")).code, Some(5));
+}
+
+#[test]
+fn a_paused_session_is_exported_beside_a_running_daemon() {
+    let world = world();
+    world.crawl_and_kill(20);
+    let id = world.session();
+    let mut daemon = world.crawld(&["run"]).env("CRAWLD_TASKS_DIR", world.path()).spawn();
+    poll::expect("the daemon's start", Duration::from_secs(20), || {
+        assert!(!daemon.has_ended(), "{}", daemon.said());
+        world.state.join("crawld.sock").exists().then_some(())
+    });
+    world.crawld(&["pause", &id]).run().expect_code(0);
+    export(&world, "copy.tar.gz", &["--copy"]).1.expect_code(0);
+    let status = || world.crawld(&["status", &id, "--json"]).run().json()["status"].clone();
+    assert_eq!(status(), "paused", "a copy changes nothing at home");
+    let (file, ended) = export(&world, "moved.tar.gz", &[]);
+    ended.expect_code(0);
+    assert_eq!(status(), "migrated");
+    daemon.signal(Signal::TERM);
+    daemon.wait(child::PATIENCE).expect_code(0);
+    assert_eq!(world.recover().run().code, Some(5));
+    import(&world, "away", &file).expect_code(0);
+}
+
+#[test]
+fn with_migration_switched_off_a_session_from_elsewhere_is_neither_taken_in_nor_continued() {
+    let world = world();
+    world.crawl_and_kill(20);
+    let (file, ended) = export(&world, "moved.tar.gz", &[]);
+    ended.expect_code(0);
+    let off = |args: &[&str]| away(&world, "away", args).env("CRAWLD_ENABLE_SESSION_MIGRATION", "false").run();
+    let refused = off(&["import", &file.display().to_string()]).expect_code(78);
+    assert!(refused.stderr.contains("enable_session_migration"), "{}", refused.said());
+    if !cfg!(feature = "failpoints") {
+        return skip::because("archive::with_migration_switched_off…", "built without the feature `failpoints`");
+    }
+    // Taken in before, and killed before it lived here.
+    let import = away(&world, "away", &["import", &file.display().to_string()]);
+    assert_eq!(import.failpoints("import.after_rename=return(kill)").run().signal, Some(9));
+    let looked = off(&["recover", "--dry-run", "--json"]).json();
+    assert_eq!(looked["sessions"][0]["cause"], "disabled", "{looked}");
+    let looked = away(&world, "away", &["recover", "--dry-run", "--json"]).run().json();
+    assert_eq!(looked["sessions"][0]["decision"], "resume", "{looked}");
 }

@@ -1,6 +1,6 @@
 //! Orders to sessions, with an owner and without: what was answered is kept.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -82,6 +82,7 @@ fn a_cancel_that_was_answered_is_kept() {
     world.until_recorded(&mut first, 5);
     assert_eq!(order(&world, &["cancel"])["status"], "cancelled");
     first.kill();
+    assert_eq!(status(&world)["status"], "cancelled", "what was ordered, before anybody opens it again");
     let before = world.site.hits();
     world.recover().run();
     assert_eq!(world.site.hits(), before);
@@ -215,4 +216,33 @@ fn a_stop_leaves_a_session_that_can_be_recovered() {
     assert_eq!((&said["status"], &said["stop_reason"]), (&"recoverable".into(), &"shutdown".into()), "{said}");
     assert_eq!(world.checkpoint()["progress_snapshot"]["status"], "active", "what the owner declared");
     assert_eq!(status(&world)["status"], "recoverable");
+}
+
+#[test]
+fn a_session_at_rest_shows_no_rate_of_its_last_moment() {
+    let world = slow_world(60);
+    world.crawl().args(&["--max-pages", "20"]).run().expect_code(4);
+    let seen = status(&world);
+    assert_eq!(seen["rates"]["pages_per_second_1m"], 0.0, "{seen}");
+    assert!(seen["eta_seconds"].is_null() && seen["current_url"].is_null(), "{seen}");
+    assert!(seen["health_factors"].as_array().is_some_and(Vec::is_empty), "{seen}");
+    let page = world.crawld(&["status", &world.session()]).run().expect_code(0).stdout;
+    assert!(!page.contains("pages/s") && !page.contains("eta"), "{page}");
+}
+
+#[test]
+fn an_owner_that_hangs_costs_an_order_seconds_and_is_named() {
+    let world = slow_world(150);
+    let mut first = world.crawl().spawn();
+    world.until_recorded(&mut first, 5);
+    first.signal(Signal::STOP);
+    let begun = Instant::now();
+    let ended = world.crawld(&["pause", &world.session()]).run();
+    let took = begun.elapsed();
+    first.signal(Signal::CONT);
+    assert_eq!(ended.code, Some(75), "{}", ended.said());
+    assert!(ended.stderr.contains("hangs"), "{}", ended.said());
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    let last = first.wait(child::PATIENCE).expect_code(0);
+    world.check_complete(&last);
 }

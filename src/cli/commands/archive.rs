@@ -9,6 +9,7 @@ use crate::cli::failure::Failure;
 use crate::cli::{Outcome, hands, out};
 use crate::exit_code::ExitCode;
 use crate::model::ids::SessionId;
+use crate::model::text::escape_control;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ExportArgs {
@@ -68,6 +69,9 @@ pub(in crate::cli) async fn import(context: &Context, args: ImportArgs) -> Outco
             format!("`crawld recover {}` continues it", submitted.session_id)
         };
         out::line(&format!("{}: imported; {next}", submitted.session_id))?;
+        for note in &submitted.notes {
+            context.say(&format!("crawld: warning: {}", escape_control(note)));
+        }
     }
     Ok(ExitCode::Ok)
 }

@@ -5,7 +5,7 @@ use clap::Args;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::{Outcome, offline, out, session_table};
-use crate::daemon::answers::{SessionDetail, SessionSummary};
+use crate::daemon::answers::{OwnerHealth, SessionDetail, SessionSummary};
 use crate::exit_code::ExitCode;
 use crate::model::ids::SessionId;
 use crate::model::session::SessionStatus;
@@ -39,17 +39,30 @@ pub(in crate::cli) async fn run(context: &Context, args: StatusArgs) -> Outcome 
     if looked_at.is_empty() && !context.json {
         return Err(context.nothing("no sessions"));
     }
-    print(context, &details, &summaries)?;
+    let owner = if args.session.is_none() { offline::owner(&state).await } else { None };
+    print(context, &details, &summaries, owner.as_ref())?;
     if args.check { check(&looked_at, args.threshold) } else { Ok(ExitCode::Ok) }
 }
 
-fn print(context: &Context, details: &[SessionDetail], summaries: &[SessionSummary]) -> Result<(), Failure> {
+fn print(
+    context: &Context,
+    details: &[SessionDetail],
+    summaries: &[SessionSummary],
+    owner: Option<&OwnerHealth>,
+) -> Result<(), Failure> {
     match (context.json, details.first()) {
         (true, Some(detail)) => out::json(detail),
-        (true, None) => out::json(&serde_json::json!({ "sessions": summaries })),
+        (true, None) => out::json(&serde_json::json!({ "sessions": summaries, "owner": owner })),
         (false, _) if context.quiet => Ok(()),
         (false, Some(detail)) => out::line(&session_table::detail(detail, context.now())),
-        (false, None) => out::line(&session_table::sessions(summaries, context.now())),
+        (false, None) => {
+            out::line(&session_table::sessions(summaries, context.now()))?;
+            let alerts = owner.map(|owner| owner.alerts.as_slice()).unwrap_or_default();
+            for alert in alerts {
+                out::line(&format!("alert: {alert}"))?;
+            }
+            Ok(())
+        }
     }
 }
 

@@ -12,10 +12,10 @@ use crate::model::task::ScopeSpec;
 use crate::model::time::Timestamp;
 use crate::output::{Kind, OutputError, Sink};
 use crate::store::StoreError;
-use crate::store::db;
 use crate::store::rows::OutputRow;
 use crate::store::schema::META_CLEAN;
 use crate::store::writer::Writer;
+use crate::store::{db, migrate};
 
 /// Why a group was not committed.
 #[derive(Debug, thiserror::Error)]
@@ -199,7 +199,9 @@ impl Engine {
             self.writer.close_epoch(self.epoch, Clock::system().now())?;
             self.writer.set_meta(META_CLEAN, Some("1"))?;
             self.writer.commit()?;
-            db::checkpoint(self.writer.connection(), self.writer.path(), true).map(drop)
+            db::checkpoint(self.writer.connection(), self.writer.path(), true)?;
+            migrate::forget_older(self.writer.path());
+            Ok(())
         };
         finish().map_err(|e| Failure::Store(e).for_batch(Box::default()))
     }
