@@ -18,6 +18,8 @@ mod tally;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_real;
 mod trouble;
 mod tunnel;
 

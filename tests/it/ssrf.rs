@@ -10,8 +10,6 @@ use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use serde_json::Value;
-
 use crate::site::Config;
 use crate::support::world::Fetch;
 use crate::support::{World, poll};
@@ -41,7 +39,7 @@ fn no_page_reaches_what_was_not_named() {
     };
     let shut: Vec<_> = VECTORS.iter().filter(|way| !works(way)).collect();
     assert!(shut.is_empty(), "ways that do not even work where they may: {shut:?} of {asked:?}");
-    let egress = egress_of(&world);
+    let egress = &world.checkpoint()["crawler_state"]["egress"];
     assert!(egress["addresses_refused"].as_u64() >= Some(100), "{egress}");
     assert!(egress["bytes_received"].as_u64() >= Some(10_000), "{egress}");
     canary.expect_alive();
@@ -68,17 +66,4 @@ fn the_same_pages_reach_the_canary_where_nothing_stops_them() {
     browser.kill().expect("it ran");
     browser.wait().expect("its end");
     assert!(reached.is_some(), "only these: {:?}", canary.hits());
-}
-
-/// What the session's last checkpoint says of its proxy.
-fn egress_of(world: &World) -> Value {
-    let session = &world.sessions()[0];
-    let folder = world.state.join("sessions").join(session);
-    let newest = std::fs::read_dir(&folder).expect("the session's folder").filter_map(Result::ok).filter_map(|entry| {
-        let text = std::fs::read_to_string(entry.path()).ok()?;
-        let value: Value = serde_json::from_str(&text).ok()?;
-        let state = value.pointer("/payload/crawler_state").or_else(|| value.pointer("/crawler_state"))?;
-        Some(state["egress"].clone())
-    });
-    newest.last().unwrap_or_else(|| panic!("no checkpoint in {}", folder.display()))
 }
