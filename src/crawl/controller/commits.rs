@@ -46,6 +46,10 @@ impl Controller {
             self.frontier.leased(lease.host);
             self.dispatch(lease, grant.map(|at| waiting.grants.swap_remove(at).1));
         }
+        // Leases asked for before the visits were abandoned come back like theirs.
+        if self.phase.stopping().is_some_and(|stopping| stopping.abandon) {
+            self.abandon();
+        }
         // A grant whose wish found no URL is dropped: it teaches nothing.
         for (host, grant) in waiting.grants.drain(..) {
             drop(grant);
