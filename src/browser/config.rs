@@ -14,6 +14,9 @@ pub struct BrowserConfig {
     pub no_sandbox: bool,
     /// Where profiles live, one fresh directory per launch; owned by one daemon (its state lock).
     pub profile_root: PathBuf,
+    /// The folder with a folder of each session, where its cookies are kept between two browsers; none: they
+    /// end with the browser.
+    pub jars: Option<PathBuf>,
     /// Visits at once at most, over all sessions.
     pub max_tabs: u32,
     /// A browser is drained and replaced after this many pages.
@@ -41,6 +44,7 @@ impl BrowserConfig {
             executable: None,
             no_sandbox: false,
             profile_root,
+            jars: None,
             max_tabs: 4,
             pages_per_browser: 2_000,
             browser_max_age: Duration::from_secs(4 * 3600),

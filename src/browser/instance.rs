@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use chromiumoxide::cdp::browser_protocol::browser::{
     BrowserContextId, CloseParams, EventDownloadWillBegin, SetDownloadBehaviorBehavior, SetDownloadBehaviorParams,
 };
+use chromiumoxide::cdp::browser_protocol::storage::{GetCookiesParams, SetCookiesParams};
 use chromiumoxide::cdp::browser_protocol::target::{
     CloseTargetParams, CreateBrowserContextParams, CreateTargetParams, DisposeBrowserContextParams, EventTargetCrashed,
     EventTargetCreated, EventTargetDestroyed,
@@ -27,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use super::bridge;
 use super::config::{BrowserConfig, BrowserError};
 use super::flags;
+use super::jar;
 use super::leftovers::Identity;
 use super::process::{self, Process};
 use crate::model::ids::SessionId;
@@ -73,6 +75,9 @@ pub(super) struct Instance {
     routes: Routes,
     reply_timeout: Duration,
     contexts: tokio::sync::Mutex<HashMap<SessionId, BrowserContextId>>,
+    jars: Option<PathBuf>,
+    /// When each session's cookies were last looked at.
+    kept: Mutex<HashMap<SessionId, Instant>>,
     process: tokio::sync::Mutex<Process>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -105,6 +110,8 @@ impl Instance {
                     routes: connected.routes,
                     reply_timeout: config.reply_timeout,
                     contexts: tokio::sync::Mutex::default(),
+                    jars: config.jars.clone(),
+                    kept: Mutex::default(),
                     process: tokio::sync::Mutex::new(process),
                     tasks: Mutex::new(connected.tasks),
                 });
@@ -167,12 +174,51 @@ impl Instance {
         let created = self.step("Target.createBrowserContext", self.browser.execute(create)).await?;
         let context = created.result.browser_context_id;
         self.step("Browser.setDownloadBehavior", self.browser.execute(no_downloads(Some(context.clone())))).await?;
+        self.restore_cookies(session, &context).await;
         contexts.insert(session.clone(), context.clone());
         Ok(context)
     }
 
+    /// Gives a new context the cookies that the session had in an earlier one.
+    async fn restore_cookies(&self, session: &SessionId, context: &BrowserContextId) {
+        let Some(path) = self.jars.as_deref().map(|jars| jar::place(jars, session)) else { return };
+        let kept = tokio::task::spawn_blocking(move || jar::load(&path)).await.unwrap_or_default();
+        if kept.is_empty() {
+            return;
+        }
+        let set = SetCookiesParams { cookies: kept, browser_context_id: Some(context.clone()) };
+        if let Err(error) = self.step("Storage.setCookies", self.browser.execute(set)).await {
+            tracing::warn!(session_id = %session.as_str(), error = %error, "cookies not restored");
+        }
+    }
+
+    /// Writes the session's cookies down: at most every few seconds, or `now`.
+    pub(super) async fn keep_cookies(&self, session: &SessionId, now: bool) {
+        let Some(path) = self.jars.as_deref().map(|jars| jar::place(jars, session)) else { return };
+        {
+            let mut kept = lock(&self.kept);
+            if !now && kept.get(session).is_some_and(|at| at.elapsed() < jar::EVERY) {
+                return;
+            }
+            kept.insert(session.clone(), Instant::now());
+        }
+        let context = self.contexts.lock().await.get(session).cloned();
+        let Some(context) = context else { return };
+        let get = GetCookiesParams { browser_context_id: Some(context) };
+        let Ok(seen) = self.step("Storage.getCookies", self.browser.execute(get)).await else { return };
+        let cookies = seen.result.cookies;
+        let save = move || match cookies.is_empty() && !path.exists() {
+            true => Ok(()),
+            false => jar::save(&path, &cookies),
+        };
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(save).await {
+            tracing::warn!(session_id = %session.as_str(), %error, "cookies not kept");
+        }
+    }
+
     /// Disposes of the session's context with everything in it.
     pub(super) async fn end_session(&self, session: &SessionId) {
+        self.keep_cookies(session, true).await;
         let Some(context) = self.contexts.lock().await.remove(session) else { return };
         let dispose = self.browser.execute(DisposeBrowserContextParams::new(context));
         if let Err(error) = self.step("Target.disposeBrowserContext", dispose).await {

@@ -13,6 +13,7 @@ mod find;
 mod flags;
 mod hook;
 mod instance;
+mod jar;
 mod leftovers;
 mod pool;
 mod process;

@@ -235,6 +235,10 @@ impl Inner {
         let pages = shared.pages.fetch_add(1, Ordering::Relaxed) + 1;
         let old =
             pages >= self.config.pages_per_browser || shared.instance.born.elapsed() >= self.config.browser_max_age;
+        // A browser that was replaced knows less than its successor.
+        if !shared.retired.load(Ordering::Acquire) {
+            shared.instance.keep_cookies(&req.session, old).await;
+        }
         if old && !shared.retired.load(Ordering::Acquire) {
             let mut current = self.current.lock().await;
             if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, &shared)) {

@@ -16,6 +16,7 @@ use crate::model::task::{ExtractSpec, FetchSpec, FieldSpec};
 use crate::model::url::CanonicalUrl;
 use crate::model::visit::{BoxFuture, HopGate, PageAnswer, Refusal, VisitFailure, VisitRequest, VisitResult};
 
+mod cookies;
 mod known;
 
 /// Every test ends within this time.

@@ -70,6 +70,7 @@ async fn answer(stream: &mut TcpStream, path: &str, head: &str) -> std::io::Resu
             tokio::time::sleep(Duration::from_millis(300)).await;
             "<a href=/found-late>late</a>".to_owned()
         }
+        "/ticket" => html("<script>document.cookie = 'ticket=forty-two; path=/'</script>"),
         "/agent" => html(&format!("<pre>{head}</pre>")),
         "/alerts" => html("<a href=/x>x</a><script>alert(1); confirm(2); prompt(3)</script>"),
         "/alertstorm" => html("<script>while (true) alert(1)</script>"),

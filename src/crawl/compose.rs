@@ -103,7 +103,7 @@ fn gather(reader: &Reader, paths: &SessionPaths, facts: &Facts) -> Result<Checkp
             limits_used: facts.limits_used.clone(),
             robots_known: reader.robots_known()?,
             sitemaps: reader.sitemaps()?,
-            cookie_jar: None,
+            cookie_jar: paths.cookies().exists().then(|| "cookies.json".to_owned()),
             canonical_version: CANONICAL_VERSION,
             egress: facts.egress,
         },

@@ -139,6 +139,8 @@ fn pack(paths: &SessionPaths, target: File, now: Timestamp) -> io::Result<u64> {
     if end_note::read(paths).good().is_some_and(|(note, _)| note.status != SessionStatus::Migrated) {
         entries.push(("ended.json".to_owned(), paths.ended()));
     }
+    // The session's own state, and as secret as it was at home: the file is the operator's alone (0600).
+    entries.push(("cookies.json".to_owned(), paths.cookies()));
     entries.push(("frontier.db".to_owned(), paths.store()));
     entries.push(("frontier.db-wal".to_owned(), wal(&paths.store())));
     let mut outputs: Vec<String> = fs::read_dir(paths.out())
@@ -181,7 +183,10 @@ fn append(builder: &mut Builder<impl Write>, name: &str, path: &Path, now: Times
 
 /// The names an export may hold.
 fn known(name: &str) -> bool {
-    if matches!(name, "task.json" | "checkpoint.json" | "ended.json" | "frontier.db" | "frontier.db-wal") {
+    if matches!(
+        name,
+        "task.json" | "checkpoint.json" | "ended.json" | "cookies.json" | "frontier.db" | "frontier.db-wal"
+    ) {
         return true;
     }
     let Some(rest) = name.strip_prefix("out/urls-").or_else(|| name.strip_prefix("out/pages-")) else { return false };

@@ -161,6 +161,7 @@ impl House {
         let config = BrowserConfig {
             executable: self.config.chrome.clone(),
             no_sandbox: self.config.no_sandbox,
+            jars: Some(self.dir.sessions()),
             max_tabs: self.visits.browser.most,
             reply_timeout: self.config.cdp_timeout.0,
             launch_attempts: self.config.browser_max_connection_attempts,

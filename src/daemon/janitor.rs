@@ -94,7 +94,9 @@ fn files(paths: &SessionPaths, part: Part) -> Vec<PathBuf> {
         Part::Checkpoint => vec![paths.checkpoint(), paths.checkpoint_prev()],
         Part::Heartbeat => vec![paths.heartbeat()],
         // The store first: a store without its journal would be an older store.
-        Part::Store => vec![paths.store(), store("-journal"), store("-wal"), store("-shm"), paths.in_flight()],
+        Part::Store => {
+            vec![paths.store(), store("-journal"), store("-wal"), store("-shm"), paths.in_flight(), paths.cookies()]
+        }
         Part::Outputs => vec![paths.out()],
         Part::Directory => vec![paths.dir()],
     }

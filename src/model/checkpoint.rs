@@ -105,7 +105,7 @@ pub struct CrawlerState {
     pub robots_known: u64,
     /// Sitemaps discovered / ended.
     pub sitemaps: (u64, u64),
-    /// Where the session's cookies are kept, when they are.
+    /// The file in the session's directory that keeps its cookies, once there are any.
     pub cookie_jar: Option<String>,
     /// Version of the URL canonicalisation rules.
     pub canonical_version: u32,

@@ -322,6 +322,11 @@ impl SessionPaths {
         self.dir().join("out")
     }
 
+    /// The cookies of its browser context; written by the browser's pool, there once a page has set any.
+    pub fn cookies(&self) -> PathBuf {
+        self.dir().join("cookies.json")
+    }
+
     /// The in-flight note.
     pub fn in_flight(&self) -> PathBuf {
         self.dir().join("in-flight")
