@@ -214,7 +214,6 @@ pub async fn open(env: Env, task: StoredTask, opening: Opening) -> Result<Opened
     let (clock, settings, spec, stored) = (env.clock.clone(), env.settings.clone(), task.spec.clone(), task.clone());
     let on_disk =
         tokio::task::spawn_blocking(move || open_files(&paths, &stored, &spec, seeds, opening, &clock, &settings));
-    // A panic over the files of one session is that session's alone.
     let files = on_disk.await.unwrap_or_else(|error| {
         let source = OpenError::Bug(format!("opening it failed: {error}"));
         Err(SessionError::Store { session: id.clone(), source })
@@ -222,7 +221,6 @@ pub async fn open(env: Env, task: StoredTask, opening: Opening) -> Result<Opened
     Ok(furnish(env, task, rules, net, files))
 }
 
-/// What opening the session's files brought.
 struct Files {
     opened: Opened,
     lock: Lock,
@@ -232,7 +230,6 @@ struct Files {
     revive: bool,
     /// The last sign of the lifetime before; what the store remembers of hosts is as old as that.
     last_life: Option<Timestamp>,
-    /// The browser's breaker as the lifetime before left it.
     browser_before: Option<Breaker>,
     /// Which pages need a browser, as the lifetime before learned it.
     modes_learned: BTreeMap<String, LearnedMode>,
