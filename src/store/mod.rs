@@ -9,6 +9,7 @@ pub mod reader;
 pub mod registry;
 pub mod rows;
 pub mod schema;
+mod seen;
 pub mod writer;
 
 pub use error::StoreError;

@@ -141,15 +141,6 @@ impl Writer {
             .map(|found| found.flatten().map(Timestamp::from_millis))
     }
 
-    /// Number, state and path of the URL with this key.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn seen(&self, host: HostNo, hash: u64, path: &str) -> Result<Option<(UrlNo, bool)>> {
-        let sql = "SELECT n, path = ?3 FROM urls WHERE host = ?1 AND hash = ?2";
-        self.one(sql, params![host, hash as i64, path], |row| Ok((num(row, 0)?, row.get(1)?)))
-    }
-
     /// A URL by its number.
     ///
     /// # Errors
@@ -329,7 +320,11 @@ impl Writer {
     /// # Errors
     /// What SQLite says.
     pub fn take_partial(&self, n: UrlNo) -> Result<u64> {
-        let added = self.one("DELETE FROM partial WHERE n = ?1 RETURNING added", [n as i64], |row| num(row, 0))?;
+        // Hardly a URL has one, and RETURNING sets a temporary table up even for none.
+        let added = self.one("SELECT added FROM partial WHERE n = ?1", [n as i64], |row| num(row, 0))?;
+        if added.is_some() {
+            self.execute("DELETE FROM partial WHERE n = ?1", [n as i64])?;
+        }
         Ok(added.unwrap_or(0))
     }
 

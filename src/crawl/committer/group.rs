@@ -1,6 +1,7 @@
 //! What a group changes, row by row; everything happens inside the writer's transaction.
 
 mod commands;
+mod foresee;
 mod seen;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -39,6 +40,7 @@ pub(super) struct Totals {
     changed_hosts: BTreeSet<HostNo>,
     changed_templates: BTreeSet<(HostNo, u64)>,
     tallies: BTreeMap<(&'static str, String), i64>,
+    foreseen: foresee::Foreseen,
     url_lines: Vec<u8>,
     page_lines: Vec<u8>,
 }
@@ -95,6 +97,7 @@ impl<'a> Group<'a> {
             outputs: Vec::new(),
             latency: std::time::Duration::ZERO,
         };
+        self.foresee(batch)?;
         for seed in &batch.seeds {
             self.add(seed, None)?;
         }
@@ -331,6 +334,7 @@ impl<'a> Group<'a> {
             self.totals.hosts.clear();
             self.totals.host_numbers.clear();
         }
+        self.totals.foreseen.trim();
         if self.totals.templates.len() > CACHED {
             self.totals.templates.clear();
         }

@@ -388,13 +388,12 @@ fn politeness_and_robots_survive() {
 #[test]
 fn true_hash_collisions_are_two_urls() {
     let world = World::new(&["/a"]);
-    // The same key for another path, as a collision would leave it.
-    let path = world.paths().db;
-    let sql = "UPDATE urls SET hash = (SELECT hash FROM urls WHERE n = 1), path = '/other' WHERE n = 1";
-    crate::store::db::tamper(&path, sql);
-    let done = world.commit(Batch { seeds: vec![url("/a"), url("/a")], ..Batch::new(at(0)) }).unwrap();
+    // The key of another path that is to come, as a collision would leave it.
+    let sql = format!("UPDATE urls SET hash = {} WHERE n = 1", url("/b").url.hash() as i64);
+    crate::store::db::tamper(&world.paths().db, &sql);
+    let done = world.commit(Batch { seeds: vec![url("/b"), url("/b")], ..Batch::new(at(0)) }).unwrap();
     assert_eq!(done.counters.discovered, 2);
     let reader = world.reader();
-    assert_eq!(reader.find(&url("/a").url).unwrap().unwrap().row.n, 2);
+    assert_eq!(reader.find(&url("/b").url).unwrap().unwrap().row.n, 2);
     assert_eq!(reader.url(1).unwrap().unwrap().row.state, UrlState::Queued);
 }

@@ -33,7 +33,7 @@ impl Group<'_> {
         let path = new.url.path();
         let mut hash = new.url.hash();
         for probe in 0.. {
-            match self.writer.seen(host, hash, path)? {
+            match self.look(host, hash, path)? {
                 Some((n, true)) => return Ok((n, false)),
                 // Another path with the same key: the next key is tried, here and at every later look-up.
                 Some((_, false)) if probe < PROBES => hash = hash.wrapping_add(1),
@@ -69,6 +69,7 @@ impl Group<'_> {
             detail: park.map(|reason| reason.as_str().to_owned()),
         };
         self.writer.add_url(&row)?;
+        self.totals.foreseen.add(&row);
         self.totals.next += 1;
         self.totals.counters.discovered += 1;
         self.changed(host)?.discovered += 1;
@@ -77,6 +78,14 @@ impl Group<'_> {
         }
         self.count(&row, 1)?;
         Ok((n, true))
+    }
+
+    /// Number of the URL with this key, and whether it has this path.
+    fn look(&self, host: HostNo, hash: u64, path: &str) -> Result<Option<(UrlNo, bool)>> {
+        match self.totals.foreseen.get(host, hash, path) {
+            Some(answer) => Ok(answer),
+            None => Ok(self.writer.seen(host, hash, path)?),
+        }
     }
 
     /// Whether a truly new URL has to be parked; counts it under its template when not.
@@ -121,17 +130,28 @@ impl Group<'_> {
 
     /// The number of a host, which is added when it is not known.
     pub(super) fn host(&mut self, key: &str) -> Result<HostNo> {
-        if let Some(no) = self.totals.host_numbers.get(key) {
-            return Ok(*no);
+        match self.known_host(key)? {
+            Some(no) => Ok(no),
+            None => {
+                let row = self.writer.add_host(key)?;
+                Ok(self.remember_host(row))
+            }
         }
-        let row = match self.writer.host_by_key(key)? {
-            Some(row) => row,
-            None => self.writer.add_host(key)?,
-        };
+    }
+
+    /// The number of a host, if it is known.
+    pub(super) fn known_host(&mut self, key: &str) -> Result<Option<HostNo>> {
+        if let Some(no) = self.totals.host_numbers.get(key) {
+            return Ok(Some(*no));
+        }
+        Ok(self.writer.host_by_key(key)?.map(|row| self.remember_host(row)))
+    }
+
+    fn remember_host(&mut self, row: HostRow) -> HostNo {
         let no = row.no;
-        self.totals.host_numbers.insert(key.to_owned(), no);
+        self.totals.host_numbers.insert(row.key.clone(), no);
         self.totals.hosts.entry(no).or_insert(row);
-        Ok(no)
+        no
     }
 
     pub(super) fn known(&mut self, no: HostNo) -> Result<&mut HostRow> {
