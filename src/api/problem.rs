@@ -16,7 +16,7 @@ pub struct ProblemBody {
     pub status: u16,
     /// In words.
     pub detail: String,
-    /// Stable word: unknown_session, not_now, ended, invalid, io, gone, request.
+    /// Stable word: unknown_session, not_now, ended, cancelled, invalid, io, gone, request.
     pub code: String,
     /// What it is about: a session id, or the sentence without its frame.
     #[serde(default)]
@@ -51,6 +51,7 @@ impl From<OperatorError> for ProblemBody {
             OperatorError::UnknownSession(text)
             | OperatorError::NotNow(text)
             | OperatorError::Ended(text)
+            | OperatorError::Cancelled(text)
             | OperatorError::Io(text)
             | OperatorError::Gone(text) => (text.clone(), Vec::new()),
             OperatorError::Invalid(problems) => (String::new(), problems.clone()),
@@ -72,6 +73,7 @@ impl From<ProblemBody> for OperatorError {
         match body.code.as_str() {
             "unknown_session" => OperatorError::UnknownSession(body.subject),
             "ended" => OperatorError::Ended(body.subject),
+            "cancelled" => OperatorError::Cancelled(body.subject),
             "not_now" => OperatorError::NotNow(body.subject),
             "io" => OperatorError::Io(body.subject),
             "gone" => OperatorError::Gone(body.subject),

@@ -78,7 +78,6 @@ pub struct Controller {
     pub(super) trouble: Option<String>,
     sitemaps_read: HashSet<String>,
     extended: bool,
-    revived: bool,
     /// Revived for an order that has not come yet.
     expecting: bool,
     pub(super) committer: CommitterHandle,
@@ -171,7 +170,6 @@ impl Controller {
             trouble: None,
             sitemaps_read: HashSet::new(),
             extended: parts.extended,
-            revived: parts.revived,
             expecting: parts.revived,
             visits: JoinSet::new(),
             by_task: HashMap::new(),
@@ -195,9 +193,6 @@ impl Controller {
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
         if self.extended {
             self.batch.ops.extend([extension(&self.totals.extension), StoreOp::paused(false)]);
-        }
-        if self.revived {
-            self.batch.ops.push(StoreOp::SetMeta { key: META_CANCELLED.to_owned(), value: None });
         }
         // The first sample came with the channel, and is no change of it.
         self.loaded();

@@ -349,7 +349,7 @@ fn furnish(env: Env, task: StoredTask, rules: Arc<LinkRules>, net: Net, files: F
         frontier.update_host(queue(host));
     }
     let totals = totals(&task, &opened, &env.settings, extend, now);
-    let cancelled = opened.meta.contains_key(META_CANCELLED) && !revive;
+    let cancelled = opened.meta.contains_key(META_CANCELLED);
     let paused = !extend && (as_paused || opened.meta.contains_key(META_PAUSED));
     let user_agent: Arc<str> = task.spec.fetch.user_agent.clone().unwrap_or_else(default_user_agent).into();
     let shop = Arc::new(Workshop {

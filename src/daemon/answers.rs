@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::exit_code::ExitCode;
 use crate::model::checkpoint::OutputFile;
 use crate::model::counters::{Counters, DayNumbers};
 use crate::model::heartbeat::{HealthFactor, Heartbeat, Rates};
 use crate::model::ids::{Epoch, SessionId, TaskId};
 use crate::model::outcome::{FailureClass, ParkReason, SkipReason, closed_list};
-use crate::model::session::{Decision, SessionRecoveryInfo, SessionStatus, StopReason};
+use crate::model::session::{Cause, Decision, SessionRecoveryInfo, SessionStatus, StopReason};
 use crate::model::time::Timestamp;
 use crate::policy::alerts::AlertKind;
 
@@ -136,6 +137,23 @@ pub struct RecoveryItem {
     pub new_session_id: Option<SessionId>,
     /// In words, for a person: what was done, or what to do.
     pub message: Option<String>,
+    /// For a decision that could not be carried out: the exit code that this asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<ExitCode>,
+}
+
+impl RecoveryItem {
+    /// The exit code that this session asks for; `Ok` for one that is continued, or left for a reason that
+    /// asks nothing of anybody.
+    pub fn asks_for(&self) -> ExitCode {
+        match (self.result, self.info.cause) {
+            (RecoveryResult::Failed, _) => self.exit.unwrap_or(ExitCode::CannotWrite),
+            (_, Cause::Environment) => ExitCode::CannotWrite,
+            (_, Cause::NeedsOperator | Cause::FormatTooNew | Cause::CrashLoop) => ExitCode::BadConfig,
+            (_, Cause::OwnerHung) => ExitCode::InUse,
+            _ => ExitCode::Ok,
+        }
+    }
 }
 
 /// Answer of `recover`.

@@ -220,6 +220,9 @@ pub enum OperatorError {
     /// The session has ended, so there is nothing to order.
     #[error("session `{0}` has ended")]
     Ended(String),
+    /// The operator ended the session for good.
+    #[error("session `{0}` was cancelled, which ends it for good")]
+    Cancelled(String),
     /// The request is wrong.
     #[error("{}", join(.0))]
     Invalid(Vec<Problem>),
@@ -244,6 +247,9 @@ impl OperatorError {
             OperatorError::Ended(_) => Some(
                 "`crawld resume SESSION --extend` continues one that reached a limit; `crawld crawl --new` starts another",
             ),
+            OperatorError::Cancelled(_) => {
+                Some("its outputs stay where they are; `crawld crawl` starts another session of the same task")
+            }
             OperatorError::Invalid(_) => None,
             OperatorError::Io(_) => Some("check space and permissions of the state directory with `crawld doctor`"),
             OperatorError::Gone(_) => Some("look at its log; `crawld status` works without it"),
@@ -253,7 +259,9 @@ impl OperatorError {
     /// For the shell.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            OperatorError::UnknownSession(_) | OperatorError::Ended(_) => ExitCode::Nothing,
+            OperatorError::UnknownSession(_) | OperatorError::Ended(_) | OperatorError::Cancelled(_) => {
+                ExitCode::Nothing
+            }
             OperatorError::NotNow(_) => ExitCode::InUse,
             OperatorError::Invalid(_) => ExitCode::BadConfig,
             OperatorError::Io(_) => ExitCode::CannotWrite,
@@ -265,7 +273,7 @@ impl OperatorError {
     pub fn http_status(&self) -> u16 {
         match self {
             OperatorError::UnknownSession(_) => 404,
-            OperatorError::NotNow(_) | OperatorError::Ended(_) => 409,
+            OperatorError::NotNow(_) | OperatorError::Ended(_) | OperatorError::Cancelled(_) => 409,
             OperatorError::Invalid(_) => 422,
             OperatorError::Io(_) => 507,
             OperatorError::Gone(_) => 503,
@@ -278,6 +286,7 @@ impl OperatorError {
             OperatorError::UnknownSession(_) => "unknown_session",
             OperatorError::NotNow(_) => "not_now",
             OperatorError::Ended(_) => "ended",
+            OperatorError::Cancelled(_) => "cancelled",
             OperatorError::Invalid(_) => "invalid",
             OperatorError::Io(_) => "io",
             OperatorError::Gone(_) => "gone",
@@ -385,6 +394,7 @@ mod tests {
             (OperatorError::UnknownSession("a".into()), 5, 404),
             (OperatorError::NotNow("paused".into()), 75, 409),
             (OperatorError::Ended("a".into()), 5, 409),
+            (OperatorError::Cancelled("a".into()), 5, 409),
             (OperatorError::Invalid(vec![Problem::new("seeds", "is empty")]), 78, 422),
             (OperatorError::Io("disk".into()), 73, 507),
             (OperatorError::Gone("x".into()), 75, 503),

@@ -8,7 +8,9 @@ use tracing::warn;
 
 use crate::crawl::handle::{Order, SessionHandle};
 use crate::crawl::session::{Opening, SessionEnd};
-use crate::daemon::answers::{Done, OwnerHealth, RecoveryReport, SessionDetail, SessionSummary, Submitted};
+use crate::daemon::answers::{
+    Done, OwnerHealth, RecoveryItem, RecoveryReport, SessionDetail, SessionSummary, Submitted,
+};
 use crate::daemon::command::{Command, OperatorError, RecoverRequest, SessionOrder};
 use crate::daemon::desk_recover::finish_interrupted;
 use crate::daemon::house::House;
@@ -233,7 +235,9 @@ impl Desk {
             return Ok(());
         }
         let why = report.sessions.iter().find_map(|item| item.message.clone());
-        Err((ExitCode::BadConfig, why.unwrap_or_else(|| format!("session {id} cannot be continued"))))
+        let code = report.sessions.iter().map(RecoveryItem::asks_for).find(|code| *code != ExitCode::Ok);
+        let why = why.unwrap_or_else(|| format!("session {id} cannot be continued"));
+        Err((code.unwrap_or(ExitCode::BadConfig), why))
     }
 
     /// Runs something beside the loop, which must keep turning.

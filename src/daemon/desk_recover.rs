@@ -76,9 +76,10 @@ impl Desk {
                 };
                 match started_now {
                     Ok(()) => started.push(id),
-                    Err((_, why)) => {
+                    Err((code, why)) => {
                         warn!(session_id = %id, reason = why, "session not continued");
                         item.result = RecoveryResult::Failed;
+                        item.exit = Some(code);
                         item.message = Some(why);
                     }
                 }
@@ -228,7 +229,9 @@ fn act_on(plan: &Planned, ground: &Ground, options: &Options) -> Acted {
         }
         Err(error) => {
             warn!(session_id = %id, %error, "recovery could not act");
-            Acted { item: item(info, RecoveryResult::Failed, None, Some(error.to_string())), wanted: None }
+            let exit = Some(error.exit_code());
+            let failed = item(info, RecoveryResult::Failed, None, Some(error.to_string()));
+            Acted { item: RecoveryItem { exit, ..failed }, wanted: None }
         }
     }
 }
@@ -253,7 +256,7 @@ fn item(
     new_session_id: Option<SessionId>,
     message: Option<String>,
 ) -> RecoveryItem {
-    RecoveryItem { decision: info.recovery_strategy, info, result, new_session_id, message }
+    RecoveryItem { decision: info.recovery_strategy, info, result, new_session_id, message, exit: None }
 }
 
 fn restarted_before(order: &StartOrder) -> RecoveryItem {

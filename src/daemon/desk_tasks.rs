@@ -107,12 +107,11 @@ impl Desk {
         }
         let now = self.house.clock.now();
         let status = summary::offline(&paths, now).summary.status;
-        let revives = matches!(
-            order,
-            SessionOrder::Resume { extend: true } | SessionOrder::RetryFailed { .. } | SessionOrder::ReleaseParked
-        );
-        if status == SessionStatus::Migrated || (status.ended() && !revives) {
-            return Err(OperatorError::Ended(id.to_string()));
+        match at_rest(status, order, || summary::awaiting(&paths, order)) {
+            AtRest::Ended => return Err(OperatorError::Ended(id.to_string())),
+            AtRest::Cancelled => return Err(OperatorError::Cancelled(id.to_string())),
+            AtRest::NothingToDo => return Ok(Done { session_id: id, status, count: 0 }),
+            AtRest::Open => {}
         }
         self.supervisor.forget_waiting(&id);
         let request = RecoverRequest {
@@ -236,6 +235,33 @@ async fn close(handle: &SessionHandle) -> Result<(), String> {
         .map_err(|_| format!("it did not close within {} s", CLOSE_DEADLINE.as_secs()))
 }
 
+/// What an order about a session at rest comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AtRest {
+    /// It is opened for it.
+    Open,
+    /// It has ended, and the order does not change that.
+    Ended,
+    /// It was ended for good.
+    Cancelled,
+    /// It has ended, and the order finds nothing that would make it go on.
+    NothingToDo,
+}
+
+/// Decides about an order to a session at rest; `awaiting` counts the URLs that the order is about, where that
+/// is known.
+fn at_rest(status: SessionStatus, order: SessionOrder, awaiting: impl FnOnce() -> Option<u64>) -> AtRest {
+    let gives_work = matches!(order, SessionOrder::RetryFailed { .. } | SessionOrder::ReleaseParked);
+    match status {
+        SessionStatus::Cancelled => AtRest::Cancelled,
+        SessionStatus::Migrated => AtRest::Ended,
+        status if !status.ended() => AtRest::Open,
+        _ if gives_work && awaiting() == Some(0) => AtRest::NothingToDo,
+        _ if gives_work || matches!(order, SessionOrder::Resume { extend: true }) => AtRest::Open,
+        _ => AtRest::Ended,
+    }
+}
+
 /// Whose fault it was: the archive's, the moment's or the disk's.
 fn archive_error(error: ArchiveError) -> OperatorError {
     match error {
@@ -248,5 +274,34 @@ fn archive_error(error: ArchiveError) -> OperatorError {
             OperatorError::Invalid(vec![Problem::new("export", error.to_string())])
         }
         ArchiveError::File(_) => OperatorError::Io(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_ended_goes_on_only_where_an_order_gives_it_work() {
+        #[track_caller]
+        fn check(status: SessionStatus, order: SessionOrder, awaiting: Option<u64>, expected: AtRest) {
+            assert_eq!(at_rest(status, order, || awaiting), expected, "{status} {order:?} {awaiting:?}");
+        }
+        let retry = SessionOrder::RetryFailed { quarantined: false };
+        let (plain, extend) = (SessionOrder::Resume { extend: false }, SessionOrder::Resume { extend: true });
+        for order in [retry, SessionOrder::ReleaseParked, plain, extend, SessionOrder::Cancel] {
+            check(SessionStatus::Cancelled, order, Some(7), AtRest::Cancelled);
+            check(SessionStatus::Migrated, order, Some(7), AtRest::Ended);
+            check(SessionStatus::Crashed, order, Some(0), AtRest::Open);
+        }
+        for status in [SessionStatus::Completed, SessionStatus::Expired, SessionStatus::Failed] {
+            check(status, retry, Some(0), AtRest::NothingToDo);
+            check(status, retry, Some(1), AtRest::Open);
+            check(status, SessionOrder::ReleaseParked, Some(0), AtRest::NothingToDo);
+            // The store cannot tell: recovery sees to it first.
+            check(status, retry, None, AtRest::Open);
+            check(status, plain, Some(1), AtRest::Ended);
+            check(status, extend, Some(0), AtRest::Open);
+        }
     }
 }

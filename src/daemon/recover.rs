@@ -13,6 +13,7 @@ use crate::daemon::mend;
 use crate::daemon::records::day;
 use crate::daemon::restart::restart;
 pub use crate::daemon::restart::{Intent, StartOrder, finish_intents};
+use crate::exit_code::ExitCode;
 use crate::faults::point;
 use crate::model::counters::DayNumbers;
 use crate::model::ids::SessionId;
@@ -79,6 +80,17 @@ pub enum RecoverError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl RecoverError {
+    /// For the shell.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            RecoverError::Lock(LockError::Held { .. }) => ExitCode::InUse,
+            RecoverError::Bug { .. } => ExitCode::Bug,
+            _ => ExitCode::CannotWrite,
+        }
+    }
 }
 
 /// One session, looked at and decided about.

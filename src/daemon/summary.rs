@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use crate::crawl::committer::META_PAUSED;
 use crate::crawl::handle::Snapshot;
+use crate::crawl::phase::Hold;
 use crate::crawl::session::META_CANCELLED;
 use crate::daemon::answers::{SessionDetail, SessionSummary};
+use crate::daemon::command::SessionOrder;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::counters::Counters;
 use crate::model::heartbeat::{Heartbeat, Rates};
+use crate::model::outcome::SkipReason;
 use crate::model::session::SessionStatus;
 use crate::model::time::Timestamp;
 use crate::state::heartbeat_file::{self, fresh};
@@ -56,14 +60,46 @@ pub fn at_rest(summary: &mut SessionSummary) {
     summary.current_url = None;
 }
 
-/// What the store of a session without an owner has committed: more than its last checkpoint tells. Totals,
-/// and whether the operator's order to cancel it is among it.
-fn committed(paths: &SessionPaths, status: SessionStatus) -> Option<(Counters, bool)> {
-    let at_rest = matches!(status, SessionStatus::Crashed | SessionStatus::Recoverable);
-    let reader = at_rest.then(|| Reader::open(&paths.store()).ok()).flatten()?;
+/// What the store of a session without an owner has committed: more than its last checkpoint tells.
+struct Committed {
+    counters: Counters,
+    paused: bool,
+    cancelled: bool,
+}
+
+fn committed(paths: &SessionPaths) -> Option<Committed> {
+    let reader = Reader::open(&paths.store()).ok()?;
+    let (meta, (_, counters)) = (reader.meta().ok()?, reader.counters().ok()?);
+    let has = |key| meta.contains_key(key);
+    Some(Committed { counters, paused: has(META_PAUSED), cancelled: has(META_CANCELLED) })
+}
+
+/// How many URLs an order that gives work would queue again; `None` where the store does not tell.
+pub(super) fn awaiting(paths: &SessionPaths, order: SessionOrder) -> Option<u64> {
+    let reader = Reader::open(&paths.store()).ok()?;
     let (_, counters) = reader.counters().ok()?;
-    let cancelled = reader.meta().is_ok_and(|meta| meta.contains_key(META_CANCELLED));
-    Some((counters, cancelled))
+    match order {
+        SessionOrder::RetryFailed { quarantined: false } => Some(counters.failed),
+        SessionOrder::RetryFailed { quarantined: true } => {
+            let poisoned = reader.tallies("skipped").ok()?.get(SkipReason::Poison.as_str()).copied().unwrap_or(0);
+            Some(counters.failed + poisoned)
+        }
+        SessionOrder::ReleaseParked => Some(counters.parked),
+        _ => None,
+    }
+}
+
+/// Where a session stands that nobody owns, from what was declared last: what is active there is to be
+/// continued, and a pause is the operator's or over.
+fn without_owner(declared: Option<SessionStatus>, stopped: bool, paused: bool, cancelled: bool) -> SessionStatus {
+    match declared {
+        Some(status) if status.ended() || status == SessionStatus::Queued => status,
+        // Killed between the order and the end that it asked for: the order stands.
+        _ if cancelled => SessionStatus::Cancelled,
+        Some(_) if paused => SessionStatus::Paused,
+        Some(_) if stopped => SessionStatus::Recoverable,
+        _ => SessionStatus::Crashed,
+    }
 }
 
 /// From the files of a session that this process does not run.
@@ -80,18 +116,22 @@ pub fn offline(paths: &SessionPaths, now: Timestamp) -> SessionDetail {
     let ended = ended.good().map(|(note, _)| note);
     let declared = declared_status(heartbeat.map(|(beat, _)| beat), checkpoint);
     let declared = ended.map(|note| note.status).or(declared);
+    let at_rest = !owned && !declared.is_some_and(SessionStatus::ended);
+    let committed = at_rest.then(|| committed(paths)).flatten();
+    let by_operator = heartbeat.and_then(|(beat, _)| beat.status_reason.as_deref());
+    let by_operator = by_operator.is_some_and(|why| why.starts_with(Hold::Operator.as_str()));
     let status = match declared {
-        Some(status) if status.ended() => status,
-        Some(status) if owned || status == SessionStatus::Paused || status == SessionStatus::Queued => status,
-        Some(_) if checkpoint.is_some_and(|c| c.progress_snapshot.stop_reason.is_some()) => SessionStatus::Recoverable,
-        Some(_) | None => SessionStatus::Crashed,
+        Some(status) if owned => status,
+        _ => without_owner(
+            declared,
+            checkpoint.is_some_and(|c| c.progress_snapshot.stop_reason.is_some()),
+            committed.as_ref().map_or(declared == Some(SessionStatus::Paused) && by_operator, |c| c.paused),
+            committed.as_ref().is_some_and(|c| c.cancelled),
+        ),
     };
     let lives = lives && owned && !status.ended();
     let told = checkpoint.map(|c| c.progress_snapshot.counters).or(ended.map(|note| note.counters));
-    let committed = committed(paths, status);
-    // Killed between the order and the end that it asked for: the order stands.
-    let status = if committed.is_some_and(|(_, cancelled)| cancelled) { SessionStatus::Cancelled } else { status };
-    let counters = committed.map(|(counters, _)| counters).or(told).unwrap_or_default();
+    let counters = committed.map(|committed| committed.counters).or(told).unwrap_or_default();
     let beat = heartbeat.map(|(beat, _)| beat.clone());
     let summary = SessionSummary {
         session_id: paths.id().clone(),
@@ -146,4 +186,29 @@ pub const STALE_INTERVALS: u32 = 3;
 /// When a heartbeat written now becomes stale.
 pub fn stale_after(now: Timestamp, interval: Duration) -> Timestamp {
     now + interval * STALE_INTERVALS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use SessionStatus::{Active, Cancelled, Completed, Crashed, Paused, Queued, Recoverable};
+
+    #[test]
+    fn a_session_without_an_owner_is_paused_only_by_its_operator() {
+        #[track_caller]
+        fn check(name: &str, declared: Option<SessionStatus>, facts: [bool; 3], expected: SessionStatus) {
+            let [stopped, paused, cancelled] = facts;
+            assert_eq!(without_owner(declared, stopped, paused, cancelled), expected, "{name}");
+        }
+        check("killed", Some(Active), [false; 3], Crashed);
+        check("killed while the disk was full", Some(Paused), [false; 3], Crashed);
+        check("stopped while the disk was full", Some(Paused), [true, false, false], Recoverable);
+        check("killed, paused by the operator", Some(Paused), [false, true, false], Paused);
+        check("killed before the pause was in any file", Some(Active), [false, true, false], Paused);
+        check("stopped", Some(Active), [true, false, false], Recoverable);
+        check("cancelled and killed", Some(Active), [false, false, true], Cancelled);
+        check("ended", Some(Completed), [true, true, false], Completed);
+        check("waits for a place", Some(Queued), [false; 3], Queued);
+        check("nothing is known", None, [false; 3], Crashed);
+    }
 }

@@ -311,7 +311,9 @@ fn untouchable(e: &Evidence, o: &Options) -> Option<Row> {
 
 fn ended(e: &Evidence, o: &Options) -> bool {
     match e.status {
-        Some(SessionStatus::Completed | SessionStatus::Cancelled) => !o.revive,
+        // The operator ended it for good.
+        Some(SessionStatus::Cancelled) => true,
+        Some(SessionStatus::Completed) => !o.revive,
         // It stopped at an error of its files: only a person can know that this is over.
         Some(SessionStatus::Failed) => !matches!(o.strategy, Strategy::Resume),
         Some(SessionStatus::Expired) => !o.extend && !o.revive,

@@ -152,6 +152,9 @@ fn the_operator_releases_what_is_held_back_and_nothing_else() {
     with("nothing in the way", |_| (), resume, Resume, Cause::Crash);
     with("failed", |e| e.status = Some(SessionStatus::Failed), resume, Resume, Cause::Crash);
     with("completed", |e| e.status = Some(SessionStatus::Completed), resume, Skip, Cause::AlreadyEnded);
+    let anything = |o: &mut Options| (o.strategy, o.extend, o.revive) = (Strategy::Resume, true, true);
+    with("completed, given work", |e| e.status = Some(SessionStatus::Completed), anything, Resume, Cause::Crash);
+    with("cancelled", |e| e.status = Some(SessionStatus::Cancelled), anything, Skip, Cause::AlreadyEnded);
     with("owned", |e| e.owner = Owner::Hung, resume, Skip, Cause::OwnerHung);
     let empty = |e: &mut Evidence| (e.store, e.outputs_readable) = (StoreState::Missing, false);
     with("nothing to resume", empty, resume, Skip, Cause::NothingUsable);

@@ -167,10 +167,28 @@ fn quarantined_urls_are_queued_again_only_when_named() {
     let world = World::new(Config { poison: true, ..Config::plain(5) }, Fetch::Scripted);
     world.crawl().run();
     assert_eq!(order(&world, &["retry-failed"])["count"], 0);
+    assert_eq!(status(&world)["status"], "completed", "an order that finds nothing changes nothing");
     assert_eq!(order(&world, &["retry-failed", "--quarantined"])["count"], 1);
     let last = world.recover().run();
     assert!(matches!(last.code, Some(0 | 3)), "{}", last.said());
     world.check_complete(&last);
+}
+
+#[test]
+fn a_cancelled_session_is_brought_back_by_no_order() {
+    let world = World::new(Config::full(10), Fetch::Http);
+    world.crawl().run().expect_code(3);
+    let id = world.session();
+    // Failed URLs are there to be queued again; then it is unfinished, and is cancelled.
+    order(&world, &["retry-failed"]);
+    assert_eq!(order(&world, &["cancel"])["status"], "cancelled");
+    for words in [&["retry-failed"][..], &["release-parked"], &["resume"], &["resume", "--extend"]] {
+        let said = world.crawld(words).args(&[&id]).run().expect_code(5);
+        assert!(said.stderr.contains("was cancelled") && said.stderr.contains("starts another"), "{}", said.said());
+        assert_eq!(status(&world)["status"], "cancelled", "{words:?}");
+    }
+    world.recover().args(&[&id]).run().expect_code(5);
+    assert_eq!(status(&world)["status"], "cancelled");
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn over_one_session_at_recovery_leaves_that_one_alone_and_the_others_go_on() {
         (world.sessions().len() == 2 && world.state.join("crawld.sock").exists()).then_some(())
     });
     second.kill();
-    let ended = world.recover().failpoints("panic.plan=1*panic->off").run().expect_code(0);
+    let ended = world.recover().failpoints("panic.plan=1*panic->off").run().expect_code(73);
     let said = ended.json();
     let all = said["sessions"].as_array().expect("sessions");
     let of = |cause: &str| all.iter().find(|item| item["cause"] == cause).unwrap_or_else(|| panic!("{cause}: {said}"));

@@ -107,10 +107,7 @@ async fn here(context: &Context, args: RecoverArgs, strategy: Strategy) -> Outco
             out::line(&format!("\n{}", session_table::end(summary, false)))?;
         }
     }
-    Ok(match verdict(&report) {
-        ExitCode::Ok => end.exit,
-        worse => worse,
-    })
+    Ok(verdict(&report, end.exit))
 }
 
 /// Whether any line is about more than a session that ended long ago.
@@ -133,21 +130,29 @@ fn conclude(context: &Context, report: &RecoveryReport, ends: &[SessionSummary])
     if !acted(report) {
         return Err(context.nothing("nothing to recover"));
     }
-    Ok(verdict(report))
+    Ok(verdict(report, ExitCode::Ok))
 }
 
-/// What the shell hears of the decisions: one that could not be carried out, or nothing but sessions that want
-/// a person.
-fn verdict(report: &RecoveryReport) -> ExitCode {
-    let failed = report.sessions.iter().any(|item| item.result == RecoveryResult::Failed);
-    let stuck =
-        |item: &RecoveryItem| matches!(item.info.cause, Cause::NeedsOperator | Cause::FormatTooNew | Cause::CrashLoop);
+/// Exit codes of a recovery, the first one that anything asks for: what could not be done before what wants a
+/// person, and both before how the sessions that were continued ended.
+const PRECEDENCE: [ExitCode; 7] = [
+    ExitCode::Bug,
+    ExitCode::CannotWrite,
+    ExitCode::NoBrowser,
+    ExitCode::InUse,
+    ExitCode::BadConfig,
+    ExitCode::Stopped,
+    ExitCode::SomeFailed,
+];
+
+/// What the shell hears: of the decisions, and of `end`, how the continued sessions ended. Sessions that want a
+/// person count where nothing else could be recovered; beside others the table tells of them.
+fn verdict(report: &RecoveryReport, end: ExitCode) -> ExitCode {
     let moved = report.sessions.iter().any(|item| item.decision != Decision::Skip);
-    match (failed, moved) {
-        (true, _) => ExitCode::CannotWrite,
-        (false, false) if report.sessions.iter().any(stuck) => ExitCode::BadConfig,
-        _ => ExitCode::Ok,
-    }
+    let counts =
+        |item: &&RecoveryItem| !moved || item.result == RecoveryResult::Failed || item.info.cause == Cause::Environment;
+    let asked: Vec<ExitCode> = report.sessions.iter().filter(counts).map(RecoveryItem::asks_for).chain([end]).collect();
+    PRECEDENCE.into_iter().find(|code| asked.contains(code)).unwrap_or(end)
 }
 
 fn print_json(report: &RecoveryReport, ends: &[SessionSummary]) -> Result<(), Failure> {
@@ -201,9 +206,8 @@ mod tests {
     use super::*;
     use crate::model::session::{CrashReason, SessionRecoveryInfo, SessionStatus};
 
-    #[test]
-    fn the_table_says_what_is_done_with_each_session_and_why() {
-        let item = |id: &str, decision, cause, message: Option<&str>| RecoveryItem {
+    fn item(id: &str, decision: Decision, cause: Cause, message: Option<&str>) -> RecoveryItem {
+        RecoveryItem {
             info: SessionRecoveryInfo {
                 session_id: id.parse().unwrap(),
                 task_id: "docs".parse().ok(),
@@ -221,7 +225,46 @@ mod tests {
             result: RecoveryResult::Planned,
             new_session_id: None,
             message: message.map(str::to_owned),
-        };
+            exit: None,
+        }
+    }
+
+    #[test]
+    fn the_exit_code_tells_of_what_could_not_be_done() {
+        #[track_caller]
+        fn check(name: &str, items: &[(Decision, Cause, Option<ExitCode>)], end: ExitCode, expected: u8) {
+            let items = items.iter().map(|(decision, cause, failed)| {
+                let result = if failed.is_some() { RecoveryResult::Failed } else { RecoveryResult::Planned };
+                RecoveryItem { result, exit: *failed, ..item("a", *decision, *cause, None) }
+            });
+            let report = RecoveryReport { sessions: items.collect() };
+            assert_eq!(verdict(&report, end).code(), expected, "{name}");
+        }
+        let good = (Decision::Resume, Cause::Crash, None);
+        let person = (Decision::Skip, Cause::NeedsOperator, None);
+        let disk = (Decision::Skip, Cause::Environment, None);
+        let failed = |code| (Decision::Resume, Cause::Crash, Some(code));
+        check("all well", &[good], ExitCode::Ok, 0);
+        check("pages failed", &[good], ExitCode::SomeFailed, 3);
+        check("stopped", &[good], ExitCode::Stopped, 4);
+        check("a person is wanted", &[person], ExitCode::Ok, 78);
+        check("a newer format", &[(Decision::Skip, Cause::FormatTooNew, None)], ExitCode::Ok, 78);
+        check("a crash loop", &[(Decision::Skip, Cause::CrashLoop, None)], ExitCode::Ok, 78);
+        check("its process hangs", &[(Decision::Skip, Cause::OwnerHung, None)], ExitCode::Ok, 75);
+        check("another runs it", &[(Decision::Skip, Cause::OwnerAlive, None)], ExitCode::Ok, 0);
+        check("a person is wanted beside a recovered one", &[person, good], ExitCode::SomeFailed, 3);
+        check("it cannot be read", &[disk], ExitCode::Ok, 73);
+        check("one cannot be read, others are done", &[disk, good], ExitCode::Ok, 73);
+        check("no browser", &[failed(ExitCode::NoBrowser)], ExitCode::Ok, 69);
+        check("no browser for one, another stopped", &[failed(ExitCode::NoBrowser), good], ExitCode::Stopped, 69);
+        check("taken meanwhile", &[failed(ExitCode::InUse), good], ExitCode::SomeFailed, 75);
+        check("a bug before all", &[failed(ExitCode::Bug), disk, person], ExitCode::Stopped, 70);
+        check("broken while it ran", &[good], ExitCode::CannotWrite, 73);
+        check("left alone", &[(Decision::Skip, Cause::TooOld, None)], ExitCode::Ok, 0);
+    }
+
+    #[test]
+    fn the_table_says_what_is_done_with_each_session_and_why() {
         let mut report = RecoveryReport {
             sessions: vec![
                 item("session_1_aaaaaaaa", Decision::Resume, Cause::Crash, None),
