@@ -40,6 +40,10 @@ impl Global {
 impl Context {
     /// Reads the configuration and starts logging.
     pub(super) fn load(global: &Global, command: &str) -> Result<Context, Failure> {
+        // A slip on the command line is wrong usage; one in a file is a bad configuration.
+        if let Some(Err(message)) = global.log_level.as_deref().map(crate::telemetry::parse_filter) {
+            return Err(Failure::new(ExitCode::Usage, format!("--log-level: {message}")));
+        }
         let loaded = global.load()?;
         let by_default = loaded.origins.get("log_level") == Some(&Origin::Default);
         // A foreground command shows progress; its log is for what needs attention.

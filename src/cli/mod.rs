@@ -12,6 +12,7 @@ mod offline;
 mod out;
 mod panic;
 mod progress;
+mod session_arg;
 mod session_table;
 mod table;
 

@@ -33,7 +33,7 @@ use crate::model::checkpoint::OutputFile;
 use crate::model::ids::HostNo;
 use crate::model::lease::{self, HostUpdate, Lease, UrlKind, VisitEnd};
 use crate::model::outcome::Outcome;
-use crate::model::session::StopReason;
+use crate::model::session::{SessionStatus, StopReason};
 use crate::model::time::Timestamp;
 use crate::model::url::CanonicalUrl;
 
@@ -309,7 +309,10 @@ impl Controller {
 
     /// What is left to commit at the end of a lifetime.
     pub(super) fn last_batch(&mut self) -> Batch {
-        let mut batch = std::mem::replace(&mut self.batch, Batch::new(self.shop.clock.now()));
+        let now = self.shop.clock.now();
+        // The time since the last turn: all of it, for a run shorter than a turn.
+        self.totals.turn(now, self.phase.status().0 == SessionStatus::Active);
+        let mut batch = std::mem::replace(&mut self.batch, Batch::new(now));
         batch.ops.push(StoreOp::active_ms(millis(self.totals.active)));
         batch
     }

@@ -41,6 +41,8 @@ pub struct RebuildReport {
     pub urls: u64,
     /// Those that have ended.
     pub ended: u64,
+    /// Those that wait to be fetched.
+    pub queued: u64,
     /// Ended URLs queued again, because not all links of their page are there.
     pub requeued: u64,
     /// Lines that are no records.
@@ -143,7 +145,8 @@ pub fn rebuild(
     }
     writer.set_meta(META_REBUILT, Some("1"))?;
     writer.open_epoch(epoch.max(remembered.epoch), now, report.seq)?;
-    report.ended = writer.counters()?.1.ended();
+    let counters = writer.counters()?.1;
+    (report.ended, report.queued) = (counters.ended(), counters.queued);
     writer.commit()?;
     bulk::close(writer)?;
     replace(paths, &temp)?;

@@ -9,6 +9,7 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use tar::{Archive, Builder, EntryType, Header};
 
+use crate::daemon::restart::move_aside;
 use crate::faults::point;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::ids::SessionId;
@@ -300,7 +301,10 @@ fn settle(dir: &StateDir, temp: &Path, file: &Path, now: Timestamp) -> Result<Im
     };
     let paths = dir.session(&task.session_id);
     let here = [paths.dir(), paths.checkpoint(), paths.checkpoint_prev(), paths.heartbeat()];
-    if here.iter().any(|path| fs::symlink_metadata(path).is_ok()) {
+    let known = here.iter().any(|path| fs::symlink_metadata(path).is_ok());
+    // What was exported from here comes home over what it left behind.
+    let left = end_note::read(&paths).good().is_some_and(|(note, _)| note.status == SessionStatus::Migrated);
+    if known && !left {
         return Err(ArchiveError::Known(task.session_id));
     }
     if !looks_like_sqlite(&temp.join("frontier.db")) {
@@ -311,10 +315,15 @@ fn settle(dir: &StateDir, temp: &Path, file: &Path, now: Timestamp) -> Result<Im
         _ => None,
     };
     let _ = fs::remove_file(temp.join("checkpoint.json"));
-    let (task, notes) = without_grants(task);
+    let (task, mut notes) = without_grants(task);
     let bytes = envelope::seal(&task, &envelope::Envelope::new::<StoredTask>(1, 0))
         .map_err(|e| at("write", &paths.task())(e.into()))?;
     crate::state::atomic_file::replace(&temp.join("task.json"), &bytes, crate::state::Durability::Full)?;
+    if known {
+        let _lock = Lock::take(&paths.lock(), &Holder::me("import", now))?;
+        let place = move_aside(dir, &paths, now).map_err(at("move aside", &paths.dir()))?;
+        notes.push(format!("what the session left here when it was exported is kept in `{}`", place.display()));
+    }
     point("import.before_rename").map_err(at("place", &paths.dir()))?;
     let placed = sync_dir(&temp.join("out")).and_then(|()| sync_dir(temp)).and_then(|()| fs::rename(temp, paths.dir()));
     placed.and_then(|()| sync_dir(paths.parent())).map_err(at("place", &paths.dir()))?;
@@ -339,6 +348,7 @@ fn without_grants(mut task: StoredTask) -> (StoredTask, Vec<String>) {
             notes.push(format!("not taken over: {what} ({some}{more}); submit the same task here to allow it again"));
         }
     }
+    task.ungranted |= !notes.is_empty();
     task.named_private.clear();
     task.spec.allow_private_networks.clear();
     task.origin = TaskOrigin::Import;

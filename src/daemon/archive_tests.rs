@@ -48,8 +48,28 @@ fn a_session_moves_to_another_machine_without_its_grants() {
     assert!(!new.out().join("notes.txt").exists() && !new.ended().exists());
     let status = checkpoint_file::read(&new).best().unwrap().0.progress_snapshot.status;
     assert_eq!(status, SessionStatus::Active, "it has arrived");
+    assert!(imported.task.ungranted, "it waits for the permissions of its new operator");
     assert!(matches!(import(&away, &file, NOW), Err(ArchiveError::Known(_))));
     assert_eq!(away.list().unwrap().sessions.len(), 1);
+}
+
+#[test]
+fn a_session_comes_home_and_what_it_left_behind_is_kept() {
+    let (temp, home) = state();
+    let old = session(&home, "s1");
+    let file = temp.path().join("s1.tar.gz");
+    export(&home, old.id(), &file, false, NOW).unwrap();
+    fs::write(old.out().join("only-here.txt"), "kept").unwrap();
+    let lock = Lock::take(&old.lock(), &Holder::me("run", NOW)).unwrap();
+    assert!(matches!(import(&home, &file, NOW), Err(ArchiveError::Lock(_))), "somebody works on it");
+    drop(lock);
+    let imported = import(&home, &file, NOW).unwrap();
+    assert!(imported.notes.iter().any(|note| note.contains("quarantine")), "{:?}", imported.notes);
+    assert_eq!(end_note::read(&old), Reading::Missing, "it lives here again");
+    assert_eq!(checkpoint_file::read(&old).best().unwrap().0.progress_snapshot.status, SessionStatus::Active);
+    let kept = fs::read_dir(home.quarantine()).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(fs::read(kept.join("out/only-here.txt")).unwrap(), b"kept");
+    assert!(matches!(import(&home, &file, NOW), Err(ArchiveError::Known(_))));
 }
 
 #[test]

@@ -83,10 +83,18 @@ impl Desk {
                 self.reload_tasks().await;
                 Ok(Begun { sessions, joined: false, recovery })
             }
-            RunMode::Recover { sessions, strategy, no_run } => {
-                let request = RecoverRequest { sessions, strategy, no_run, ..RecoverRequest::default() };
+            RunMode::Recover { sessions, strategy, no_run: false } => {
+                let request = RecoverRequest { sessions, strategy, ..RecoverRequest::default() };
                 let (recovery, sessions) = self.recover(request, true, systemd).await;
                 Ok(Begun { sessions, joined: false, recovery })
+            }
+            RunMode::Recover { sessions, strategy, no_run: true } => {
+                // Opening is what repairs outputs: each is opened, rests, and is closed again.
+                self.supervisor.rest();
+                let request = RecoverRequest { sessions, strategy, at_once: true, ..RecoverRequest::default() };
+                let (recovery, _) = self.recover(request, true, systemd).await;
+                self.supervisor.stop(true).await;
+                Ok(Begun { sessions: Vec::new(), joined: false, recovery })
             }
             RunMode::Crawl { task, new } => {
                 // The task may be that of a restart under way.
@@ -197,6 +205,7 @@ impl Desk {
             let imported = reading.good().map(|(task, _)| task).filter(|task| task.origin == TaskOrigin::Import);
             let Some(mut task) = imported.cloned() else { return Ok(()) };
             task.named_private = named;
+            task.ungranted = false;
             task.spec.allow_private_networks = networks;
             task_file::write(&paths, &task)
         });
@@ -216,6 +225,7 @@ impl Desk {
             file: task.file,
             created_at: now,
             named_private: task.named_private,
+            ungranted: false,
             spec: task.spec,
         }
     }
@@ -341,10 +351,12 @@ impl Desk {
     /// How the run ended, for the shell.
     pub fn run_end(&mut self) -> RunEnd {
         let exit = match self.mode {
-            RunMode::Daemon | RunMode::Once { .. } => match self.supervisor.exit_code() {
-                ExitCode::Bug => ExitCode::Bug,
-                _ => ExitCode::Ok,
-            },
+            RunMode::Daemon | RunMode::Once { .. } | RunMode::Recover { no_run: true, .. } => {
+                match self.supervisor.exit_code() {
+                    ExitCode::Bug => ExitCode::Bug,
+                    _ => ExitCode::Ok,
+                }
+            }
             _ => self.supervisor.exit_code(),
         };
         RunEnd { exit, sessions: self.supervisor.ended().values().cloned().collect(), error: None }

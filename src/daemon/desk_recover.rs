@@ -17,17 +17,21 @@ use crate::daemon::evidence::Sources;
 use crate::daemon::house::House;
 use crate::daemon::mode::RunMode;
 use crate::daemon::recover::{self, Acting, Outcome, Planned, RecoverError, ResumeOrder, StartOrder};
+use crate::daemon::summary::NEEDS_GRANT;
 use crate::daemon::supervisor::Wanted;
 use crate::daemon::systemd::Systemd;
 use crate::model::ids::SessionId;
 use crate::model::session::{Cause, Decision, SessionRecoveryInfo};
 use crate::model::time::Timestamp;
-use crate::policy::recovery::Options;
+use crate::policy::recovery::{Options, Repair};
 use crate::state::StateDir;
 use crate::store::registry::Registry;
 
 /// While recovery works, the service manager hears of it this often: well within any watchdog.
 const SAY_SO_EVERY: Duration = Duration::from_secs(5);
+
+/// Losses of outputs that a report names.
+const LOSSES_MAX: usize = 3;
 
 /// What recovery needs of the house, for a thread of its own.
 struct Ground {
@@ -202,8 +206,20 @@ fn finish_restarts(ground: &Ground) -> Vec<Acted> {
 }
 
 fn said(plan: &Planned) -> Acted {
-    let message = plan.gathered.evidence.environment.clone();
+    let message = plan.gathered.evidence.environment.clone().or_else(|| losses(plan));
     Acted { item: item(plan.info.clone(), RecoveryResult::Planned, None, message), wanted: None }
+}
+
+/// What the outputs have lost: it is queued again when the session is opened.
+fn losses(plan: &Planned) -> Option<String> {
+    if plan.verdict.repair != Repair::Outputs {
+        return None;
+    }
+    let lost = &plan.gathered.outputs_lost;
+    let some = lost.iter().take(LOSSES_MAX).cloned().collect::<Vec<_>>().join("; ");
+    let more = lost.len().saturating_sub(LOSSES_MAX);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    Some(format!("{some}{more}: what is missing is queued again"))
 }
 
 fn act_on(plan: &Planned, ground: &Ground, options: &Options) -> Acted {
@@ -218,7 +234,7 @@ fn act_on(plan: &Planned, ground: &Ground, options: &Options) -> Acted {
     match outcome {
         Ok(Outcome::Skip) => Acted { item: item(info, RecoveryResult::Skipped, None, advice(plan)), wanted: None },
         Ok(Outcome::Resume(order)) => {
-            let message = order.repaired.clone();
+            let message = order.repaired.clone().or_else(|| losses(plan));
             let wanted = Wanted { task: order.task.clone(), opening: resume(order, options) };
             Acted { item: item(info, RecoveryResult::Resumed, None, message), wanted: Some(wanted) }
         }
@@ -290,6 +306,7 @@ fn advice(plan: &Planned) -> Option<String> {
         Cause::FormatTooNew => "a newer crawld wrote it: use that one".to_owned(),
         Cause::AlreadyEnded => return None,
         Cause::Migrated => "it lives on another machine now".to_owned(),
+        Cause::NeedsOperator if plan.gathered.evidence.ungranted => NEEDS_GRANT.to_owned(),
         Cause::NeedsOperator => "no copy of its task is left: its outputs are in the session's directory".to_owned(),
         Cause::CrashLoop | Cause::TooOld | Cause::Disabled => {
             format!("`crawld recover {id} --strategy resume` continues it")

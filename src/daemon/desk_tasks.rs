@@ -49,6 +49,11 @@ impl Desk {
                 TaskAction::Changed(session) => {
                     warn!(task_id = %id, session_id = %session, "task file changed while its session is unfinished: not applied");
                 }
+                TaskAction::Join(session) if self.ungranted(&session) => {
+                    if let Err((_, error)) = self.submit(task, false, repeat).await {
+                        warn!(task_id = %id, session_id = %session, error, "imported session not continued");
+                    }
+                }
                 TaskAction::Join(session) => info!(task_id = %id, session_id = %session, "task has a session"),
                 TaskAction::AlreadyRan(session) | TaskAction::Limit(session) => {
                     info!(task_id = %id, session_id = %session, "task has run")
@@ -72,6 +77,12 @@ impl Desk {
                 warn!(task_id = %stored.task_id, error, "task not started again");
             }
         }
+    }
+
+    /// Whether it is an import that waits for permissions.
+    fn ungranted(&self, id: &SessionId) -> bool {
+        let known = task_file::read(&self.house.dir.session(id));
+        self.supervisor.handle(id).is_none() && known.good().is_some_and(|(task, _)| task.ungranted)
     }
 
     /// Every session's task, and whether the session has ended.
@@ -112,6 +123,13 @@ impl Desk {
             AtRest::Cancelled => return Err(OperatorError::Cancelled(id.to_string())),
             AtRest::NothingToDo => return Ok(Done { session_id: id, status, count: 0 }),
             AtRest::Open => {}
+        }
+        let starts = matches!(
+            order,
+            SessionOrder::Resume { .. } | SessionOrder::RetryFailed { .. } | SessionOrder::ReleaseParked
+        );
+        if starts && self.ungranted(&id) {
+            return Err(OperatorError::NotNow(summary::NEEDS_GRANT.to_owned()));
         }
         self.supervisor.forget_waiting(&id);
         let request = RecoverRequest {

@@ -63,6 +63,8 @@ pub struct Gathered {
     pub unclean_ends: Vec<UncleanEnd>,
     /// What was seen, in sentences.
     pub notes: Vec<String>,
+    /// What the outputs have lost, in sentences.
+    pub outputs_lost: Vec<String>,
 }
 
 impl Gathered {
@@ -78,6 +80,7 @@ impl Gathered {
             last_checkpoint: None,
             last_heartbeat: None,
             unclean_ends: Vec::new(),
+            outputs_lost: Vec::new(),
         }
     }
 }
@@ -263,6 +266,7 @@ pub fn gather(paths: &SessionPaths, sources: Sources<'_>) -> Gathered {
         migrated: read.ended.good().is_some_and(|(note, _)| note.status == SessionStatus::Migrated),
         task_known: task.is_some(),
         task_changed: task.as_ref().is_some_and(|task| task_changed(task, sources)),
+        ungranted: task.as_ref().is_some_and(|task| task.ungranted),
         resume_with_new_scope: task.as_ref().is_some_and(|task| task.spec.resume_with_new_scope),
         paused: read.paused(),
         unclean: UncleanEnds::count(unclean_ends.iter().map(UncleanEnd::counted)),
@@ -290,6 +294,7 @@ pub fn gather(paths: &SessionPaths, sources: Sources<'_>) -> Gathered {
         notes: notes(&read, &evidence),
         evidence,
         unclean_ends,
+        outputs_lost: read.outputs.damage,
     }
 }
 
@@ -382,6 +387,7 @@ fn end_facts(read: &Read) -> EndFacts {
     let boot_changed = read.boot_changed();
     EndFacts {
         lived: read.holder().is_some() || read.epoch() > 0,
+        sound: matches!(read.lock, Ok(Probe::Held(_))) || read.status().is_some_and(SessionStatus::ended),
         clean: read.clean(),
         // A note of an earlier lifetime that was not cleared explains nothing.
         last_words: read.words.as_ref().filter(|words| words.epoch >= read.epoch()).map(|words| words.reason),

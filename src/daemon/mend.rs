@@ -41,8 +41,8 @@ pub fn repair(paths: &SessionPaths, repair: Repair, paused: bool, now: Timestamp
     };
     let report = rebuild(&store, &remembered(paths, paused), now, &mut progress).map_err(|error| error.to_string())?;
     Ok(Some(format!(
-        "the store was rebuilt from the outputs: {} URLs, {} of them ended, {} to be fetched again, {} lines not readable",
-        report.urls, report.ended, report.requeued, report.bad_lines
+        "the store was rebuilt from the outputs: {} URLs, {} of them ended, {} queued ({} of these had ended and are fetched again), {} lines not readable",
+        report.urls, report.ended, report.queued, report.requeued, report.bad_lines
     )))
 }
 

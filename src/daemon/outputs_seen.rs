@@ -36,6 +36,11 @@ pub struct OutputsSeen {
 /// Looks at `out`, comparing with what was committed.
 pub fn look(out: &Path, committed: &[OutputFile]) -> OutputsSeen {
     let mut seen = OutputsSeen::default();
+    if fs::symlink_metadata(out).is_ok_and(|meta| !meta.is_dir()) {
+        // Opening sets it aside: nothing is read or written through a link.
+        seen.damage.push(format!("`{}` is no directory and is set aside", out.display()));
+        return seen;
+    }
     let segments = match segments(out) {
         Ok(segments) => segments,
         Err(error) => {
@@ -231,6 +236,18 @@ mod tests {
         assert_eq!(last_commit(&path).unwrap(), Some(3));
         fs::write(&path, "no line").unwrap();
         assert_eq!(last_commit(&path).unwrap(), None);
+    }
+
+    #[test]
+    fn a_link_in_place_of_the_outputs_is_not_followed() {
+        let temp = tempfile::tempdir().unwrap();
+        let (target, out) = (temp.path().join("elsewhere"), temp.path().join("out"));
+        fs::create_dir(&target).unwrap();
+        fs::write(target.join("urls-00001.jsonl"), format!("{URL}\n")).unwrap();
+        std::os::unix::fs::symlink(&target, &out).unwrap();
+        let seen = look(&out, &[]);
+        assert!(!seen.any && !seen.readable && seen.damage.len() == 1, "{seen:?}");
+        assert!(look(&target, &[]).damage.is_empty());
     }
 
     #[test]

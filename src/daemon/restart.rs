@@ -128,6 +128,15 @@ fn finish(intent: &Intent, task: StoredTask, dir: &StateDir) -> Result<StartOrde
     })
 }
 
+/// Moves a session that left this state directory into quarantine; says where it is.
+pub(super) fn move_aside(dir: &StateDir, old: &SessionPaths, now: Timestamp) -> io::Result<PathBuf> {
+    let place = dir.quarantine_for(old.id(), now);
+    let name = place.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let place = free_name(&dir.quarantine(), &name);
+    move_whole(old, &place)?;
+    Ok(place)
+}
+
 /// Moves a session's directory, and then its files beside it, into quarantine.
 fn move_whole(old: &SessionPaths, quarantine: &Path) -> io::Result<()> {
     let gone = |moved: io::Result<()>| match moved {

@@ -12,13 +12,17 @@ use crate::model::checkpoint::Checkpoint;
 use crate::model::counters::Counters;
 use crate::model::heartbeat::{Heartbeat, Rates};
 use crate::model::outcome::SkipReason;
-use crate::model::session::SessionStatus;
+use crate::model::session::{Cause, SessionStatus};
 use crate::model::time::Timestamp;
 use crate::state::heartbeat_file::{self, fresh};
 use crate::state::lock::{Probe, probe};
 use crate::state::paths::SessionPaths;
 use crate::state::{checkpoint_file, end_note, task_file};
 use crate::store::reader::Reader;
+
+/// What an imported session waits for.
+pub(super) const NEEDS_GRANT: &str =
+    "its permissions to reach private networks were left where it came from: give the same task again to grant them";
 
 /// Ended / discovered, 0..1.
 pub fn progress(counters: &Counters) -> f64 {
@@ -120,12 +124,14 @@ pub fn offline(paths: &SessionPaths, now: Timestamp) -> SessionDetail {
     let committed = at_rest.then(|| committed(paths)).flatten();
     let by_operator = heartbeat.and_then(|(beat, _)| beat.status_reason.as_deref());
     let by_operator = by_operator.is_some_and(|why| why.starts_with(Hold::Operator.as_str()));
+    let ungranted = task.good().is_some_and(|(task, _)| task.ungranted) && !owned;
     let status = match declared {
         Some(status) if owned => status,
         _ => without_owner(
             declared,
             checkpoint.is_some_and(|c| c.progress_snapshot.stop_reason.is_some()),
-            committed.as_ref().map_or(declared == Some(SessionStatus::Paused) && by_operator, |c| c.paused),
+            ungranted
+                || committed.as_ref().map_or(declared == Some(SessionStatus::Paused) && by_operator, |c| c.paused),
             committed.as_ref().is_some_and(|c| c.cancelled),
         ),
     };
@@ -137,7 +143,10 @@ pub fn offline(paths: &SessionPaths, now: Timestamp) -> SessionDetail {
         session_id: paths.id().clone(),
         task_id: task.good().map(|(task, _)| task.task_id.clone()).or(checkpoint.map(|c| c.task_id.clone())),
         status,
-        status_reason: beat.as_ref().and_then(|b| b.status_reason.clone()),
+        status_reason: match ungranted && status == SessionStatus::Paused {
+            true => Some(format!("{}: {NEEDS_GRANT}", Cause::NeedsOperator)),
+            false => beat.as_ref().and_then(|b| b.status_reason.clone()),
+        },
         stop_reason: checkpoint.and_then(|c| c.progress_snapshot.stop_reason),
         epoch: beat.as_ref().map(|b| b.epoch).max(checkpoint.map(|c| c.crawler_state.epoch)).unwrap_or(0),
         counters,

@@ -305,6 +305,10 @@ pub struct StoredTask {
     pub created_at: crate::model::time::Timestamp,
     /// Private `host:port` pairs that the operator named as seeds, with the addresses they had then.
     pub named_private: Vec<NamedAddress>,
+    /// It was imported, and the permissions to reach private networks that it had were left behind: it is not
+    /// crawled until the operator of this machine gives the same task again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ungranted: bool,
     /// The task.
     pub spec: TaskSpec,
 }

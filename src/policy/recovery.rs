@@ -93,6 +93,8 @@ impl UncleanEnds {
 pub struct EndFacts {
     /// There was a lifetime at all.
     pub lived: bool,
+    /// It goes on, or the session has ended: nothing has crashed.
+    pub sound: bool,
     /// It closed everything.
     pub clean: bool,
     /// The note it left: panic, watchdog, browser loss, out of memory.
@@ -107,7 +109,7 @@ pub struct EndFacts {
 /// what the kernel says, and only then the silence of a killed process.
 pub fn crash_reason(end: &EndFacts) -> CrashReason {
     match end {
-        EndFacts { clean: true, .. } => CrashReason::Clean,
+        EndFacts { clean: true, .. } | EndFacts { sound: true, .. } => CrashReason::Clean,
         EndFacts { last_words: Some(reason), .. } => *reason,
         EndFacts { lived: false, .. } => CrashReason::Unknown,
         EndFacts { boot_changed: true, .. } => CrashReason::Reboot,
@@ -139,6 +141,8 @@ pub struct Evidence {
     pub task_known: bool,
     /// It came from a task file, and that file now says something else.
     pub task_changed: bool,
+    /// It was imported, and waits for the permissions that it had where it came from.
+    pub ungranted: bool,
     /// The task wants to be continued with changed scope.
     pub resume_with_new_scope: bool,
     /// Paused by the operator (not by a condition that ends by itself).
@@ -179,6 +183,7 @@ impl Evidence {
             migrated: false,
             task_known: false,
             task_changed: false,
+            ungranted: false,
             resume_with_new_scope: false,
             paused: false,
             unclean: UncleanEnds::default(),
@@ -277,7 +282,7 @@ pub fn decide(evidence: &Evidence, options: &Options) -> Verdict {
         decision: found.0,
         cause: found.1,
         repair: condition(evidence).map_or(Repair::Cut, |(_, repair)| repair),
-        as_paused: evidence.paused && found.0 != Decision::Skip,
+        as_paused: (evidence.paused || evidence.ungranted) && found.0 != Decision::Skip,
     }
 }
 
@@ -338,6 +343,10 @@ fn preferred(e: &Evidence, o: &Options) -> Option<Row> {
 fn held_back(e: &Evidence, o: &Options) -> Option<Row> {
     if e.unclean.looping() {
         return Some((Decision::Skip, Cause::CrashLoop));
+    }
+    // Without them its URLs would be used up as refused.
+    if e.ungranted {
+        return Some((Decision::Skip, Cause::NeedsOperator));
     }
     if !o.enabled || (e.needs_migration && !o.migration) {
         return Some((Decision::Skip, Cause::Disabled));

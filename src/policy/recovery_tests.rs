@@ -59,6 +59,7 @@ fn every_row_of_the_table() {
     row("exported", |e| e.migrated = true, Skip, Cause::Migrated);
     row("exported by status", |e| e.status = Some(SessionStatus::Migrated), Skip, Cause::Migrated);
     row("no task", |e| e.task_known = false, Skip, Cause::NeedsOperator);
+    row("waits for permissions", |e| e.ungranted = true, Skip, Cause::NeedsOperator);
     row("5 unexplained ends", |e| e.unclean = UncleanEnds { any: 5, unexplained: 5 }, Skip, Cause::CrashLoop);
     row("20 ends of any kind", |e| e.unclean = UncleanEnds { any: 20, unexplained: 0 }, Skip, Cause::CrashLoop);
     with("switched off", |_| (), |o| o.enabled = false, Skip, Cause::Disabled);
@@ -146,6 +147,8 @@ fn the_operator_releases_what_is_held_back_and_nothing_else() {
         o.strategy = Strategy::Resume;
     }
     with("crash loop", |e| e.unclean.any = 20, resume, Resume, Cause::Operator);
+    let held = with("without its permissions", |e| e.ungranted = true, resume, Resume, Cause::Operator);
+    assert!(held.as_paused, "nothing is visited before the operator says so");
     with("too old", |e| e.last_life = ago(24 * 30), resume, Resume, Cause::Operator);
     with("task changed", |e| e.task_changed = true, resume, Resume, Cause::Operator);
     with("barely begun", barely_begun, resume, Resume, Cause::Operator);
@@ -194,6 +197,11 @@ fn crash_reasons_are_worked_out() {
     check("silence", lived, CrashReason::Killed);
     check("reboot", EndFacts { boot_changed: true, oom_killed: true, ..lived }, CrashReason::Reboot);
     check("out of memory", EndFacts { oom_killed: true, ..lived }, CrashReason::Oom);
+    check(
+        "lives, or has ended",
+        EndFacts { sound: true, last_words: Some(CrashReason::Panic), ..lived },
+        CrashReason::Clean,
+    );
     let noted = EndFacts { last_words: Some(CrashReason::Panic), boot_changed: true, ..lived };
     check("panic noted before the reboot", noted, CrashReason::Panic);
     check("never lived", EndFacts::default(), CrashReason::Unknown);

@@ -71,6 +71,18 @@ fn an_exported_session_goes_on_where_it_is_imported_and_not_at_home() {
     assert_eq!(world.site.hits(), before, "an import without an owner crawls nothing");
     assert_ne!(import(&world, "away", &file).code, Some(0), "it is here already");
 
+    // Without the permissions that it had, nothing of it is used up.
+    let status = || away(&world, "away", &["status", &id, "--json"]).run().expect_code(0).json();
+    let waits = status();
+    assert_eq!(waits["status"], "paused", "{waits}");
+    assert!(waits["status_reason"].as_str().is_some_and(|why| why.contains("give the same task again")), "{waits}");
+    for words in [&["recover"][..], &["recover", &id], &["recover", "--dry-run"]] {
+        away(&world, "away", words).run().expect_code(78);
+    }
+    let refused = away(&world, "away", &["resume", &id]).run().expect_code(75);
+    assert!(refused.stderr.contains("give the same task again"), "{}", refused.said());
+    assert_eq!((&status()["counters"], world.site.hits()), (&waits["counters"], before));
+
     // What the operator allowed at home (a loopback address) is to be allowed here: the same command does it.
     let tabs = crate::support::world::TABS.to_string();
     let seed = world.site.at("/");
@@ -95,7 +107,7 @@ fn permissions_of_the_former_home_are_not_taken_over() {
     let seed = world.site.url.trim_start_matches("http://");
     assert!(said.contains("not taken over") && said.contains(seed), "{said}");
     let before: u32 = world.site.hits().values().sum();
-    away(&world, "away", &["recover", "--json"]).run();
+    away(&world, "away", &["recover", "--json"]).run().expect_code(78);
     let after: u32 = world.site.hits().values().sum();
     assert_eq!(after, before, "loopback was allowed elsewhere, not here");
 }
@@ -112,7 +124,7 @@ fn a_store_from_elsewhere_is_believed_in_nothing() {
     ended.expect_code(0);
     let dir = world.path().join("away");
     import(&world, "away", &file);
-    away(&world, "away", &["recover", "--json"]).run();
+    away(&world, "away", &["recover", "--no-run", "--strategy", "resume"]).run().expect_code(0);
     let store = dir.join("sessions").join(world.session()).join("frontier.db");
     let triggers: u32 = Connection::open(&store)
         .and_then(|store| {

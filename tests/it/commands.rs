@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use crate::site::Config;
 use crate::support::world::Fetch;
-use crate::support::{World, skip};
+use crate::support::{Crawld, World, skip};
 
 fn world() -> World {
     World::new(Config::plain(3), Fetch::Http)
@@ -33,6 +33,10 @@ fn mistakes_on_the_command_line() {
     check(&["crawl", "http://127.0.0.1:1/", "--delay", "soon"], 2, &["soon"]);
     check(&["crawl", "http://127.0.0.1:1/", "--include", "("], 2, &["("]);
     check(&["status", "../../etc/passwd"], 2, &["passwd"]);
+    check(&["status", "--log-level", "loud"], 2, &["--log-level", "loud"]);
+    check(&["run", "--tasks-dir", "/no/such/tasks"], 78, &["/no/such/tasks"]);
+    check(&["import", "/no/such/file"], 5, &["no file"]);
+    check(&["import", "/dev/null"], 78, &["no regular file"]);
 }
 
 #[test]
@@ -40,6 +44,33 @@ fn nothing_there_to_act_on() {
     check(&["recover"], 5, &["state"]);
     check(&["verify"], 5, &[]);
     check(&["pause", "session_1_abcdefgh"], 5, &[]);
+}
+
+#[test]
+fn a_session_that_is_not_there_or_is_of_another_task_is_named() {
+    let world = world();
+    let odd = world.path().join("state\u{1b}[2J");
+    let seed = world.site.at("/");
+    let odd =
+        Crawld::new(&world.path().join("logs"), &odd, &["crawl", &seed, "--fetch", "http", "--max-pages", "1"]).run();
+    assert!(odd.stderr.contains("state in") && !odd.stderr.contains('\u{1b}'), "{}", odd.said());
+    world.crawl().run().expect_code(0);
+    let unknown = world.crawld(&["recover", "session_1_abcdefgh"]).run().expect_code(5);
+    assert!(unknown.stderr.contains("no session `session_1_abcdefgh`"), "{}", unknown.said());
+    let id = world.session();
+    let status = world.crawld(&["status", &id, "--json"]).run().expect_code(0).json();
+    assert!(status["active_seconds"].as_f64().is_some_and(|seconds| seconds > 0.0), "{status}");
+    let task = status["task_id"].as_str().expect("a task");
+    world.crawld(&["status", &format!("{id}:{task}")]).run().expect_code(0);
+    for words in [&["status"][..], &["verify"], &["recover"], &["pause"], &["export"]] {
+        let key = format!("{id}:another");
+        let mut args = [words, &[&key]].concat();
+        if words == ["export"] {
+            args.push("exported.tar.gz");
+        }
+        let wrong = world.crawld(&args).run().expect_code(5);
+        assert!(wrong.stderr.contains(&key) && wrong.stderr.contains(task), "{}", wrong.said());
+    }
 }
 
 #[test]

@@ -421,3 +421,39 @@ fn recovering_twice_is_recovering_once() {
     assert!(matches!(nothing.code, Some(0 | 5)), "{}", nothing.said());
     world.outputs().check_against(&world.site, false);
 }
+
+#[test]
+fn without_a_run_what_was_lost_is_reported_and_repaired_and_nothing_is_crawled() {
+    let world = World::new(Config { latency: Duration::from_millis(15), ..Config::plain(80) }, Fetch::Http);
+    world.crawl_and_kill(30);
+    Damage::Cut.apply(&world.session_dir().join("out/pages-00001.jsonl"));
+    let before = world.site.hits();
+    let looked = world.recover().args(&["--dry-run"]).run().expect_code(0).json();
+    let repaired = world.recover().args(&["--no-run"]).run().expect_code(0).json();
+    for said in [&looked, &repaired] {
+        let item = &said["sessions"][0];
+        assert_eq!(item["cause"], "outputs_damaged", "{said}");
+        assert!(item["message"].as_str().is_some_and(|text| text.contains("pages-00001.jsonl")), "{said}");
+    }
+    assert_eq!(world.site.hits(), before, "nothing is crawled");
+    assert!(world.unfinished());
+    world.verify();
+    assert_eq!(world.recover().args(&["--dry-run"]).run().json()["sessions"][0]["cause"], "clean_stop");
+    world.finish();
+}
+
+#[test]
+fn a_link_in_place_of_the_outputs_is_said_before_anything_is_done_and_never_written_through() {
+    let world = World::new(Config { latency: Duration::from_millis(15), ..Config::plain(40) }, Fetch::Http);
+    world.crawl_and_kill(10);
+    let (out, elsewhere) = (world.session_dir().join("out"), world.path().join("elsewhere"));
+    fs::rename(&out, &elsewhere).expect("moved");
+    std::os::unix::fs::symlink(&elsewhere, &out).expect("a link");
+    let bytes = || fs::read(elsewhere.join("pages-00001.jsonl")).expect("an output");
+    let before = bytes();
+    let item = world.recover().args(&["--dry-run"]).run().json()["sessions"][0].clone();
+    assert_eq!(item["cause"], "outputs_damaged", "{item}");
+    assert!(item["message"].as_str().is_some_and(|text| text.contains("is no directory")), "{item}");
+    world.finish();
+    assert_eq!(bytes(), before, "what the link leads to stays as it is");
+}

@@ -6,15 +6,15 @@ use clap::{Args, ValueHint};
 
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
+use crate::cli::session_arg::SessionArg;
 use crate::cli::{Outcome, hands, out};
 use crate::exit_code::ExitCode;
-use crate::model::ids::SessionId;
 use crate::model::text::escape_control;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ExportArgs {
     /// The session
-    session: SessionId,
+    session: SessionArg,
     /// The file to write (a tar archive)
     #[arg(value_hint = ValueHint::FilePath)]
     file: PathBuf,
@@ -37,8 +37,9 @@ pub(in crate::cli) async fn export(context: &Context, args: ExportArgs) -> Outco
             Failure::new(ExitCode::CannotWrite, format!("`{}` exists", file.display())).hint("name another file")
         );
     }
+    let session = args.session.of(&context.existing()?)?;
     let done = hands::with_existing(context, "export", async |hands, _| {
-        Ok(hands.export(args.session.clone(), file.clone(), args.copy).await?)
+        Ok(hands.export(session.clone(), file.clone(), args.copy).await?)
     })
     .await?;
     if context.json {
@@ -55,6 +56,10 @@ pub(in crate::cli) async fn export(context: &Context, args: ExportArgs) -> Outco
 
 pub(in crate::cli) async fn import(context: &Context, args: ImportArgs) -> Outcome {
     let file = std::path::absolute(&args.file)?;
+    if file.exists() && !file.is_file() {
+        let message = format!("`{}` is no regular file, so it is no session export", file.display());
+        return Err(Failure::new(ExitCode::BadConfig, message));
+    }
     if !file.is_file() {
         return Err(Failure::new(ExitCode::Nothing, format!("no file `{}`", file.display())));
     }

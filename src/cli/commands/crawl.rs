@@ -22,6 +22,7 @@ use crate::model::duration::Span;
 use crate::model::ids::TaskId;
 use crate::model::session::SessionStatus;
 use crate::model::task::{FetchMode, PreparedTask, RobotsPolicy, ScopePreset, TaskOrigin};
+use crate::model::text::escape_control;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct CrawlArgs {
@@ -183,7 +184,8 @@ async fn foreground(context: &Context, task: PreparedTask, args: &CrawlArgs) -> 
     let end = with_display(context, engine::run(config, mode, started), ready, |context, started| {
         for session in &started.sessions {
             let verb = if started.joined { "continues" } else { "is new" };
-            context.say(&format!("crawld: session {session} {verb}; state in {}", context.state_dir().display()));
+            let place = context.state_dir().display().to_string();
+            context.say(&format!("crawld: session {session} {verb}; state in {}", escape_control(&place)));
         }
     })
     .await;
@@ -225,7 +227,13 @@ pub(in crate::cli) async fn with_display(
 /// The last words of a foreground run.
 fn finish(context: &Context, end: RunEnd) -> Outcome {
     if let Some(summary) = end.sessions.first() {
-        report(context, summary, false)?;
+        let mut summary = summary.clone();
+        if !context.config.enable_session_persistence {
+            // It went with the process.
+            summary.output_dir = "none kept: session persistence is off".to_owned();
+            summary.outputs.clear();
+        }
+        report(context, &summary, false)?;
     }
     match end.error {
         Some(error) => Err(Failure::run(end.exit, error)),

@@ -108,8 +108,9 @@ fn state_directory(path: &Path) -> Finding {
     let shown = path.display().to_string();
     if !path.exists() {
         let parent = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
-        return match rustix::fs::access(parent, rustix::fs::Access::WRITE_OK) {
-            Ok(()) => Finding::good(what, format!("{shown} (will be made)")),
+        // Tried, not asked: /proc and its like call themselves writable to root.
+        return match tempfile::tempdir_in(parent) {
+            Ok(_) => Finding::good(what, format!("{shown} (will be made)")),
             Err(error) => Finding::bad(
                 what,
                 format!("{shown} cannot be made: {error}"),

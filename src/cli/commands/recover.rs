@@ -9,12 +9,13 @@ use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::format::{age, count, percent};
 use crate::cli::hands::{self, Hands};
+use crate::cli::session_arg::SessionArg;
 use crate::cli::session_table::{self, CrawlEnd};
 use crate::cli::table::Table;
 use crate::cli::{Outcome, engine, out, words};
 use crate::daemon;
 use crate::daemon::answers::{RecoveryItem, RecoveryReport, RecoveryResult, SessionSummary};
-use crate::daemon::command::{RecoverRequest, Strategy};
+use crate::daemon::command::{OperatorError, RecoverRequest, Strategy};
 use crate::daemon::mode::RunMode;
 use crate::exit_code::ExitCode;
 use crate::model::ids::SessionId;
@@ -24,7 +25,7 @@ use crate::model::time::Timestamp;
 #[derive(Debug, Args)]
 pub(in crate::cli) struct RecoverArgs {
     /// These only [default: all]
-    sessions: Vec<SessionId>,
+    sessions: Vec<SessionArg>,
     /// Show what would be done; change nothing
     #[arg(long)]
     dry_run: bool,
@@ -47,39 +48,44 @@ struct ItemEnd<'a> {
 
 pub(in crate::cli) async fn run(context: &Context, args: RecoverArgs) -> Outcome {
     let state = context.existing()?;
+    let gone = |id: &&SessionId| {
+        let paths = state.session(id);
+        let interrupted = state.intents().join(format!("{id}.json"));
+        ![paths.dir(), paths.checkpoint(), interrupted].iter().any(|path| path.exists())
+    };
+    let named: Vec<SessionId> =
+        args.sessions.iter().cloned().map(|named| named.of(&state)).collect::<Result<_, _>>()?;
+    if let Some(id) = named.iter().find(gone) {
+        return Err(OperatorError::UnknownSession(id.to_string()).into());
+    }
     let strategy = Strategy::parse(&args.strategy).unwrap_or(Strategy::Auto);
     let owner = hands::owner(context).await?;
     if let Some(client) = owner {
         context.say("crawld: a crawld is running here; asking it");
-        return ask(context, &Hands::Remote(client), args, strategy).await;
+        return ask(context, &Hands::Remote(client), request(&args, named, strategy)).await;
     }
     if args.dry_run {
-        let report = daemon::dry_run(context.config.clone(), &state, context.now(), &request(&args, strategy))
-            .map_err(|error| Failure::new(ExitCode::CannotWrite, format!("no temporary directory: {error}")))?;
+        let report =
+            daemon::dry_run(context.config.clone(), &state, context.now(), &request(&args, named, strategy))
+                .map_err(|error| Failure::new(ExitCode::CannotWrite, format!("no temporary directory: {error}")))?;
         return conclude(context, &report, &[]);
     }
-    here(context, args, strategy).await
+    here(context, named, args.no_run, strategy).await
 }
 
-fn request(args: &RecoverArgs, strategy: Strategy) -> RecoverRequest {
-    RecoverRequest {
-        sessions: args.sessions.clone(),
-        strategy,
-        dry_run: args.dry_run,
-        no_run: args.no_run,
-        ..RecoverRequest::default()
-    }
+fn request(args: &RecoverArgs, sessions: Vec<SessionId>, strategy: Strategy) -> RecoverRequest {
+    RecoverRequest { sessions, strategy, dry_run: args.dry_run, no_run: args.no_run, ..RecoverRequest::default() }
 }
 
-async fn ask(context: &Context, hands: &Hands, args: RecoverArgs, strategy: Strategy) -> Outcome {
-    let report = hands.recover(request(&args, strategy)).await?;
+async fn ask(context: &Context, hands: &Hands, request: RecoverRequest) -> Outcome {
+    let report = hands.recover(request).await?;
     conclude(context, &report, &[])
 }
 
 /// Without an owner: be the owner, for as long as there is something to continue.
-async fn here(context: &Context, args: RecoverArgs, strategy: Strategy) -> Outcome {
+async fn here(context: &Context, sessions: Vec<SessionId>, no_run: bool, strategy: Strategy) -> Outcome {
     let (started, ready) = oneshot::channel();
-    let mode = RunMode::Recover { sessions: args.sessions, strategy, no_run: args.no_run };
+    let mode = RunMode::Recover { sessions, strategy, no_run };
     let mut report = None;
     let run = engine::run(context.config.clone(), mode, started);
     let end = with_display(context, run, ready, |context, started| {

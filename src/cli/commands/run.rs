@@ -9,6 +9,7 @@ use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::{Outcome, engine};
 use crate::daemon::mode::RunMode;
+use crate::exit_code::ExitCode;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct RunArgs {
@@ -19,7 +20,14 @@ pub(in crate::cli) struct RunArgs {
 
 pub(in crate::cli) async fn run(mut context: Context, args: RunArgs) -> Outcome {
     if let Some(dir) = args.tasks_dir {
-        context.config.tasks_dir = std::path::absolute(dir)?;
+        let dir = std::path::absolute(dir)?;
+        if !dir.is_dir() {
+            let message = format!("no directory `{}`", dir.display());
+            return Err(
+                Failure::new(ExitCode::BadConfig, message).hint("--tasks-dir names the directory of the task files")
+            );
+        }
+        context.config.tasks_dir = dir;
     }
     let (started, ready) = oneshot::channel();
     let end = engine::run(context.config, RunMode::Daemon, started).await;

@@ -4,16 +4,16 @@ use clap::Args;
 
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
+use crate::cli::session_arg::SessionArg;
 use crate::cli::{Outcome, offline, out, session_table};
 use crate::daemon::answers::{OwnerHealth, SessionDetail, SessionSummary};
 use crate::exit_code::ExitCode;
-use crate::model::ids::SessionId;
 use crate::model::session::SessionStatus;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct StatusArgs {
     /// The session [default: all]
-    session: Option<SessionId>,
+    session: Option<SessionArg>,
     /// Exit non-zero when a session that should be crawling is below the threshold
     #[arg(long)]
     check: bool,
@@ -31,7 +31,8 @@ fn share(text: &str) -> Result<f64, String> {
 
 pub(in crate::cli) async fn run(context: &Context, args: StatusArgs) -> Outcome {
     let state = context.existing()?;
-    let (details, summaries) = match &args.session {
+    let named = args.session.map(|named| named.of(&state)).transpose()?;
+    let (details, summaries) = match &named {
         Some(session) => (vec![offline::session_or_files(context, &state, session).await?], Vec::new()),
         None => (Vec::new(), offline::sessions_or_files(context, &state).await?),
     };
@@ -39,7 +40,7 @@ pub(in crate::cli) async fn run(context: &Context, args: StatusArgs) -> Outcome 
     if looked_at.is_empty() && !context.json {
         return Err(context.nothing("no sessions"));
     }
-    let owner = if args.session.is_none() { offline::owner(&state).await } else { None };
+    let owner = if named.is_none() { offline::owner(&state).await } else { None };
     print(context, &details, &summaries, owner.as_ref())?;
     if args.check { check(&looked_at, args.threshold) } else { Ok(ExitCode::Ok) }
 }

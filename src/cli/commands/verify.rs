@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::format::count;
+use crate::cli::session_arg::SessionArg;
 use crate::cli::{Outcome, out};
 use crate::crawl::committer::StorePaths;
 use crate::crawl::verify::verify;
@@ -20,7 +21,7 @@ use crate::state::paths::StateDir;
 #[derive(Debug, Args)]
 pub(in crate::cli) struct VerifyArgs {
     /// These only [default: all]
-    sessions: Vec<SessionId>,
+    sessions: Vec<SessionArg>,
 }
 
 /// What was found out about one session.
@@ -41,11 +42,12 @@ struct Verified {
 
 pub(in crate::cli) async fn run(context: &Context, args: VerifyArgs) -> Outcome {
     let state = context.existing()?;
+    let named: Vec<SessionId> = args.sessions.into_iter().map(|named| named.of(&state)).collect::<Result<_, _>>()?;
     let known: Vec<SessionId> = state.list()?.sessions.into_iter().filter(|s| s.dir).map(|s| s.id).collect();
-    if let Some(missing) = args.sessions.iter().find(|id| !known.contains(id)) {
+    if let Some(missing) = named.iter().find(|id| !known.contains(id)) {
         return Err(OperatorError::UnknownSession(missing.to_string()).into());
     }
-    let chosen = if args.sessions.is_empty() { known } else { args.sessions };
+    let chosen = if named.is_empty() { known } else { named };
     if chosen.is_empty() {
         return Err(context.nothing("no sessions"));
     }
