@@ -12,39 +12,80 @@ async (o) => {
     performance.dispatchEvent(new CustomEvent(o.key + 'q'));
     performance.removeEventListener(o.key + 'a', take);
     if (typeof answer !== 'string') return null;
-    const [pending, begun, demand, posted] = answer.split(',').map(Number);
-    return { pending, begun, demand, posted };
+    const [pending, frames, demand, posted] = answer.split(',').map(Number);
+    return { pending, frames, demand, posted };
   };
+  const has = (selector) => Document.prototype.querySelector.call(doc, selector) !== null;
+  // What needs frames to be drawn, as bits; listeners count only beside what they listen for.
+  const demandOf = (noted) => {
+    let demand = noted?.demand ?? 0;
+    if (!has('img[loading=lazy]')) demand &= ~2048;
+    else if (has('img[loading=lazy][onload],img[loading=lazy][onerror]')) demand |= 2048;
+    if (![...all('iframe,frame')].some((frame) => frame.contentDocument === null)) demand &= ~1024;
+    if (has('iframe[loading=lazy]')) demand |= 4096;
+    if (has('[onanimationend],[onanimationstart],[onanimationiteration],[ontransitionend],[ontransitionrun],[ontransitionstart]')) demand |= 64;
+    return demand;
+  };
+  // Effects that end soon, when somebody may wait for their end.
+  const moving = () => Document.prototype.getAnimations.call(doc).slice(0, 100).some((effect) => {
+    const end = effect.effect?.getComputedTiming().endTime;
+    return effect.playState === 'running' && typeof end === 'number' && end - effect.currentTime <= 1000;
+  });
+  // What is loaded lazily, is near enough to be loaded, and is not yet.
+  const lazy = () => [...all('img[loading=lazy],iframe[loading=lazy]')].slice(0, 50).filter((element) => {
+    const open = element.localName === 'img' ? !element.complete : element.contentDocument?.URL === 'about:blank';
+    return open && element.getBoundingClientRect().top < innerHeight + 1000;
+  });
   // A page is read when the work that its scripts began has ended and its document has been quiet for a
-  // moment; each within its bound. Says whether it came to that.
+  // moment; each within its bound. Says whether it came to that. Without frames, a page that asks for them
+  // is not waited for: it will be loaded again.
   const settle = async () => {
     const began = performance.now();
-    let [changed, scripts, wake] = [began, 0, () => {}];
-    const script = (element) => {
+    let [changed, calm, awaited, wake] = [began, began, 0, () => {}];
+    const known = new Set();
+    const wait = (element, ms = o.loadMs) => {
+      if (known.has(element) || known.size >= 100) return;
+      known.add(element);
       let open = true;
-      const over = () => { if (open) { open = false; scripts--; wake(); } };
-      scripts++;
+      const over = () => { if (open) { open = false; awaited--; changed = performance.now(); wake(); } };
+      awaited++;
       for (const type of ['load', 'error']) element.addEventListener(type, over, { once: true });
-      setTimeout(over, o.scriptMs);
+      setTimeout(over, ms);
     };
+    // Scripts that were added while the page loaded, as long as nothing says that their answer came.
+    const answered = performance.getEntriesByType('resource').map((entry) => entry.name);
+    for (const element of answered.length < 250 ? [...all('script[src]:not([nomodule])')].slice(-100) : []) {
+      const runs = ['', 'module', 'text/javascript', 'application/javascript'].includes(element.type);
+      if (runs && /^https?:/.test(element.src) && !answered.includes(element.src)) wait(element, o.loadMs / 2);
+    }
     const observer = new MutationObserver((records) => {
       changed = performance.now();
       for (const record of records) {
-        for (const node of record.addedNodes) if (node.localName === 'script' && node.src && scripts < 50) script(node);
+        for (const node of record.addedNodes) if (node.localName === 'script' && node.src) wait(node);
       }
     });
     observer.observe(doc, { childList: true, subtree: true, characterData: true });
-    const idle = () => wake();
+    const idle = () => { changed = performance.now(); wake(); };
     performance.addEventListener(o.key + 'i', idle);
     const sleep = (ms) => new Promise((done) => { wake = done; setTimeout(done, ms); });
     try {
       for (;;) {
+        const noted = ask();
+        const demand = demandOf(noted);
+        if (o.frameless && demand !== 0 && noted?.posted !== 1) return true;
+        let busy = (noted?.pending ?? 0) > 0;
+        if (!o.frameless && demand !== 0) {
+          if (demand & 6144) lazy().forEach(wait);
+          busy ||= (noted?.frames ?? 0) > 0 || ((demand & 80) !== 0 && moving());
+        }
+        busy ||= awaited > 0;
         const now = performance.now();
-        const busy = scripts > 0 || (ask()?.pending ?? 0) > 0;
-        const rest = changed + o.quietMs - now;
+        if (busy) changed = calm = now;
+        // A message from a frame of another origin comes unannounced.
+        const rest = changed + o.quietMs * (demand & 1024 ? 20 : 1) - now;
         if (busy ? now - began >= o.busyMs : rest <= 0) return !busy;
-        if (!busy && now - began >= o.quietBoundMs) return true;
-        await sleep(busy ? Math.min(250, began + o.busyMs - now + 1) : rest);
+        if (!busy && now - calm >= o.quietBoundMs) return true;
+        await sleep(busy ? Math.min(100, began + o.busyMs - now + 1) : rest);
       }
     } finally {
       observer.disconnect();
@@ -127,16 +168,8 @@ async (o) => {
     text = cut(root ? (root.innerText ?? root.textContent ?? '') : '', o.textMax);
   }
   const html = of('documentElement')?.outerHTML ?? '';
-  // Attributes that need frames to be drawn, and listeners that only matter beside them.
-  const has = (selector) => Document.prototype.querySelector.call(doc, selector) !== null;
-  const noted = ask();
-  let demand = noted?.demand ?? 0;
-  if (!has('img[loading=lazy]')) demand &= ~2048;
-  else if (has('img[loading=lazy][onload],img[loading=lazy][onerror]')) demand |= 2048;
-  if (![...all('iframe,frame')].some((frame) => frame.contentDocument === null)) demand &= ~1024;
-  if (has('iframe[loading=lazy]')) demand |= 4096;
-  if (has('[onanimationend],[onanimationstart],[onanimationiteration],[ontransitionend],[ontransitionrun],[ontransitionstart]')) demand |= 64;
   const nav = performance.getEntriesByType('navigation')[0];
+  const noted = ask();
   return JSON.stringify({
     readyState: of('readyState'),
     base,
@@ -153,7 +186,7 @@ async (o) => {
     contentType: of('contentType') || null,
     truncated,
     settled,
-    demand,
+    demand: demandOf(noted),
     hooked: noted !== null,
     posted: noted?.posted === 1,
     modules: has('script[type=module],link[rel=modulepreload]'),

@@ -12,8 +12,8 @@ use super::hook::Key;
 use crate::model::task::ExtractSpec;
 use crate::model::visit::{PageAnswer, RawLink};
 
-/// A script that was added after the load event is waited for this long.
-const SCRIPT_MS: u64 = 2_000;
+/// A script that was added after the load event, and what is loaded lazily, is waited for this long.
+const LOAD_MS: u64 = 2_000;
 /// A page counts as quiet when its document did not change for this long.
 pub(super) const QUIET_MS: u64 = 25;
 /// A document that never stops changing is read after this long.
@@ -68,6 +68,8 @@ pub(super) struct Manner<'a> {
     pub key: &'a Key,
     /// How long unfinished work is waited for; none: the page is read as it is.
     pub busy: Option<Duration>,
+    /// No frame is ever drawn.
+    pub frameless: bool,
 }
 
 /// The expression that asks for what the task wants.
@@ -85,7 +87,8 @@ pub(super) fn expression(spec: &ExtractSpec, manner: Manner<'_>) -> String {
         "quietMs": if manner.busy.is_some() { QUIET_MS } else { 0 },
         "quietBoundMs": QUIET_BOUND_MS,
         "busyMs": manner.busy.unwrap_or_default().as_millis() as u64,
-        "scriptMs": SCRIPT_MS,
+        "loadMs": LOAD_MS,
+        "frameless": manner.frameless,
         "maxLinks": spec.max_links,
         "textMax": if spec.text { spec.text_max_bytes } else { 0 },
         "htmlMax": HTML_MAX,

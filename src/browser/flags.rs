@@ -110,6 +110,11 @@ pub(super) fn check_extra(extra: &[String]) -> Result<(), BrowserError> {
     }
 }
 
+/// The lean headless shell, which alone can hold back frames.
+pub(super) fn is_shell(executable: &Path) -> bool {
+    executable.file_name().is_some_and(|name| name.to_string_lossy().contains("headless"))
+}
+
 /// The whole command line of a launch.
 ///
 /// `nowhere` is an address that answers nobody: what belongs to no session's context goes there.
@@ -120,8 +125,13 @@ pub(super) fn command_line(
     nowhere: SocketAddr,
 ) -> Vec<String> {
     let mut args: Vec<String> = ALWAYS.iter().map(|&arg| arg.to_owned()).collect();
-    let shell = executable.file_name().is_some_and(|name| name.to_string_lossy().contains("headless"));
-    args.push(if shell { "--headless".into() } else { "--headless=new".into() });
+    if is_shell(executable) {
+        args.push("--headless".into());
+        // For tabs whose frames are not drawn. With --enable-begin-frame-control every tab would be one.
+        args.push("--run-all-compositor-stages-before-draw".into());
+    } else {
+        args.push("--headless=new".into());
+    }
     args.push("--remote-debugging-pipe".into());
     args.push(format!("--user-data-dir={}", profile.display()));
     if config.no_sandbox {

@@ -19,7 +19,7 @@
   const Doc = Document.prototype;
 
   // Shared by the frames of one origin: what goes on in any of them can change the page.
-  let state = { __proto__: null, pending: 0, begun: 0, demand: 0, scrolls: 0, posted: 0, watched: false, tell: null };
+  let state = { __proto__: null, pending: 0, frames: 0, demand: 0, scrolls: 0, posted: 0, watched: false, tell: null };
   try {
     if (parent !== top) {
       const box = { __proto__: null, state: null };
@@ -29,14 +29,14 @@
   } catch { /* of another origin: on its own */ }
   if (!state.tell) state.tell = () => { apply(dispatch, stage, [new Signal(key + 'i')]); };
 
+  // Unfinished work, and apart from it what waits for a frame: in some tabs none ever comes.
   let mine = 0;
-  const begin = () => { mine++; state.pending++; state.begun++; };
-  const end = () => {
-    if (mine <= 0) return;
-    mine--;
-    state.pending--;
-    if (state.pending <= 0 && state.watched) state.tell();
-  };
+  let drawn = 0;
+  const quiet = () => { if (state.watched && (state.pending <= 0 || state.frames <= 0)) state.tell(); };
+  const begin = () => { mine++; state.pending++; };
+  const end = () => { if (mine > 0) { mine--; state.pending--; quiet(); } };
+  const beginFrame = () => { drawn++; state.frames++; };
+  const endFrame = () => { if (drawn > 0) { drawn--; state.frames--; quiet(); } };
   const follow = (promise) => { try { apply(then, promise, [end, end]); } catch { end(); } return promise; };
   const need = (bit) => { state.demand |= bit; };
 
@@ -44,11 +44,14 @@
   apply(listen, stage, [key + 'q', () => {
     state.watched = true;
     const demand = state.demand & ~(state.scrolls === 3 ? 0 : 128);
-    const answer = state.pending + ',' + state.begun + ',' + demand + ',' + state.posted;
+    const answer = state.pending + ',' + state.frames + ',' + demand + ',' + state.posted;
     apply(dispatch, stage, [new Signal(key + 'a', { detail: answer })]);
   }]);
   // A frame that goes away takes its unfinished work with it.
-  apply(listen, top, ['pagehide', () => { while (mine > 0) end(); }]);
+  apply(listen, top, ['pagehide', () => {
+    while (mine > 0) end();
+    while (drawn > 0) endFrame();
+  }]);
 
   const originals = new WeakMap();
   const stand = (original, trap) => {
@@ -116,43 +119,73 @@
     }
   });
 
-  // Timers that are likely to bring something: short ones that fire once, also those that those start.
-  const timers = new Map();
+  // Calls that are likely to bring something: short timers that fire once, the next frames and idle moments, also
+  // those that these ask for, to a depth.
   let tracked = 0;
   let depth = 0;
-  const over = (id) => { if (apply(take, timers, [id])) { tracked--; end(); } };
-  wrap(top, 'setTimeout', (original, self, args) => {
-    const callback = args[0];
-    const delay = args[1];
-    const soon = delay === undefined || (typeof delay === 'number' && !(delay > 1000));
-    if (typeof callback !== 'function' || !soon || depth >= 20 || tracked >= 1000) return apply(original, self, args);
-    const inner = depth + 1;
-    let id = 0;
-    args[0] = function () {
-      over(id);
-      const outer = depth;
-      depth = inner;
-      try { return apply(callback, this, arguments); } finally { depth = outer; }
-    };
-    id = apply(original, self, args);
-    apply(put, timers, [id, true]);
+  const once = (name, cancel, most, soon, start, stop) => {
+    const open = new Map();
+    const over = (id) => { if (apply(take, open, [id])) { tracked--; stop(); } };
+    wrap(top, name, (original, self, args) => {
+      const callback = args[0];
+      if (typeof callback !== 'function' || !soon(args[1]) || depth >= most || tracked >= 1000) {
+        return apply(original, self, args);
+      }
+      const inner = depth + 1;
+      let id = 0;
+      args[0] = function () {
+        over(id);
+        const outer = depth;
+        depth = inner;
+        try { return apply(callback, this, arguments); } finally { depth = outer; }
+      };
+      id = apply(original, self, args);
+      apply(put, open, [id, true]);
+      tracked++;
+      start();
+      return id;
+    });
+    for (const name of cancel) wrap(top, name, noting((_, args) => over(args[0])));
+  };
+  const short = (delay) => delay === undefined || (typeof delay === 'number' && !(delay > 1000));
+  once('setTimeout', ['clearTimeout', 'clearInterval'], 20, short, begin, end);
+  const frame = top.requestAnimationFrame;
+  const asks = (bit) => () => { need(bit); return true; };
+  once('requestAnimationFrame', ['cancelAnimationFrame'], 10, asks(1), beginFrame, endFrame);
+  once('requestIdleCallback', ['cancelIdleCallback'], 10, asks(2), beginFrame, endFrame);
+  // An observer reports first in one of the next two frames.
+  const observed = () => {
+    if (tracked >= 1000) return;
     tracked++;
-    begin();
-    return id;
-  });
-  for (const name of ['clearTimeout', 'clearInterval']) wrap(top, name, noting((_, args) => over(args[0])));
+    beginFrame();
+    apply(frame, top, [() => apply(frame, top, [() => { tracked--; endFrame(); }])]);
+  };
 
   // What happens only when frames are drawn.
   const demand = (holder, name, bit) => { if (holder) wrap(holder, name, noting(() => need(bit))); };
-  demand(top, 'requestAnimationFrame', 1);
-  demand(top, 'requestIdleCallback', 2);
-  demand(top.IntersectionObserver?.prototype, 'observe', 4);
-  demand(top.ResizeObserver?.prototype, 'observe', 8);
+  for (const kind of [top.IntersectionObserver, top.ResizeObserver]) {
+    if (kind) wrap(kind.prototype, 'observe', noting(() => { need(4); observed(); }));
+  }
   demand(Element.prototype, 'animate', 16);
   demand(Element.prototype, 'getAnimations', 16);
   demand(Doc, 'getAnimations', 16);
-  demand(Doc, 'startViewTransition', 32);
-  demand(HTMLCanvasElement.prototype, 'toBlob', 512);
+  wrap(Doc, 'startViewTransition', (original, self, args) => {
+    need(32);
+    const transition = apply(original, self, args);
+    beginFrame();
+    try { apply(then, transition.updateCallbackDone, [endFrame, endFrame]); } catch { endFrame(); }
+    return transition;
+  });
+  wrap(HTMLCanvasElement.prototype, 'toBlob', (original, self, args) => {
+    need(512);
+    const callback = args[0];
+    if (typeof callback === 'function' && tracked < 1000) {
+      tracked++;
+      beginFrame();
+      args[0] = function () { tracked--; endFrame(); return apply(callback, this, arguments); };
+    }
+    return apply(original, self, args);
+  });
   demand(HTMLVideoElement.prototype, 'requestVideoFrameCallback', 512);
   const framed = (type, self) => {
     if (type === 'scroll' || type === 'scrollend') { state.scrolls |= 1; need(128); }
@@ -187,6 +220,12 @@
   }
   for (const name of ['scrollIntoView', 'scrollIntoViewIfNeeded']) wrap(Element.prototype, name, noting(scrolled));
   for (const name of ['scrollTop', 'scrollLeft']) wrapSetter(Element.prototype, name, scrolled);
+
+  // A service worker would answer for documents without anybody being asked.
+  const refusal = new DOMException('Failed to register a ServiceWorker: The user denied permission.', 'SecurityError');
+  const reject = Promise.reject;
+  const Vow = Promise;
+  if (top.ServiceWorkerContainer) wrap(ServiceWorkerContainer.prototype, 'register', () => apply(reject, Vow, [refusal]));
 
   // Before a page in the tab's history lies another visit's: a page that goes back would pass for one that
   // redirects there.

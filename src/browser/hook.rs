@@ -4,6 +4,9 @@
 /// The script; answers on `performance` to events whose names begin with the key.
 const SCRIPT: &str = include_str!("hook.js");
 
+/// The bit of demand that says: the page listens to frames of other origins.
+pub(super) const OTHER_ORIGINS: u32 = 1024;
+
 /// The name under which a tab's two worlds find each other: a page that knew it could only delay
 /// itself, within bounds.
 #[derive(Debug, Clone)]

@@ -32,11 +32,14 @@ use super::jar;
 use super::leftovers::Identity;
 use super::process::{self, Process};
 use crate::model::ids::SessionId;
+use crate::policy::tab_kind::TabKind;
 
 /// How long the browser may take to close by itself when asked to.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 /// A browser that lives answers the simplest question in this time, even under load.
 const ALIVE_WITHIN: Duration = Duration::from_secs(5);
+/// Width and height of a tab, as in `flags`.
+const WINDOW: (i64, i64) = (1280, 1024);
 /// chromiumoxide looks for commands without a reply once in this time.
 const EVICTION: Duration = Duration::from_secs(10);
 
@@ -152,10 +155,20 @@ impl Instance {
     }
 
     /// Opens an empty tab in the session's own context, whose connections go through `proxy`, or nowhere.
-    pub(super) async fn new_page(&self, session: &SessionId, proxy: Option<SocketAddr>) -> Result<Page, BrowserError> {
+    pub(super) async fn new_page(
+        &self,
+        session: &SessionId,
+        proxy: Option<SocketAddr>,
+        kind: TabKind,
+    ) -> Result<Page, BrowserError> {
         let context = self.context(session, proxy).await?;
         let mut target = CreateTargetParams::new("about:blank");
         target.browser_context_id = Some(context);
+        if kind == TabKind::Frameless {
+            target.enable_begin_frame_control = Some(true);
+            target.width = Some(WINDOW.0);
+            target.height = Some(WINDOW.1);
+        }
         self.step("Target.createTarget", self.browser.new_page(target)).await
     }
 

@@ -4,6 +4,7 @@
 //! navigation has ended, whether the browser lives, and what a wait may cost is decided here.
 //! Its log targets start with `chromiumoxide`; `telemetry` should filter them to `error`.
 
+mod agree;
 mod bridge;
 mod classify;
 mod config;
@@ -11,6 +12,7 @@ mod descriptors;
 mod extract;
 mod find;
 mod flags;
+mod frames;
 mod hook;
 mod instance;
 mod jar;

@@ -1,7 +1,9 @@
 //! The pool of browsers and tabs, shared by all sessions.
 
+mod loads;
+
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +18,6 @@ use super::relaunch::Relaunch;
 use super::report::{BrowserVisit, CrashScope, PoolStatus};
 use super::shared::Shared;
 use super::sites::Sites;
-use super::visit::{self, Ended};
 use super::{find, flags, tab};
 use crate::clock::boottime_ms;
 use crate::model::checkpoint::BrowserInfo;
@@ -24,6 +25,8 @@ use crate::model::ids::SessionId;
 use crate::model::outcome::FailureClass;
 use crate::model::task::FetchSpec;
 use crate::model::visit::{VisitFailure, VisitRequest, VisitResult};
+#[cfg(test)]
+use crate::policy::tab_kind::Start;
 
 /// Beyond a visit's own deadline: for steps on the browser that carry deadlines of their own.
 const GRACE: Duration = Duration::from_secs(10);
@@ -47,6 +50,10 @@ struct Inner {
     shown: Mutex<Option<Arc<Shared>>>,
     relaunch: Mutex<Relaunch>,
     sites: Sites,
+    /// Whether frames can be held back, once that was tried.
+    frameless: tokio::sync::OnceCell<bool>,
+    /// It is being tried, or was.
+    frameless_tried: AtomicBool,
     limit: AtomicU32,
     active: AtomicU32,
     freed: Notify,
@@ -77,6 +84,8 @@ impl Browsers {
             shown: Mutex::default(),
             relaunch: Mutex::new(Relaunch::new(launch_attempts)),
             sites: Sites::default(),
+            frameless: tokio::sync::OnceCell::new(),
+            frameless_tried: AtomicBool::new(false),
             limit: AtomicU32::new(limit),
             active: AtomicU32::new(0),
             freed: Notify::new(),
@@ -111,6 +120,16 @@ impl Browsers {
         let user_agent = tab::user_agent(&shared.instance, fetch);
         self.inner.leave(&shared);
         Ok(user_agent)
+    }
+
+    /// Visits a page as if its site had taught to start in this way.
+    #[cfg(test)]
+    pub(super) async fn visit_started(&self, req: &VisitRequest, start: Start) -> BrowserVisit {
+        let shared = self.inner.browser().await.expect("a browser");
+        self.inner.try_frameless(&shared).await;
+        let visit = self.inner.visit_from(&shared, req, start).await;
+        self.inner.leave(&shared);
+        visit
     }
 
     /// Disposes of the session's browser context, with its cookies and tabs.
@@ -227,7 +246,7 @@ impl Inner {
             Ok(Err(error)) => return failed(FailureClass::BrowserLost, &error.to_string()),
             Err(_) => return failed(FailureClass::BrowserLost, "no browser came up in time"),
         };
-        let visit = self.in_browser(&shared, req).await;
+        let visit = self.visit_page(&shared, req).await;
         if matches!(visit.result, VisitResult::Answer(_)) {
             lock(&self.relaunch).worked();
             self.show_breaker();
@@ -263,63 +282,10 @@ impl Inner {
             Err(error) => return failed(FailureClass::BrowserLost, &error.to_string()),
         };
         let shared = Arc::new(Shared::new(instance));
-        let visit = self.in_browser(&shared, req).await;
+        let visit = self.visit_ordinary(&shared, req).await;
         shared.drop_tabs();
         shared.instance.end(false).await;
         visit
-    }
-
-    /// Runs a visit in a tab of this browser; the browser's end ends it at once.
-    async fn in_browser(&self, shared: &Arc<Shared>, req: &VisitRequest) -> BrowserVisit {
-        let instance = &shared.instance;
-        let opening = timeout(self.config.reply_timeout, shared.take_tab(req, self.config.pages_per_tab)).await;
-        let opening = opening
-            .unwrap_or(Err(BrowserError::Command { step: "opening a tab", reason: "not done in time".to_owned() }));
-        let mut tab = match opening {
-            Ok(tab) => tab,
-            Err(BrowserError::Lost(_)) => return self.browser_lost(),
-            Err(error) => {
-                if shared.is_useless().await {
-                    self.give_up_on(shared, &error.to_string()).await;
-                }
-                return failed(FailureClass::BrowserLost, &error.to_string());
-            }
-        };
-        let host = req.url.host_key();
-        let patience = self.sites.patience(host);
-        let ended = tokio::select! {
-            biased;
-            () = instance.lost.cancelled() => None,
-            () = self.closing.cancelled() => None,
-            ended = timeout(req.fetch.page_timeout.0 + GRACE, visit::visit(&mut tab, req, patience)) => Some(ended),
-        };
-        match ended {
-            None => self.browser_lost(),
-            Some(Ok(Ended { result, crash, clean, seen })) => {
-                tab.pages += 1;
-                if let Some(seen) = seen {
-                    self.sites.learn(host, &seen);
-                }
-                let timed_out = matches!(&result, VisitResult::Failed(f) if f.class == FailureClass::Timeout);
-                if timed_out && !instance.answers().await {
-                    // Not the page and not its server: the browser itself hangs.
-                    self.give_up_on(shared, "it does not answer").await;
-                    return self.browser_lost();
-                }
-                // A dead browser can show first as a failed command.
-                if instance.lost.is_cancelled()
-                    && matches!(&result, VisitResult::Failed(f) if f.class == FailureClass::Browser)
-                {
-                    return self.browser_lost();
-                }
-                shared.give_back(tab, &req.session, clean).await;
-                BrowserVisit { result, crash }
-            }
-            Some(Err(_)) => {
-                shared.give_back(tab, &req.session, false).await;
-                failed(FailureClass::Timeout, "the visit did not end by itself in time")
-            }
-        }
     }
 
     fn browser_lost(&self) -> BrowserVisit {

@@ -13,6 +13,7 @@ use super::leftovers::Identity;
 use super::pool;
 use super::report::SelfTest;
 use crate::model::ids::SessionId;
+use crate::policy::tab_kind::TabKind;
 
 /// Writes a document and lets a script in it compute: asking for the version alone would not notice
 /// a renderer that cannot run code.
@@ -71,7 +72,7 @@ pub async fn self_test(config: BrowserConfig) -> Result<SelfTest, BrowserError> 
 
 async fn trial(instance: &Instance) -> Result<bool, BrowserError> {
     let session = SessionId::new(0, 0);
-    let page: Page = instance.new_page(&session, None).await?;
+    let page: Page = instance.new_page(&session, None, TabKind::Ordinary).await?;
     let evaluate = EvaluateParams { return_by_value: Some(true), ..EvaluateParams::new(TRIAL) };
     let answer = instance.step("Runtime.evaluate", page.execute(evaluate)).await?;
     Ok(answer.result.result.value.as_ref().and_then(|value| value.as_str()) == Some("42"))

@@ -10,6 +10,7 @@ use super::instance::Instance;
 use super::tab::Tab;
 use crate::model::ids::SessionId;
 use crate::model::visit::VisitRequest;
+use crate::policy::tab_kind::TabKind;
 
 /// Tabs that could not be opened in a row before the browser counts as useless.
 const TAB_FAILURES: u32 = 3;
@@ -45,16 +46,24 @@ impl Shared {
         }
     }
 
-    /// An idle tab of the session, or a new one.
-    pub(super) async fn take_tab(&self, req: &VisitRequest, pages_per_tab: u32) -> Result<Tab, BrowserError> {
-        let idle = lock(&self.idle).get_mut(&req.session).and_then(Vec::pop);
+    /// An idle tab of the session and this kind, or a new one.
+    pub(super) async fn take_tab(
+        &self,
+        req: &VisitRequest,
+        kind: TabKind,
+        pages_per_tab: u32,
+    ) -> Result<Tab, BrowserError> {
+        let idle = lock(&self.idle).get_mut(&req.session).and_then(|tabs| {
+            let newest = tabs.iter().rposition(|tab| tab.kind == kind)?;
+            Some(tabs.remove(newest))
+        });
         if let Some(mut tab) = idle {
             if tab.pages < pages_per_tab && tab.adapt(&self.instance, &req.fetch).await.is_ok() {
                 return Ok(tab);
             }
             self.close(tab).await;
         }
-        let opened = Tab::open(&self.instance, req).await;
+        let opened = Tab::open(&self.instance, req, kind).await;
         let counter = &self.tab_failures;
         match &opened {
             Ok(_) => {

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::visit::Seen;
-use crate::policy::settle::{Patience, SettleMemory};
+use crate::model::url::CanonicalUrl;
+use crate::policy::settle::{Patience, SettleMemory, Settled};
+use crate::policy::tab_kind::{self, SiteMemory, Start, Taught};
 
 /// Hosts remembered; beyond that, all are forgotten and learned again.
 const HOSTS_MAX: usize = 10_000;
@@ -16,21 +17,33 @@ pub(super) struct Sites(Mutex<HashMap<String, Site>>);
 #[derive(Debug, Default)]
 struct Site {
     settle: SettleMemory,
+    kinds: SiteMemory,
 }
 
 impl Sites {
-    /// How long the next page of a host is waited for.
-    pub(super) fn patience(&self, host: &str) -> Patience {
-        self.with(host, |site| site.settle.patience())
+    /// How long this page is waited for.
+    pub(super) fn patience(&self, url: &CanonicalUrl) -> Patience {
+        self.with(url, |site| site.settle.patience())
+    }
+
+    /// In which tab this page is loaded.
+    pub(super) fn start(&self, url: &CanonicalUrl) -> Start {
+        self.with(url, |site| site.kinds.start(tab_kind::template(url)))
     }
 
     /// Learns from a page.
-    pub(super) fn learn(&self, host: &str, seen: &Seen) {
-        tracing::trace!(host, demand = seen.demand, posted = seen.posted, "page seen");
-        self.with(host, |site| site.settle.learn(seen.settled));
+    pub(super) fn learn(&self, url: &CanonicalUrl, start: Start, settled: Option<Settled>, taught: Taught) {
+        tracing::trace!(url = %url, ?start, ?settled, ?taught, "page seen");
+        self.with(url, |site| {
+            if let Some(settled) = settled {
+                site.settle.learn(settled);
+            }
+            site.kinds.learn(tab_kind::template(url), start, taught);
+        });
     }
 
-    fn with<T>(&self, host: &str, work: impl FnOnce(&mut Site) -> T) -> T {
+    fn with<T>(&self, url: &CanonicalUrl, work: impl FnOnce(&mut Site) -> T) -> T {
+        let host = url.host_key();
         let mut sites = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !sites.contains_key(host) && sites.len() >= HOSTS_MAX {
             sites.clear();

@@ -6,7 +6,7 @@ use std::time::Instant;
 use chromiumoxide::Page;
 use chromiumoxide::cdp::browser_protocol::emulation::SetUserAgentOverrideParams;
 use chromiumoxide::cdp::browser_protocol::fetch::{self, EventRequestPaused, RequestPattern, RequestStage};
-use chromiumoxide::cdp::browser_protocol::network::{ResourceType, SetBypassServiceWorkerParams};
+use chromiumoxide::cdp::browser_protocol::network::ResourceType;
 use chromiumoxide::cdp::browser_protocol::page::{
     AddScriptToEvaluateOnNewDocumentParams, EventJavascriptDialogOpening, EventLifecycleEvent, EventWindowOpen,
     NavigateParams, NavigateReturns,
@@ -22,6 +22,7 @@ use super::instance::{Instance, Listening};
 use super::traffic;
 use crate::model::task::FetchSpec;
 use crate::model::visit::VisitRequest;
+use crate::policy::tab_kind::TabKind;
 
 /// What a page reports.
 #[derive(Debug)]
@@ -46,6 +47,8 @@ pub(super) struct Tab {
     pub events: SelectAll<BoxStream<'static, Event>>,
     /// What the browser reports about the page.
     pub listening: Listening,
+    /// Whether its frames are drawn.
+    pub kind: TabKind,
     /// The key of the hook in its pages.
     pub key: Key,
     /// Pages visited.
@@ -89,10 +92,10 @@ impl Tab {
     ///
     /// # Errors
     /// The browser is gone or does not do as told.
-    pub(super) async fn open(instance: &Instance, req: &VisitRequest) -> Result<Tab, BrowserError> {
+    pub(super) async fn open(instance: &Instance, req: &VisitRequest, kind: TabKind) -> Result<Tab, BrowserError> {
         let proxy = req.way_out.as_ref().map(|way_out| way_out.proxy());
-        let page = instance.new_page(&req.session, proxy).await?;
-        match Tab::equip(instance, page.clone(), &req.fetch).await {
+        let page = instance.new_page(&req.session, proxy, kind).await?;
+        match Tab::equip(instance, page.clone(), &req.fetch, kind).await {
             Ok(tab) => Ok(tab),
             Err(error) => {
                 instance.close_page(&page).await;
@@ -101,7 +104,7 @@ impl Tab {
         }
     }
 
-    async fn equip(instance: &Instance, page: Page, fetch: &FetchSpec) -> Result<Tab, BrowserError> {
+    async fn equip(instance: &Instance, page: Page, fetch: &FetchSpec, kind: TabKind) -> Result<Tab, BrowserError> {
         let target: String = page.target_id().as_ref().to_owned();
         let listening = instance.listen(&target);
         let key = Key::new();
@@ -115,13 +118,11 @@ impl Tab {
         };
         let events = instance.step("listening to a tab", listen).await?;
         instance.step("Fetch.enable", page.execute(documents())).await?;
-        // A service worker would answer for documents without anybody being asked.
-        let bypass = SetBypassServiceWorkerParams::new(true);
-        instance.step("Network.setBypassServiceWorker", page.execute(bypass)).await?;
         let script = AddScriptToEvaluateOnNewDocumentParams::new(hook::script(&key));
         instance.step("Page.addScriptToEvaluateOnNewDocument", page.execute(script)).await?;
         let agent = Agent::of(instance, fetch);
-        let mut tab = Tab { page, target, events, listening, key, pages: 0, used: Instant::now(), blank: true, agent };
+        let mut tab =
+            Tab { page, target, events, listening, kind, key, pages: 0, used: Instant::now(), blank: true, agent };
         tab.apply(instance).await?;
         Ok(tab)
     }

@@ -34,6 +34,10 @@ impl Site {
         CanonicalUrl::parse(&format!("{}{path}", self.base)).unwrap()
     }
 
+    pub(super) fn times_asked(&self, path: &str) -> usize {
+        self.asked.lock().unwrap().iter().filter(|asked| *asked == path).count()
+    }
+
     pub(super) fn was_asked(&self, path: &str) -> bool {
         self.asked.lock().unwrap().iter().any(|asked| asked == path)
     }
@@ -105,6 +109,28 @@ async fn answer(stream: &mut TcpStream, path: &str, head: &str) -> std::io::Resu
             "<a href=/x>x</a><form method=post action=/posted></form><script>onload = () => document.forms[0].submit()</script>",
         ),
         "/memory" => html("<p>stay</p>"),
+        "/hookbreaker" => html(
+            "<a href=/x>x</a><script>Reflect.apply = Array.prototype[Symbol.iterator] = Promise.prototype.then =
+             EventTarget.prototype.dispatchEvent = EventTarget.prototype.addEventListener = Map.prototype.set =
+             performance.now = window.CustomEvent = () => { throw 1 };
+             Object.defineProperty(Object.prototype, 'detail', { get() { throw 2 }, set() { throw 3 } });
+             try { setTimeout(() => {}, 5); fetch('/slowdata'); requestAnimationFrame(() => {}) } catch (e) { document.title = e }
+             </script>",
+        ),
+        "/kind-child" => html("<script>requestAnimationFrame(() => parent.postMessage('m', '*'))</script>"),
+        "/slowmodule.js" | "/slowscript.js" => {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let script = if path == "/slowmodule.js" { "export const name = 'module'" } else { "add('script')" };
+            return respond(stream, "200 OK", "content-type: text/javascript\r\n", script.as_bytes()).await;
+        }
+        "/pixel.gif" => {
+            let gif = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff!\xf9\x04\x01\0\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;";
+            return respond(stream, "200 OK", "content-type: image/gif\r\n", gif).await;
+        }
+        _ if path.starts_with("/kind/") => match super::tests_real::kinds::document(&path["/kind/".len()..]) {
+            Some(page) => page,
+            None => return special(stream, path).await,
+        },
         _ if path.starts_with("/scriptforever?") => {
             html("<script>location = '/scriptforever?' + Math.random()</script>")
         }

@@ -1,7 +1,10 @@
 //! One visit in one tab: an event machine that ends in time, whatever the page does.
 
 mod documents;
+mod papers;
 mod reading;
+
+pub(super) use papers::Papers;
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -20,7 +23,7 @@ use super::classify::{net_error, says_nothing};
 use super::extract::Extracted;
 use super::instance::Signal;
 use super::read::ReadError;
-use super::report::CrashScope;
+use super::report::{BrowserVisit, CrashScope};
 use super::response::Head;
 use super::tab::{Event, Navigate, Tab};
 use crate::model::outcome::FailureClass;
@@ -49,9 +52,41 @@ pub(super) struct Ended {
     pub clean: bool,
     /// What was seen of a page that was read.
     pub seen: Option<Seen>,
+    /// The documents that were kept.
+    pub papers: Papers,
 }
 
-/// What a page taught about its site.
+impl Ended {
+    /// Its scripts sent something to a server.
+    pub(super) fn posted(&self) -> bool {
+        self.seen.is_some_and(|seen| seen.posted)
+    }
+
+    /// Loaded without frames, it asked for them, could not say, or did not come to an end for want of them.
+    pub(super) fn needs_frames(&self, visit: &BrowserVisit) -> bool {
+        match (&visit.result, self.seen) {
+            (_, Some(seen)) => seen.demand != Some(0),
+            (VisitResult::Failed(failure), None) => {
+                visit.crash.is_none()
+                    && failure.http_status.is_some()
+                    && matches!(failure.class, FailureClass::Timeout | FailureClass::Browser)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What a load has to go by.
+pub(super) struct Errand {
+    /// Deadline of the whole.
+    pub within: Duration,
+    /// How long the page may take to settle.
+    pub patience: Patience,
+    /// Documents that are known already, and whether to keep those that come.
+    pub papers: Papers,
+}
+
+/// What was seen of a page.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seen {
     /// How it settled.
@@ -109,13 +144,14 @@ struct Visit<'a> {
     dialogs: u32,
     windows: Vec<String>,
     patience: Patience,
+    papers: Papers,
     seen: Option<Seen>,
 }
 
-/// Visits `req.url` in `tab`, within `req.fetch.page_timeout`.
-pub(super) async fn visit(tab: &mut Tab, req: &VisitRequest, patience: Patience) -> Ended {
+/// Visits `req.url` in `tab`, within `errand.within`.
+pub(super) async fn visit(tab: &mut Tab, req: &VisitRequest, errand: Errand) -> Ended {
     let now = Instant::now();
-    let whole = req.fetch.page_timeout.0;
+    let whole = errand.within;
     let reserve = (whole / 4).clamp(Duration::from_millis(500), Duration::from_secs(8));
     let mut visit = Visit {
         tab,
@@ -139,14 +175,15 @@ pub(super) async fn visit(tab: &mut Tab, req: &VisitRequest, patience: Patience)
         clean: true,
         dialogs: 0,
         windows: Vec::new(),
-        patience,
+        patience: errand.patience,
+        papers: errand.papers,
         seen: None,
     };
     visit.clear_backlog().await;
     let (result, crash) = visit.run().await;
     let reply_came = visit.await_reply().await;
     let clean = visit.clean && reply_came && crash.is_none() && !visit.forced && visit.dialogs == 0;
-    Ended { result, crash, clean, seen: visit.seen }
+    Ended { result, crash, clean, seen: visit.seen, papers: visit.papers }
 }
 
 /// A result, and what crashed.

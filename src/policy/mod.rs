@@ -14,5 +14,6 @@ pub mod retry;
 pub mod robots;
 pub mod scope;
 pub mod settle;
+pub mod tab_kind;
 pub mod tasks;
 pub mod traps;

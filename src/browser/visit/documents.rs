@@ -1,21 +1,29 @@
 //! The documents of a visit: every request and every response of one is judged before it goes on.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
+use chromiumoxide::Page;
 use chromiumoxide::cdp::browser_protocol::fetch::{
-    ContinueRequestParams, EventRequestPaused, FailRequestParams, FulfillRequestParams, HeaderEntry,
+    self, ContinueRequestParams, EventRequestPaused, FailRequestParams, FulfillRequestParams, HeaderEntry,
+    TakeResponseBodyAsStreamParams,
 };
+use chromiumoxide::cdp::browser_protocol::io;
 use chromiumoxide::cdp::browser_protocol::network::ErrorReason;
 use tokio::time::Instant;
 
+use super::papers::KEPT_MAX;
 use super::{Document, End, Visit};
 use crate::browser::response::{Head, Verdict};
 use crate::clock::Clock;
 use crate::model::outcome::FailureClass;
 use crate::model::url::CanonicalUrl;
 use crate::model::visit::{KnownDocument, Refusal, VisitResult};
+
+/// A document that is kept must be complete within this time.
+const KEEP_WITHIN: Duration = Duration::from_secs(5);
 
 impl Visit<'_> {
     /// Judges a paused document: one of a frame, of the page, or of a redirect.
@@ -40,8 +48,8 @@ impl Visit<'_> {
             if url.as_ref().is_ok_and(|url| same_but_scheme(url, &self.req.url)) {
                 self.asked = true;
                 self.asked_at = Instant::now();
-                match self.req.document.clone() {
-                    Some(known) => self.give(paused, &known).await,
+                match self.papers.take(&paused.request.url) {
+                    Some(known) => return self.give(paused, &known).await,
                     None => self.let_through(paused).await,
                 }
             } else {
@@ -81,7 +89,8 @@ impl Visit<'_> {
             let most = self.req.fetch.max_redirects;
             return Some(self.fail_with(FailureClass::TooManyRedirects, &format!("more than {most} redirects")));
         }
-        if moved {
+        let known = self.papers.take(&paused.request.url);
+        if moved && known.is_none() {
             let gate = Arc::clone(&self.req.gate);
             match tokio::time::timeout_at(self.give_up, gate.check(&url)).await {
                 Ok(Ok(())) => {}
@@ -107,8 +116,13 @@ impl Visit<'_> {
         self.early = None;
         self.idle = false;
         self.asked_at = Instant::now();
-        self.let_through(paused).await;
-        None
+        match known {
+            Some(known) => self.give(paused, &known).await,
+            None => {
+                self.let_through(paused).await;
+                None
+            }
+        }
     }
 
     async fn on_response(&mut self, paused: &EventRequestPaused) -> Option<End> {
@@ -127,7 +141,8 @@ impl Visit<'_> {
         let status = u16::try_from(paused.response_status_code.unwrap_or_default()).unwrap_or_default();
         let headers =
             paused.response_headers.iter().flatten().map(|header| (header.name.as_str(), header.value.as_str()));
-        let head = Head::read(status, headers, now_seconds());
+        let head = Head::read(status, headers.clone(), now_seconds());
+        let kept_headers = self.papers.keeps().then(|| headers.map(owned).collect::<Vec<_>>());
         let verdict = head.verdict(self.req.fetch.max_body_bytes);
         let retry_after = head.retry_after;
         let loader = paused.network_id.as_ref().map(|id| id.as_ref().to_owned());
@@ -136,8 +151,12 @@ impl Visit<'_> {
         }
         match verdict {
             Verdict::Load | Verdict::Redirect => {
-                self.let_through(paused).await;
-                return None;
+                let Some(headers) = kept_headers else {
+                    self.papers.lose();
+                    self.let_through(paused).await;
+                    return None;
+                };
+                return self.keep(paused, status, headers, verdict == Verdict::Redirect).await;
             }
             _ => self.fail(paused, ErrorReason::Aborted).await,
         }
@@ -160,15 +179,52 @@ impl Visit<'_> {
     }
 
     /// Answers the request with the document that is known already, so that its server is not asked twice.
-    async fn give(&mut self, paused: &EventRequestPaused, known: &KnownDocument) {
-        let headers = known.headers.iter();
-        let head = Head::read(known.status, headers.clone().map(|(n, v)| (n.as_str(), v.as_str())), now_seconds());
+    async fn give(&mut self, paused: &EventRequestPaused, known: &KnownDocument) -> Option<End> {
+        let headers = known.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let head = Head::read(known.status, headers, now_seconds());
         let loader = paused.network_id.as_ref().map(|id| id.as_ref().to_owned());
-        self.document = Some(Document { loader, head });
+        if head.verdict(u64::MAX) != Verdict::Redirect {
+            self.document = Some(Document { loader, head });
+        }
+        self.fulfil(paused, known).await;
+        None
+    }
+
+    async fn fulfil(&mut self, paused: &EventRequestPaused, known: &KnownDocument) {
+        let headers = known.headers.iter();
         let mut answer = FulfillRequestParams::new(paused.request_id.clone(), i64::from(known.status));
         answer.response_headers = Some(headers.map(|(name, value)| HeaderEntry::new(name, value)).collect());
         answer.body = Some(BASE64.encode(&known.body).into());
         self.small(answer).await;
+    }
+
+    /// Lets an answer through as it came, and keeps it for another load. Its page is parsed only when all of it is
+    /// there, so a body that does not end soon is given up here, and its page loaded anew without this.
+    async fn keep(
+        &mut self,
+        paused: &EventRequestPaused,
+        status: u16,
+        headers: Vec<(String, String)>,
+        redirect: bool,
+    ) -> Option<End> {
+        if redirect {
+            let known = KnownDocument::new(status, headers, Vec::new(), false);
+            self.papers.put(&paused.request.url, Arc::new(known));
+            self.let_through(paused).await;
+            return None;
+        }
+        let bound = (Instant::now() + KEEP_WITHIN).min(self.give_up);
+        let body = body_of(self.tab.page.clone(), paused.request_id.clone());
+        let Some(body) = tokio::time::timeout_at(bound, body).await.ok().flatten() else {
+            self.papers.lose();
+            self.clean = false;
+            self.fail(paused, ErrorReason::Aborted).await;
+            return Some(self.fail_with(FailureClass::Browser, "the document did not come to an end soon"));
+        };
+        let known = Arc::new(KnownDocument::new(status, headers, body, false));
+        self.papers.put(&paused.request.url, Arc::clone(&known));
+        self.fulfil(paused, &known).await;
+        None
     }
 
     async fn let_through(&mut self, paused: &EventRequestPaused) {
@@ -179,6 +235,28 @@ impl Visit<'_> {
     pub(super) async fn fail(&mut self, paused: &EventRequestPaused, reason: ErrorReason) {
         self.small(FailRequestParams::new(paused.request_id.clone(), reason)).await;
     }
+}
+
+/// The decoded body of a paused response; none when it is too large or cannot be had.
+async fn body_of(page: Page, request: fetch::RequestId) -> Option<Vec<u8>> {
+    let stream = page.execute(TakeResponseBodyAsStreamParams::new(request)).await.ok()?.result.stream;
+    let mut body = Vec::new();
+    while body.len() <= KEPT_MAX {
+        let chunk = page.execute(io::ReadParams::new(stream.clone())).await.ok()?.result;
+        match chunk.base64_encoded {
+            Some(true) => body.extend(BASE64.decode(&chunk.data).ok()?),
+            _ => body.extend_from_slice(chunk.data.as_bytes()),
+        }
+        if chunk.eof {
+            let _ = page.execute(io::CloseParams::new(stream)).await;
+            return Some(body);
+        }
+    }
+    None
+}
+
+fn owned((name, value): (&str, &str)) -> (String, String) {
+    (name.to_owned(), value.to_owned())
 }
 
 /// For `Retry-After` with a date.

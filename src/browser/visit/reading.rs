@@ -12,6 +12,7 @@ use crate::browser::read::{self, ReadError};
 use crate::model::outcome::FailureClass;
 use crate::model::visit::VisitResult;
 use crate::policy::settle::Settled;
+use crate::policy::tab_kind::TabKind;
 
 impl Visit<'_> {
     /// The main frame reached a stage of its loading.
@@ -40,7 +41,7 @@ impl Visit<'_> {
         let latest = if self.forced { self.end } else { self.give_up };
         let deadline = (now + within).min(latest).max(now + Duration::from_millis(300));
         let busy = if self.forced { Duration::ZERO } else { self.patience.busy };
-        let manner = Manner { key: &self.tab.key, busy: Some(busy) };
+        let manner = Manner { key: &self.tab.key, busy: Some(busy), frameless: self.tab.kind == TabKind::Frameless };
         let expression = extract::expression(&self.req.extract, manner);
         let reading = read::page(self.tab.page.clone(), expression);
         self.reading = Some((Box::pin(reading), deadline));
@@ -73,7 +74,8 @@ impl Visit<'_> {
     /// Keeps what was read until it is sure that the page is not about to become another.
     fn hold(&mut self, extracted: Extracted) {
         let now = Instant::now();
-        let late = self.patience.modules.filter(|_| extracted.modules && !self.idle && !self.forced);
+        let again = self.tab.kind == TabKind::Frameless && extracted.demand != 0 && !extracted.posted;
+        let late = self.patience.modules.filter(|_| extracted.modules && !self.idle && !self.forced && !again);
         if let (Some(wait), None) = (late, &self.early) {
             self.early = Some((extracted, (now + wait).min(self.give_up)));
             return;
