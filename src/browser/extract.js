@@ -117,19 +117,66 @@ async (o) => {
   let refresh = null;
   let nofollow = false;
   const rels = new Set(['canonical', 'next', 'prev', 'previous', 'alternate']);
-  for (const e of all('a[href],area[href],iframe[src],frame[src],link[rel][href]')) {
-    const name = e.localName;
-    if (name === 'link') {
-      if ((e.getAttribute('rel') || '').toLowerCase().split(/\s+/).some((r) => rels.has(r))) add(e.href);
+  const attribute = (e, name) => Element.prototype.getAttribute.call(e, name);
+  const here = (of('URL') || '').split('#')[0];
+  const nameOf = (e) => Object.getOwnPropertyDescriptor(Element.prototype, 'localName').get.call(e);
+  const [code, srcsets] = [[], []];
+  const keep = (list, value) => { if (value && list.length < 1000 && value.length <= 16384) list.push(value); };
+  const gets = (method) => !['post', 'dialog'].includes((method || '').trim().toLowerCase());
+  const resources = {
+    img: ['src'], source: ['src'], video: ['src', 'poster'], audio: ['src'], track: ['src'], embed: ['src'],
+    object: ['data'], script: ['src'], input: ['src'], image: ['href', 'xlink:href'], body: ['background'],
+  };
+  // What an element of this document, or of one within an attribute of it, refers to.
+  const refer = (e, absolute) => {
+    const name = nameOf(e);
+    const named = (name) => {
+      const value = attribute(e, name);
+      // A place in this document is no link, unless a base makes it one in another.
+      if (!value || (/^\s*(#|$)/.test(value) && base.split('#')[0] === here)) return;
+      const script = /^[\0- ]*javascript:/i.exec(value);
+      if (!script) add(absolute(value.trim()));
+      else try { keep(code, decodeURIComponent(value.slice(script[0].length))); } catch { keep(code, value.slice(script[0].length)); }
+    };
+    if (name === 'a' || name === 'area') named(e.hasAttribute('href') ? 'href' : 'xlink:href');
+    else if (name === 'link') {
+      const rel = (attribute(e, 'rel') || '').trim().toLowerCase().split(/\s+/);
+      const leads = rel.some((r) => rels.has(r) && (r !== 'alternate' || !rel.includes('stylesheet')));
+      if (leads || (o.resources && rel[0] !== '')) named('href');
     } else if (name === 'iframe' || name === 'frame') {
-      add(e.src);
-    } else {
-      add(typeof e.href === 'string' ? e.href : absolute(e.getAttribute('href')));
+      named('src');
+      const srcdoc = attribute(e, 'srcdoc');
+      if (srcdoc && absolute === absoluteHere) within(srcdoc);
+    } else if (name === 'form') {
+      if (gets(attribute(e, 'method'))) named('action');
+    } else if (name === 'button' || name === 'input') {
+      const form = e.form;
+      if (gets(attribute(e, 'formmethod') ?? (form && attribute(form, 'method')))) named('formaction');
     }
-  }
-  for (const e of all('svg a')) {
-    const href = e.getAttribute('href') || e.getAttributeNS('http://www.w3.org/1999/xlink', 'href');
-    if (href) add(absolute(href));
+    if (o.resources) {
+      for (const kind of resources[name] || []) named(kind);
+      if (name === 'img' || name === 'source') keep(srcsets, attribute(e, 'srcset'));
+    }
+    keep(code, attribute(e, 'onclick'));
+  };
+  const absoluteHere = absolute;
+  const referring = 'a,area,link[rel][href],iframe,frame[src],form,[formaction],[onclick]'
+    + (o.resources ? ',img,source,video,audio,track,embed,object,script[src],input[src],image,body' : '');
+  const within = (srcdoc) => {
+    try {
+      const inner = new DOMParser().parseFromString(srcdoc, 'text/html');
+      const own = inner.querySelector('base[href]');
+      const from = own ? absolute(own.getAttribute('href')) : base;
+      const absoluteThere = (text) => { try { return new URL(text, from).href; } catch { return ''; } };
+      for (const e of inner.querySelectorAll(referring)) refer(e, absoluteThere);
+    } catch { /* the page does not let text become a document */ }
+  };
+  for (const e of all(referring)) refer(e, absoluteHere);
+  // Feeds, and other documents that are not HTML.
+  if (!/html|svg/.test(of('contentType') || '')) {
+    for (const e of all('link')) {
+      if (e.namespaceURI !== 'http://www.w3.org/1999/xhtml') add(absolute(attribute(e, 'href') || e.textContent.trim()));
+    }
   }
   for (const m of all('meta')) {
     const equiv = (m.httpEquiv || '').toLowerCase();
@@ -176,6 +223,8 @@ async (o) => {
     title: cut(of('title') || '', 1024) || null,
     text,
     links,
+    code,
+    srcsets,
     nofollow,
     refresh,
     fields,

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::hook::Key;
 use crate::model::task::ExtractSpec;
 use crate::model::visit::{PageAnswer, RawLink};
+use crate::policy::hints::{script_targets, srcset_targets};
 
 /// A script that was added after the load event, and what is loaded lazily, is waited for this long.
 const LOAD_MS: u64 = 2_000;
@@ -34,6 +35,12 @@ pub(super) struct Extracted {
     title: Option<String>,
     text: Option<String>,
     links: Vec<String>,
+    /// Scripts in references and click handlers, which may say where they go.
+    #[serde(default)]
+    code: Vec<String>,
+    /// `srcset` attributes, where resources are wanted.
+    #[serde(default)]
+    srcsets: Vec<String>,
     nofollow: bool,
     /// Seconds until the page goes elsewhere by itself, where it says so.
     pub refresh: Option<u64>,
@@ -90,6 +97,7 @@ pub(super) fn expression(spec: &ExtractSpec, manner: Manner<'_>) -> String {
         "loadMs": LOAD_MS,
         "frameless": manner.frameless,
         "maxLinks": spec.max_links,
+        "resources": spec.resource_links,
         "textMax": if spec.text { spec.text_max_bytes } else { 0 },
         "htmlMax": HTML_MAX,
         "fieldMax": FIELDS_MAX,
@@ -123,6 +131,9 @@ impl Extracted {
         answer.text = text;
         answer.title = self.title;
         answer.links.extend(self.links.into_iter().map(|href| RawLink { href }));
+        let targets: Vec<String> = self.code.iter().flat_map(|code| script_targets(code)).collect();
+        let images = self.srcsets.iter().flat_map(|set| srcset_targets(set));
+        answer.add_references(&self.base, targets.iter().map(String::as_str).chain(images));
         answer.base = Some(self.base);
         answer.nofollow |= self.nofollow;
         answer.fields = self.fields;

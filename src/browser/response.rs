@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::model::outcome::FailureClass;
+use crate::policy::hints::header_links;
 
 /// What becomes of a document's response.
 #[derive(Debug, PartialEq)]
@@ -34,6 +35,8 @@ pub(super) struct Head {
     pub retry_after: Option<Duration>,
     /// Announced length of the body as sent.
     pub content_length: Option<u64>,
+    /// References in its headers.
+    pub references: Vec<String>,
     attachment: bool,
     has_location: bool,
 }
@@ -56,6 +59,7 @@ impl Head {
                 "location" => head.has_location = true,
                 "x-robots-tag" => head.nofollow |= says_nofollow(value),
                 "retry-after" => head.retry_after = retry_after(value, now_unix),
+                name @ ("link" | "refresh") => head.references.extend(header_links(name, value)),
                 _ => {}
             }
         }

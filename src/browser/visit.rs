@@ -107,6 +107,7 @@ type Reply = Pin<Box<dyn Future<Output = Result<NavigateReturns, CdpError>> + Se
 type Reading = Pin<Box<dyn Future<Output = Result<Extracted, ReadError>> + Send>>;
 
 /// What woke the machine.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 enum Wake {
     Signal(Option<Signal>),
     Event(Option<Event>),
@@ -352,6 +353,10 @@ impl Visit<'_> {
         if let Some(extracted) = extracted {
             extracted.fill(&mut answer, &self.req.extract);
             answer.truncated |= self.forced;
+        }
+        if let Some(document) = &self.document {
+            let at = self.hops.last().unwrap_or(&self.req.url);
+            answer.add_references(at.as_str(), document.head.references.iter().map(String::as_str));
         }
         let windows = std::mem::take(&mut self.windows).into_iter().filter(|url| url.starts_with("http"));
         answer.links.extend(windows.map(|href| RawLink { href }));

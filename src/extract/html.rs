@@ -1,5 +1,7 @@
 //! One streaming pass over HTML: links, title, visible text, robots directives.
 
+mod refs;
+
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
@@ -32,6 +34,14 @@ pub(super) struct Page {
     pub(super) links: RawLinks,
     pub(super) base: Option<String>,
     pub(super) nofollow: bool,
+    /// Documents that stand in attributes of frames.
+    pub(super) srcdocs: Vec<String>,
+    /// References to resources are wanted as well.
+    resources: bool,
+    /// The form that was opened last does not ask by GET.
+    posts: bool,
+    /// A handler of clicks may stand in the document so far; nearly none has one.
+    clicks: bool,
     /// Read only where the choice of a fetch mode asks for them.
     pub(super) signs: Option<SignReader>,
     titled: Titled,
@@ -65,17 +75,23 @@ enum Region {
 pub(super) struct HtmlPass {
     page: Arc<Mutex<Page>>,
     rewriter: Option<HtmlRewriter<'static, Ignore>>,
+    /// The end of the piece before: a word may lie across.
+    tail: Vec<u8>,
 }
 
 impl HtmlPass {
-    /// `text_limit`: `None` when the task keeps no text.
-    pub(super) fn new(text_limit: Option<usize>, max_links: usize) -> Self {
+    /// `text_limit`: `None` when the task keeps no text. `resources`: images and the like are links too.
+    pub(super) fn new(text_limit: Option<usize>, max_links: usize, resources: bool) -> Self {
         let page = Arc::new(Mutex::new(Page {
             title: Folded::new(TITLE_BYTES),
             text: text_limit.map(Folded::new),
             links: RawLinks::new(max_links),
             base: None,
             nofollow: false,
+            srcdocs: Vec::new(),
+            resources,
+            posts: false,
+            clicks: false,
             signs: None,
             titled: Titled::NotYet,
             hidden: 0,
@@ -108,7 +124,7 @@ impl HtmlPass {
             .append_document_content_handler(document)
             .with_memory_settings(memory)
             .with_strict(false);
-        HtmlPass { page, rewriter: Some(HtmlRewriter::new(settings, (|_| ()) as Ignore)) }
+        HtmlPass { page, rewriter: Some(HtmlRewriter::new(settings, (|_| ()) as Ignore)), tail: Vec::new() }
     }
 
     /// Reads [`super::Signs`] as well.
@@ -119,6 +135,9 @@ impl HtmlPass {
     /// Parses one more piece. `false`: the document needs more memory than it gets, the rest is ignored.
     pub(super) fn feed(&mut self, utf8: &str) -> bool {
         let Some(rewriter) = &mut self.rewriter else { return false };
+        if click_ends_in(&mut self.tail, utf8.as_bytes()) {
+            lock(&self.page).clicks = true;
+        }
         if rewriter.write(utf8.as_bytes()).is_err() {
             // A rewriter that failed must not be used again.
             self.rewriter = None;
@@ -177,12 +196,8 @@ impl Page {
         if let Some(signs) = &mut self.signs {
             signs.element(&tag(&name, block, element));
         }
+        self.references(&name, element);
         match name.as_str() {
-            "a" | "area" => self.link(element.get_attribute("href")),
-            "iframe" | "frame" => self.link(element.get_attribute("src")),
-            "link" if element.get_attribute("rel").is_some_and(|rel| leads_somewhere(&rel)) => {
-                self.link(element.get_attribute("href"));
-            }
             "base" if self.base.is_none() => {
                 self.base = element.get_attribute("href").map(|href| self.attribute(&href));
             }
@@ -191,6 +206,8 @@ impl Page {
                 self.titled = if self.titled == Titled::NotYet { Titled::Inside } else { Titled::Done };
             }
             "textarea" if self.titled == Titled::Inside => self.titled = Titled::Done,
+            // What such a template holds becomes its parent's shadow, which is shown.
+            "template" if element.has_attribute("shadowrootmode") => {}
             "template" => return Some(Region::Hidden),
             "style" | "script" | "title" | "desc" | "metadata" if drawn => return Some(Region::Hidden),
             "svg" | "math" => return Some(Region::Drawing),
@@ -207,19 +224,10 @@ impl Page {
         if is("name", "robots") || is("name", "crawld") {
             self.nofollow |= says_nofollow(&content);
         } else if is("http-equiv", "refresh")
-            && let Some(target) = refresh_target(&content)
+            && self.refresh(&content)
+            && let Some(signs) = &mut self.signs
         {
-            if let Some(signs) = &mut self.signs {
-                signs.refresh();
-            }
-            self.link(Some(target.to_owned()));
-        }
-    }
-
-    fn link(&mut self, href: Option<String>) {
-        if let Some(href) = href {
-            let href = self.attribute(&href);
-            self.links.push(&href);
+            signs.refresh();
         }
     }
 
@@ -293,6 +301,23 @@ fn tag<'n>(name: &'n str, block: bool, element: &Element<'_, '_>) -> Tag<'n> {
     }
 }
 
+/// Whether the name of a click handler may end in this piece; `tail` is the end of the one before.
+fn click_ends_in(tail: &mut Vec<u8>, piece: &[u8]) -> bool {
+    // In every usual spelling of `onclick`.
+    const CLICK: [&[u8]; 2] = [b"lick", b"LICK"];
+    let has = |bytes: &[u8]| CLICK.iter().any(|word| memchr::memmem::find(bytes, word).is_some());
+    let across = CLICK[0].len() - 1;
+    tail.extend_from_slice(&piece[..piece.len().min(across)]);
+    let found = has(tail) || has(piece);
+    if piece.len() >= across {
+        tail.clear();
+        tail.extend_from_slice(&piece[piece.len() - across..]);
+    } else {
+        tail.drain(..tail.len().saturating_sub(across));
+    }
+    found
+}
+
 /// Where a reference begins that the next chunk may complete; the length without one.
 fn cut_reference(text: &str) -> usize {
     let tail = text.len().saturating_sub(MAX_REFERENCE_BYTES);
@@ -302,34 +327,12 @@ fn cut_reference(text: &str) -> usize {
     }
 }
 
-/// Link relations worth following: other addresses of pages, not resources of this one.
-fn leads_somewhere(rel: &str) -> bool {
-    let has = |word: &str| rel.split_ascii_whitespace().any(|w| w.eq_ignore_ascii_case(word));
-    (has("alternate") && !has("stylesheet")) || has("canonical") || has("next") || has("prev")
-}
-
 /// Whether a robots directive list forbids following links.
 pub fn says_nofollow(directives: &str) -> bool {
     directives.split(',').any(|d| {
         let d = d.trim();
         d.eq_ignore_ascii_case("nofollow") || d.eq_ignore_ascii_case("none")
     })
-}
-
-/// The URL of `<meta http-equiv=refresh content="5; url='…'">`.
-fn refresh_target(content: &str) -> Option<&str> {
-    let rest = content.trim_start().trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
-    let rest = rest.trim_start().trim_start_matches([';', ',']).trim_start();
-    let key = rest.get(..3).filter(|key| key.eq_ignore_ascii_case("url"));
-    let rest = match key.and_then(|_| rest[3..].trim_start().strip_prefix('=')) {
-        Some(after) => after.trim_start(),
-        None => rest,
-    };
-    let target = match rest.chars().next()? {
-        quote @ ('"' | '\'') => rest[1..].split(quote).next()?,
-        _ => rest,
-    };
-    (!target.trim().is_empty()).then_some(target)
 }
 
 /// Elements that do not separate words.
@@ -383,22 +386,6 @@ fn is_inline(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reads_refresh_targets() {
-        #[track_caller]
-        fn check(content: &str, expected: Option<&str>) {
-            assert_eq!(refresh_target(content), expected, "{content}");
-        }
-        check("5; url=/a", Some("/a"));
-        check("0;URL='/a b'", Some("/a b"));
-        check("1.5 , url = \"/a\" junk", Some("/a"));
-        check("0; /a", Some("/a"));
-        check("5", None);
-        check("", None);
-        check("0;url=", None);
-        check("0;ü", Some("ü"));
-    }
 
     #[test]
     fn reads_robots_directives() {

@@ -20,17 +20,20 @@ pub struct RawLinks {
     bytes: usize,
     limit: usize,
     cut: bool,
+    fragments: bool,
 }
 
 impl RawLinks {
     /// Takes at most `limit` references.
     pub fn new(limit: usize) -> Self {
-        RawLinks { hrefs: Vec::new(), known: HashSet::new(), bytes: 0, limit, cut: false }
+        RawLinks { hrefs: Vec::new(), known: HashSet::new(), bytes: 0, limit, cut: false, fragments: false }
     }
 
     /// Takes one reference, unless it is known, cannot lead to a page, or a limit is reached.
     pub fn push(&mut self, href: &str) {
         let href = href.trim_matches(|c: char| c <= ' ');
+        // A place in this document; with a base declared, one in that.
+        self.fragments |= href.starts_with('#');
         if href.is_empty() || href.starts_with('#') || has_foreign_scheme(href) {
             return;
         }
@@ -43,6 +46,11 @@ impl RawLinks {
             self.bytes += href.len();
             self.hrefs.push(href.to_owned());
         }
+    }
+
+    /// A reference was nothing but a fragment.
+    pub fn has_fragments(&self) -> bool {
+        self.fragments
     }
 
     /// Something was left out because of a limit.
@@ -66,6 +74,16 @@ impl RawLinks {
             }
         }
         links
+    }
+}
+
+/// Appends links that are not there yet, up to a number of all.
+pub fn add_new(links: &mut Vec<RawLink>, more: Vec<RawLink>, most: usize) {
+    let mut known: HashSet<String> = links.iter().map(|link| link.href.clone()).collect();
+    for link in more {
+        if links.len() < most && known.insert(link.href.clone()) {
+            links.push(link);
+        }
     }
 }
 

@@ -49,7 +49,7 @@ impl BodyKind {
     /// Judges a media type (lower case, without parameters).
     pub fn of(media_type: &str) -> Self {
         match media_type {
-            "text/html" | "application/xhtml+xml" => BodyKind::Html,
+            "text/html" | "application/xhtml+xml" | "image/svg+xml" => BodyKind::Html,
             "text/plain" | "text/markdown" => BodyKind::Text,
             "text/xml" | "application/xml" | "application/rss+xml" | "application/atom+xml" | "application/rdf+xml" => {
                 BodyKind::Feed
@@ -59,7 +59,7 @@ impl BodyKind {
             | "application/ecmascript"
             | "application/x-javascript"
             | "application/x-ndjson" => BodyKind::Opaque,
-            "image/svg+xml" => BodyKind::Download,
+            "text/calendar" => BodyKind::Download,
             other if other.starts_with("text/") || other.ends_with("+json") || other.ends_with("+xml") => {
                 BodyKind::Opaque
             }
@@ -127,7 +127,9 @@ impl Extractor {
     pub fn new(spec: &ExtractSpec, address: &CanonicalUrl, kind: BodyKind, content_type: Option<&str>) -> Self {
         let text_limit = spec.text.then(|| usize::try_from(spec.text_max_bytes).unwrap_or(usize::MAX));
         let pass = match kind {
-            BodyKind::Html => Pass::Html(Box::new(html::HtmlPass::new(text_limit, spec.max_links as usize))),
+            BodyKind::Html => {
+                Pass::Html(Box::new(html::HtmlPass::new(text_limit, spec.max_links as usize, spec.resource_links)))
+            }
             BodyKind::Text if spec.text => Pass::Text(String::new()),
             BodyKind::Feed => Pass::Feed,
             _ => Pass::Nothing,
@@ -202,7 +204,7 @@ impl Extractor {
                 extracted.base = Some(self.address.into());
             }
             Pass::Html(pass) => {
-                pass.finish(|page| take_page(page, &self.address, &mut extracted));
+                pass.finish(|page| take_page(page, &self.address, &self.spec, &mut extracted));
                 if let Some(whole) = self.whole {
                     // The task's selectors were compiled when it was accepted.
                     let selected = FieldSelectors::compile(&self.spec).map(|fields| fields.select(&whole));
@@ -216,7 +218,17 @@ impl Extractor {
     }
 }
 
-fn take_page(page: &mut html::Page, address: &Url, extracted: &mut Extracted) {
+/// The links of a document that stands in an attribute of a frame: it has the base of the page around it.
+fn srcdoc_links(srcdoc: &str, outer: &Url, spec: &ExtractSpec) -> Vec<RawLink> {
+    let mut pass = html::HtmlPass::new(None, spec.max_links as usize, spec.resource_links);
+    pass.feed(srcdoc);
+    pass.finish(|page| {
+        let base = links::document_base(outer, page.base.as_deref());
+        std::mem::replace(&mut page.links, links::RawLinks::new(0)).resolve(&base)
+    })
+}
+
+fn take_page(page: &mut html::Page, address: &Url, spec: &ExtractSpec, extracted: &mut Extracted) {
     let title = std::mem::replace(&mut page.title, text::Folded::new(0)).into_string();
     let end = title.char_indices().nth(MAX_TITLE_CHARS).map_or(title.len(), |(i, _)| i);
     extracted.title = (!title.is_empty()).then(|| title[..end].to_owned());
@@ -227,7 +239,17 @@ fn take_page(page: &mut html::Page, address: &Url, extracted: &mut Extracted) {
     let base = links::document_base(address, page.base.as_deref());
     let links = std::mem::replace(&mut page.links, links::RawLinks::new(0));
     extracted.truncated |= links.is_cut();
+    let mut based = base.clone();
+    based.set_fragment(None);
+    let elsewhere = links.has_fragments() && based != *address;
     extracted.links = links.resolve(&base);
+    if elsewhere {
+        let there = vec![RawLink { href: based.into() }];
+        links::add_new(&mut extracted.links, there, spec.max_links as usize);
+    }
+    for srcdoc in std::mem::take(&mut page.srcdocs) {
+        links::add_new(&mut extracted.links, srcdoc_links(&srcdoc, &base, spec), spec.max_links as usize);
+    }
     extracted.base = Some(base.into());
     extracted.nofollow = page.nofollow;
     extracted.signs = page.signs.take().map(signs::SignReader::finish);

@@ -246,7 +246,7 @@ mod tests {
 
     const TEXT: &str = "<p>A page with enough text that nobody would think it waits for a script to bring more of it. \
         It goes on for a while, says little, and says it twice. It goes on for a while, says little, and says it \
-        twice. So much for that; this is the end of it. And then, of course, one thing more, to be on the safe side.</p>";
+        twice. So much for that; this is the end of it. And then, of course, one thing more, to be on the safe side, since nothing is worth less than a test that stands or falls with a comma.</p>";
 
     #[test]
     fn the_shape_is_that_of_the_scripts() {

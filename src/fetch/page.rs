@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderMap, LINK, REFRESH, RETRY_AFTER};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
@@ -17,6 +17,7 @@ use crate::extract::{BodyKind, Extracted, Extractor, Signs};
 use crate::model::outcome::FailureClass;
 use crate::model::url::CanonicalUrl;
 use crate::model::visit::{KnownDocument, PageAnswer, Refusal, VisitFailure, VisitRequest, VisitResult};
+use crate::policy::hints;
 use crate::policy::retry::classify_status;
 
 /// Fetches pages by plain HTTP.
@@ -76,6 +77,7 @@ impl HttpFetcher {
             return VisitResult::Failed(failure);
         }
         let mut answer = head(&exchange, hops);
+        let named = header_links(exchange.response.headers());
         let attachment = exchange.header(CONTENT_DISPOSITION).is_some_and(headers::is_attachment);
         let kind = match answer.content_type.as_deref() {
             _ if attachment => Some(BodyKind::Download),
@@ -94,7 +96,11 @@ impl HttpFetcher {
         }
         let body = Body::new(exchange, self.client.deadlines(), req.fetch.max_body_bytes, by);
         match self.extract(req, &mut answer, kind, content_type.as_deref(), body, by, kept).await {
-            Ok(()) => VisitResult::Answer(Box::new(answer)),
+            Ok(()) => {
+                let at = answer.hops.last().unwrap_or(&req.url).clone();
+                answer.add_references(at.as_str(), named.iter().map(String::as_str));
+                VisitResult::Answer(Box::new(answer))
+            }
             Err(fault) => failed(fault, &answer, ttfb),
         }
     }
@@ -199,6 +205,16 @@ async fn finish(extractor: Extractor, by: Instant) -> Result<Extracted, Fault> {
         Ok(Err(_)) => Err(Fault::timeout("the daemon is shutting down")),
         Err(_) => Err(Fault::timeout("the page's deadline passed while its fields were extracted")),
     }
+}
+
+/// References in the headers of an answer.
+fn header_links(headers: &HeaderMap) -> Vec<String> {
+    let named = [(LINK, "link"), (REFRESH, "refresh")];
+    let of = |(header, name): (http::HeaderName, &'static str)| {
+        let values = headers.get_all(header).iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| hints::header_links(name, value)).collect::<Vec<_>>()
+    };
+    named.into_iter().flat_map(of).collect()
 }
 
 fn take(answer: &mut PageAnswer, extracted: Extracted) {

@@ -237,13 +237,21 @@ pub struct ExtractSpec {
     pub text_max_bytes: u64,
     /// Links taken from a page at most.
     pub max_links: u32,
+    /// Images, media, scripts and style sheets are links as well.
+    pub resource_links: bool,
     /// Fields by name.
     pub fields: BTreeMap<String, FieldSpec>,
 }
 
 impl Default for ExtractSpec {
     fn default() -> Self {
-        ExtractSpec { text: true, text_max_bytes: 1 << 20, max_links: 5000, fields: BTreeMap::new() }
+        ExtractSpec {
+            text: true,
+            text_max_bytes: 1 << 20,
+            max_links: 5000,
+            resource_links: false,
+            fields: BTreeMap::new(),
+        }
     }
 }
 

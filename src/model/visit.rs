@@ -1,6 +1,6 @@
 //! What a fetcher is asked and what it answers, the same for Chromium and plain HTTP.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -186,6 +186,24 @@ pub struct PageAnswer {
     pub digest: Option<String>,
     /// Something was cut at a limit.
     pub truncated: bool,
+}
+
+impl PageAnswer {
+    /// Adds references that were found beside the document's links, resolved against `base`, where they are
+    /// new and lead to the web.
+    pub fn add_references<'a>(&mut self, base: &str, references: impl IntoIterator<Item = &'a str>) {
+        let mut references = references.into_iter().peekable();
+        let Some(base) = references.peek().and_then(|_| url::Url::parse(base).ok()) else { return };
+        let mut known: HashSet<String> = self.links.iter().map(|link| link.href.clone()).collect();
+        for reference in references {
+            let Ok(mut url) = base.join(reference.trim()) else { continue };
+            url.set_fragment(None);
+            let href = String::from(url);
+            if href.starts_with("http") && known.insert(href.clone()) {
+                self.links.push(RawLink { href });
+            }
+        }
+    }
 }
 
 /// One link of a page.

@@ -5,6 +5,7 @@ pub mod alerts;
 pub mod breaker;
 pub mod delay;
 pub mod health;
+pub mod hints;
 pub mod limits;
 pub mod pressure;
 pub mod recovery;
