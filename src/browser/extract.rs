@@ -9,6 +9,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::hook::Key;
+use crate::model::kept::Source;
 use crate::model::task::ExtractSpec;
 use crate::model::visit::{PageAnswer, RawLink};
 use crate::policy::hints::{script_targets, srcset_targets};
@@ -119,6 +120,11 @@ impl Extracted {
 
     /// Puts what the page said into the answer, which knows the response's part already.
     pub(super) fn fill(self, answer: &mut PageAnswer, spec: &ExtractSpec) {
+        answer.digest = Some(digest(self.html.as_deref(), self.html_head.as_deref(), self.html_length));
+        if spec.source_max() > 0 {
+            let cut = self.html.is_none();
+            answer.raw.source = self.html.or(self.html_head).map(|html| Source { html, cut });
+        }
         let limit = usize::try_from(spec.text_max_bytes).unwrap_or(usize::MAX);
         let (text, cut) = match self.text {
             Some(text) => {
@@ -127,7 +133,6 @@ impl Extracted {
             }
             None => (None, false),
         };
-        answer.digest = Some(digest(self.html.as_deref(), self.html_head.as_deref(), self.html_length));
         answer.text = text;
         answer.title = self.title;
         answer.links.extend(self.links.into_iter().map(|href| RawLink { href }));

@@ -195,6 +195,7 @@ impl Judge<'_> {
             links_added: 0,
             digest: None,
             fields: Default::default(),
+            kept: Default::default(),
             fetched_with: visited.way.map(|(with, _)| with),
             fetch_reason: visited.way.map(|(_, reason)| reason),
             error: None,

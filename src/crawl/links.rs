@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use crate::model::lease::{Links, NewUrl, UrlKind};
+use crate::model::task::TaskSpec;
 use crate::model::url::CanonicalUrl;
 use crate::policy::scope::{Scope, Verdict};
 use crate::policy::traps::{TrapConfig, shape};
@@ -68,4 +69,10 @@ pub fn sort_links<'a>(
         met.insert(url);
     }
     links
+}
+
+/// Hosts whose robots.txt is read for sitemaps: those of the seeds.
+pub fn sitemap_hosts(spec: &TaskSpec) -> HashSet<String> {
+    let seeds = spec.seeds.iter().filter(|_| spec.scope.use_sitemaps);
+    seeds.filter_map(|seed| CanonicalUrl::parse(seed).ok()).map(|url| url.host_key().to_owned()).collect()
 }

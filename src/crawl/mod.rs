@@ -8,6 +8,7 @@ mod gate;
 pub mod governor;
 pub mod handle;
 mod judge;
+mod keep;
 mod links;
 pub mod load;
 mod net;

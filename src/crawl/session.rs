@@ -19,7 +19,8 @@ use crate::crawl::controller::{Controller, Parts, queue};
 use crate::crawl::gate::RobotsDesk;
 use crate::crawl::governor::HostGovernor;
 use crate::crawl::handle::{self, SessionHandle, Snapshot};
-use crate::crawl::links::LinkRules;
+use crate::crawl::keep::Keeper;
+use crate::crawl::links::{LinkRules, sitemap_hosts};
 use crate::crawl::load::Load;
 use crate::crawl::net::Net;
 use crate::crawl::phase::final_status;
@@ -352,12 +353,14 @@ fn furnish(env: Env, task: StoredTask, rules: Arc<LinkRules>, net: Net, files: F
     let cancelled = opened.meta.contains_key(META_CANCELLED);
     let paused = !extend && (as_paused || opened.meta.contains_key(META_PAUSED));
     let user_agent: Arc<str> = task.spec.fetch.user_agent.clone().unwrap_or_else(default_user_agent).into();
+    let extract = Arc::new(task.spec.extract.clone());
     let shop = Arc::new(Workshop {
         session: task.session_id.clone(),
         epoch,
         mode: task.spec.fetch.mode,
         fetch: Arc::new(task.spec.fetch.clone()),
-        extract: Arc::new(task.spec.extract.clone()),
+        keeper: Keeper::new(extract.clone()),
+        extract,
         politeness: Arc::new(task.spec.politeness.clone()),
         sitemap_hosts: sitemap_hosts(&task.spec),
         robots: RobotsDesk { policy: task.spec.politeness.robots, cache: env.robots.clone(), user_agent },
@@ -437,12 +440,6 @@ fn totals(task: &StoredTask, opened: &Opened, settings: &Settings, extend: bool,
         totals.extension = totals.extend_here();
     }
     totals
-}
-
-/// Hosts whose robots.txt is read for sitemaps: those of the seeds.
-fn sitemap_hosts(spec: &TaskSpec) -> HashSet<String> {
-    let seeds = spec.seeds.iter().filter(|_| spec.scope.use_sitemaps);
-    seeds.filter_map(|seed| CanonicalUrl::parse(seed).ok()).map(|url| url.host_key().to_owned()).collect()
 }
 
 fn first_snapshot(task: &StoredTask, totals: &Totals, epoch: Epoch, seq: CommitSeq) -> Snapshot {

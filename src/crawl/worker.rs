@@ -12,12 +12,14 @@ use crate::crawl::auto::{self, Auto};
 use crate::crawl::gate::{Gate, Learned, RobotsDesk};
 use crate::crawl::governor::{HostGovernor, HostGrant, VisitSignal};
 use crate::crawl::judge::{Judge, Visited};
+use crate::crawl::keep::{Keeper, take_raw};
 use crate::crawl::links::{LinkRules, sort_links};
 use crate::egress::Egress;
 use crate::fetch::sitemap::SitemapEntry;
 use crate::fetch::{Fetchers, HttpClient};
 use crate::model::host::BreakerState;
 use crate::model::ids::{Epoch, SessionId};
+use crate::model::kept::Raw;
 use crate::model::lease::{HostUpdate, Lease, Links, UrlKind, VisitEnd};
 use crate::model::outcome::{FailureClass, FetchReason, FetchedWith};
 use crate::model::task::{ExtractSpec, FetchMode, FetchSpec, PolitenessSpec};
@@ -60,6 +62,8 @@ pub struct Workshop {
     pub slots: Arc<Semaphore>,
     /// What mode `auto` has learned.
     pub auto: Auto,
+    /// Makes what pages leave behind by option.
+    pub keeper: Keeper,
     /// Which visits have started, for the next lifetime to know.
     pub note: Arc<InflightNote>,
     /// The wall clock.
@@ -118,7 +122,7 @@ pub async fn work(
             fetched
         }
     };
-    let Fetched { result, crashed, way, waited, postponed } = fetched;
+    let Fetched { mut result, crashed, way, waited, postponed } = fetched;
     let took = clock.elapsed().saturating_sub(waited);
     let now = shop.clock.now();
     let learned = gate.learned();
@@ -138,10 +142,16 @@ pub async fn work(
         random: fastrand::f64(),
     };
     let trouble = trouble(&result, &lease);
-    let end = match postponed {
+    let raw = take_raw(&mut result);
+    let mut end = match postponed {
         true => VisitEnd::Released { lease },
         false => judge.end(Visited { lease, result, crashed, started_at, took, way }),
     };
+    if raw != Raw::default() {
+        // What is made of the page is as much its doing as what its visit did.
+        let _mark = Mark::set(&shop.note, slot, end.lease());
+        shop.keeper.keep(raw, &mut end).await;
+    }
     Done { end, host, learned, trouble, took }
 }
 

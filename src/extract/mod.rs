@@ -1,5 +1,6 @@
 //! What a page holds: links, text, title, fields.
 
+mod article;
 mod charset;
 mod cost;
 mod entities;
@@ -16,10 +17,12 @@ use std::collections::BTreeMap;
 
 use url::Url;
 
+pub use article::{Made, make};
 pub use fields::{FieldError, FieldSelectors};
 pub use html::says_nofollow;
 pub use signs::Signs;
 
+use crate::model::kept::Source;
 use crate::model::task::ExtractSpec;
 use crate::model::url::CanonicalUrl;
 use crate::model::visit::RawLink;
@@ -101,6 +104,8 @@ pub struct Extracted {
     pub signs: Option<Signs>,
     /// A limit cut something.
     pub truncated: bool,
+    /// The HTML, where the task asks for something that is made of it.
+    pub source: Option<Source>,
 }
 
 /// Takes a body apart as it streams in; memory is bounded whatever the body holds.
@@ -112,6 +117,8 @@ pub struct Extractor {
     spec: ExtractSpec,
     /// The decoded document, kept for fields and feeds.
     whole: Option<String>,
+    /// The decoded HTML, kept for what is made of it later, and its limit in bytes.
+    source: Option<(Source, usize)>,
     truncated: bool,
 }
 
@@ -139,6 +146,8 @@ impl Extractor {
             Pass::Feed => Some(String::new()),
             _ => None,
         };
+        let source_max = usize::try_from(spec.source_max()).unwrap_or(usize::MAX);
+        let source = (source_max > 0 && matches!(pass, Pass::Html(_))).then(|| (Source::default(), source_max));
         Extractor {
             address: Url::parse(address.as_str()).expect("a canonical URL parses"),
             decoder: charset::Utf8Stream::new(content_type),
@@ -146,6 +155,7 @@ impl Extractor {
             pass,
             spec: spec.clone(),
             whole,
+            source,
             truncated: false,
         }
     }
@@ -180,6 +190,9 @@ impl Extractor {
         if let Some(whole) = &mut self.whole {
             self.truncated |= !append(whole, &self.decoded, WHOLE_BYTES);
         }
+        if let Some((source, limit)) = &mut self.source {
+            source.cut |= !append(&mut source.html, &self.decoded, *limit);
+        }
         match &mut self.pass {
             Pass::Html(pass) => self.truncated |= !pass.feed(&self.decoded),
             Pass::Text(text) => self.truncated |= !append(text, &self.decoded, limit),
@@ -193,6 +206,7 @@ impl Extractor {
         self.decoder.finish(&mut self.decoded);
         self.consume();
         let mut extracted = Extracted { truncated: self.truncated, ..Extracted::default() };
+        extracted.source = self.source.map(|(source, _)| source);
         match self.pass {
             Pass::Nothing => {}
             Pass::Text(text) => extracted.text = Some(text),

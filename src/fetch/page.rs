@@ -225,6 +225,7 @@ fn take(answer: &mut PageAnswer, extracted: Extracted) {
     answer.fields = extracted.fields;
     answer.nofollow |= extracted.nofollow;
     answer.truncated |= extracted.truncated;
+    answer.raw.source = extracted.source;
 }
 
 /// What the headers alone say.

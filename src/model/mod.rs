@@ -6,6 +6,7 @@ pub mod duration;
 pub mod heartbeat;
 pub mod host;
 pub mod ids;
+pub mod kept;
 pub mod lease;
 pub mod outcome;
 pub mod problem;

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::ids::{CommitSeq, Epoch, UrlNo};
+use crate::model::kept::Kept;
 use crate::model::lease::UrlKind;
 use crate::model::outcome::{FailureClass, FetchReason, FetchedWith, OutcomeKind, ParkReason, SkipReason};
 use crate::model::time::Timestamp;
@@ -61,6 +62,9 @@ pub struct PageRecord {
     pub digest: Option<String>,
     /// Fields by the task's CSS selectors: every match's text or attribute, in document order.
     pub fields: BTreeMap<String, Vec<String>>,
+    /// What the page left behind by option.
+    #[serde(flatten)]
+    pub kept: Kept,
     /// What brought the page, or failed to; absent where nothing was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fetched_with: Option<FetchedWith>,

@@ -227,6 +227,9 @@ impl Default for FetchSpec {
     }
 }
 
+/// Bytes of HTML that Markdown and metadata are made of; of a larger page, its beginning.
+pub const SOURCE_MAX: u64 = 2 << 20;
+
 /// What is kept of a page.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -241,6 +244,10 @@ pub struct ExtractSpec {
     pub resource_links: bool,
     /// Fields by name.
     pub fields: BTreeMap<String, FieldSpec>,
+    /// Keep the main content as Markdown, at most `text_max_bytes` of it.
+    pub markdown: bool,
+    /// Keep description, canonical address, language, OpenGraph, JSON-LD and headings.
+    pub metadata: bool,
 }
 
 impl Default for ExtractSpec {
@@ -251,7 +258,16 @@ impl Default for ExtractSpec {
             max_links: 5000,
             resource_links: false,
             fields: BTreeMap::new(),
+            markdown: false,
+            metadata: false,
         }
+    }
+}
+
+impl ExtractSpec {
+    /// Characters or bytes of a page's HTML that are needed besides what is taken from it; 0: none.
+    pub fn source_max(&self) -> u64 {
+        if self.markdown || self.metadata { SOURCE_MAX } else { 0 }
     }
 }
 

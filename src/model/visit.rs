@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::model::ids::SessionId;
+use crate::model::kept::Raw;
 use crate::model::outcome::{FailureClass, SkipReason};
 use crate::model::task::{ExtractSpec, FetchSpec};
 use crate::model::url::CanonicalUrl;
@@ -186,6 +187,8 @@ pub struct PageAnswer {
     pub digest: Option<String>,
     /// Something was cut at a limit.
     pub truncated: bool,
+    /// What is to be made of it after the visit, where the task asks for that.
+    pub raw: Raw,
 }
 
 impl PageAnswer {

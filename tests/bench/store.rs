@@ -205,6 +205,7 @@ fn record(lease: &Lease) -> PageRecord {
         links_added: 0,
         digest: None,
         fields: BTreeMap::new(),
+        kept: Default::default(),
         fetched_with: None,
         fetch_reason: None,
         error: None,

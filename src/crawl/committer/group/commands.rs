@@ -151,6 +151,7 @@ fn unreachable_record(row: &UrlRow, url: &CanonicalUrl, epoch: Epoch, now: Times
         links_added: 0,
         digest: None,
         fields: BTreeMap::new(),
+        kept: Default::default(),
         fetched_with: None,
         fetch_reason: None,
         error: Some("the host was out of reach for too long; `crawld retry` queues it again".to_owned()),
