@@ -144,6 +144,7 @@ mod tests {
                         session_id,
                         task_id: task.task_id,
                         joined: false,
+                        waits: false,
                         notes: Vec::new(),
                     }));
                 }

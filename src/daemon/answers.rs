@@ -91,6 +91,9 @@ pub struct Submitted {
     pub task_id: TaskId,
     /// Whether a session that was active or recoverable is used instead of a new one.
     pub joined: bool,
+    /// Whether it waits until its task is given again, with the permissions that an import did not take over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waits: bool,
     /// What was not taken over from an import, in sentences.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

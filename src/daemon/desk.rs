@@ -164,13 +164,19 @@ impl Desk {
         let known = self.known_tasks().await;
         let action = if new { TaskAction::Start } else { tasks::plan(&task.task_id, &task.task_hash, repeat, &known) };
         let task_id = task.task_id.clone();
-        let joined = |session_id| Submitted { session_id, task_id: task_id.clone(), joined: true, notes: Vec::new() };
+        let joined = |session_id| Submitted {
+            session_id,
+            task_id: task_id.clone(),
+            joined: true,
+            waits: false,
+            notes: Vec::new(),
+        };
         match action {
             TaskAction::Start => {
                 let stored = self.store_task(task);
                 let session_id = stored.session_id.clone();
                 self.supervisor.want(Wanted { task: stored, opening: Opening::Create }).await?;
-                Ok(Submitted { session_id, task_id, joined: false, notes: Vec::new() })
+                Ok(Submitted { session_id, task_id, joined: false, waits: false, notes: Vec::new() })
             }
             TaskAction::Join(id) => {
                 self.grant(&id, &task).await;

@@ -237,6 +237,7 @@ impl Desk {
             session_id: imported.session_id,
             task_id: imported.task.task_id,
             joined: false,
+            waits: imported.task.ungranted,
             notes: imported.notes,
         })
     }

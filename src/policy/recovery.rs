@@ -344,12 +344,12 @@ fn held_back(e: &Evidence, o: &Options) -> Option<Row> {
     if e.unclean.looping() {
         return Some((Decision::Skip, Cause::CrashLoop));
     }
-    // Without them its URLs would be used up as refused.
-    if e.ungranted {
-        return Some((Decision::Skip, Cause::NeedsOperator));
-    }
     if !o.enabled || (e.needs_migration && !o.migration) {
         return Some((Decision::Skip, Cause::Disabled));
+    }
+    // Without its permissions its URLs would be used up as refused.
+    if e.ungranted {
+        return Some((Decision::Skip, Cause::NeedsOperator));
     }
     if e.task_changed && !e.resume_with_new_scope {
         return Some((Decision::Restart, Cause::TaskChanged));

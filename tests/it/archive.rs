@@ -189,6 +189,7 @@ fn with_migration_switched_off_a_session_from_elsewhere_is_neither_taken_in_nor_
     assert_eq!(import.failpoints("import.after_rename=return(kill)").run().signal, Some(9));
     let looked = off(&["recover", "--dry-run", "--json"]).json();
     assert_eq!(looked["sessions"][0]["cause"], "disabled", "{looked}");
+    // Switched on it is taken, and waits for what its new operator permits.
     let looked = away(&world, "away", &["recover", "--dry-run", "--json"]).run().json();
-    assert_eq!(looked["sessions"][0]["decision"], "resume", "{looked}");
+    assert_eq!(looked["sessions"][0]["cause"], "needs_operator", "{looked}");
 }

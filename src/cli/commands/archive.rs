@@ -68,10 +68,10 @@ pub(in crate::cli) async fn import(context: &Context, args: ImportArgs) -> Outco
     if context.json {
         out::json(&submitted)?;
     } else if !context.quiet {
-        let next = if remote {
-            "it is continued".to_owned()
-        } else {
-            format!("`crawld recover {}` continues it", submitted.session_id)
+        let next = match (submitted.waits, remote) {
+            (true, _) => "it waits for you".to_owned(),
+            (false, true) => "it is continued".to_owned(),
+            (false, false) => format!("`crawld recover {}` continues it", submitted.session_id),
         };
         out::line(&format!("{}: imported; {next}", submitted.session_id))?;
         for note in &submitted.notes {
