@@ -17,6 +17,7 @@ mod hook;
 mod instance;
 mod jar;
 mod leftovers;
+mod look;
 mod pool;
 mod process;
 mod read;

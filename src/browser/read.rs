@@ -5,6 +5,7 @@ use std::time::Duration;
 use chromiumoxide::Page;
 use chromiumoxide::cdp::js_protocol::runtime::{EvaluateParams, ExecutionContextId};
 use chromiumoxide::error::CdpError;
+use serde::de::DeserializeOwned;
 use tokio::time::{sleep, timeout};
 
 use super::extract::Extracted;
@@ -29,12 +30,17 @@ pub(super) enum ReadError {
 
 /// Asks; the expression itself waits for the page to settle, within its own bounds.
 pub(super) async fn page(page: Page, expression: String) -> Result<Extracted, ReadError> {
+    ask(page, expression, WITHIN).await
+}
+
+/// Evaluates an expression whose value is JSON.
+pub(super) async fn ask<T: DeserializeOwned>(page: Page, expression: String, within: Duration) -> Result<T, ReadError> {
     let Some(context) = own_world(&page).await else { return Err(ReadError::Replaced) };
     let mut evaluate = EvaluateParams::new(expression);
     evaluate.context_id = Some(context);
     evaluate.return_by_value = Some(true);
     evaluate.await_promise = Some(true);
-    let answered = match timeout(WITHIN, page.execute(evaluate)).await {
+    let answered = match timeout(within, page.execute(evaluate)).await {
         Ok(Ok(answered)) => answered.result,
         Ok(Err(CdpError::Chrome(error))) if is_replaced(&error.message) => return Err(ReadError::Replaced),
         Ok(Err(error)) => return Err(ReadError::Failed(error.to_string())),

@@ -6,7 +6,7 @@ use std::time::Instant;
 use chromiumoxide::Page;
 use chromiumoxide::cdp::browser_protocol::emulation::SetUserAgentOverrideParams;
 use chromiumoxide::cdp::browser_protocol::fetch::{self, EventRequestPaused, RequestPattern, RequestStage};
-use chromiumoxide::cdp::browser_protocol::network::ResourceType;
+use chromiumoxide::cdp::browser_protocol::network::{EnableReturns, EventDataReceived, ResourceType};
 use chromiumoxide::cdp::browser_protocol::page::{
     AddScriptToEvaluateOnNewDocumentParams, EventJavascriptDialogOpening, EventLifecycleEvent, EventWindowOpen,
     NavigateParams, NavigateReturns,
@@ -19,7 +19,9 @@ use serde::Serialize;
 use super::config::BrowserError;
 use super::hook::{self, Key};
 use super::instance::{Instance, Listening};
-use super::traffic;
+use super::look::Look;
+use super::{traffic, visit};
+use crate::model::conduct::Conduct;
 use crate::model::task::FetchSpec;
 use crate::model::visit::VisitRequest;
 use crate::policy::tab_kind::TabKind;
@@ -35,6 +37,8 @@ pub(super) enum Event {
     Dialog(Arc<EventJavascriptDialogOpening>),
     /// The page opened a window, which is closed at once.
     Window(Arc<EventWindowOpen>),
+    /// A piece of an answer came in.
+    Bytes(Arc<EventDataReceived>),
 }
 
 /// An open tab.
@@ -58,6 +62,7 @@ pub(super) struct Tab {
     /// The page of the last visit has been replaced by an empty one.
     pub blank: bool,
     agent: Agent,
+    look: Look,
 }
 
 /// Settings of a tab that come from the task.
@@ -95,7 +100,7 @@ impl Tab {
     pub(super) async fn open(instance: &Instance, req: &VisitRequest, kind: TabKind) -> Result<Tab, BrowserError> {
         let proxy = req.way_out.as_ref().map(|way_out| way_out.proxy());
         let page = instance.new_page(&req.session, proxy, kind).await?;
-        match Tab::equip(instance, page.clone(), &req.fetch, kind).await {
+        match Tab::equip(instance, page.clone(), req, kind).await {
             Ok(tab) => Ok(tab),
             Err(error) => {
                 instance.close_page(&page).await;
@@ -104,7 +109,8 @@ impl Tab {
         }
     }
 
-    async fn equip(instance: &Instance, page: Page, fetch: &FetchSpec, kind: TabKind) -> Result<Tab, BrowserError> {
+    async fn equip(instance: &Instance, page: Page, req: &VisitRequest, kind: TabKind) -> Result<Tab, BrowserError> {
+        let (fetch, conduct) = (&req.fetch, &req.conduct);
         let target: String = page.target_id().as_ref().to_owned();
         let listening = instance.listen(&target);
         let key = Key::new();
@@ -116,13 +122,19 @@ impl Tab {
                 page.event_listener::<EventWindowOpen>().await?.map(Event::Window).boxed(),
             ]))
         };
-        let events = instance.step("listening to a tab", listen).await?;
-        instance.step("Fetch.enable", page.execute(documents())).await?;
+        let mut events = instance.step("listening to a tab", listen).await?;
+        instance.step("Fetch.enable", page.execute(documents(conduct))).await?;
+        if conduct.page.max_bytes.is_some() {
+            let bytes = instance.step("listening to a tab", page.event_listener::<EventDataReceived>()).await?;
+            events.push(bytes.map(Event::Bytes).boxed());
+            instance.step("Network.enable", page.execute(CountBytes {})).await?;
+        }
         let script = AddScriptToEvaluateOnNewDocumentParams::new(hook::script(&key));
         instance.step("Page.addScriptToEvaluateOnNewDocument", page.execute(script)).await?;
-        let agent = Agent::of(instance, fetch);
-        let mut tab =
-            Tab { page, target, events, listening, kind, key, pages: 0, used: Instant::now(), blank: true, agent };
+        let (agent, look) = (Agent::of(instance, fetch), Look::of(fetch));
+        look.put_on(instance, &page).await?;
+        let used = Instant::now();
+        let mut tab = Tab { page, target, events, listening, kind, key, pages: 0, used, blank: true, agent, look };
         tab.apply(instance).await?;
         Ok(tab)
     }
@@ -132,6 +144,9 @@ impl Tab {
     /// # Errors
     /// The browser is gone or does not do as told.
     pub(super) async fn adapt(&mut self, instance: &Instance, fetch: &FetchSpec) -> Result<(), BrowserError> {
+        if self.look != Look::of(fetch) {
+            return Err(BrowserError::Command { step: "another task's tab", reason: "it looks otherwise".to_owned() });
+        }
         let agent = Agent::of(instance, fetch);
         if agent != self.agent {
             self.agent = agent;
@@ -161,17 +176,32 @@ impl Tab {
     }
 }
 
-/// Documents wait for a decision before they are asked for and before they are loaded.
-fn documents() -> fetch::EnableParams {
+/// Documents wait for a decision before they are asked for and before they are loaded; other requests where the
+/// task says something of them.
+fn documents(conduct: &Conduct) -> fetch::EnableParams {
     let pattern = |stage| RequestPattern {
         url_pattern: None,
         resource_type: Some(ResourceType::Document),
         request_stage: Some(stage),
     };
-    fetch::EnableParams {
-        patterns: Some(vec![pattern(RequestStage::Request), pattern(RequestStage::Response)]),
-        handle_auth_requests: None,
+    let mut patterns = vec![pattern(RequestStage::Request), pattern(RequestStage::Response)];
+    patterns.extend(visit::patterns(conduct));
+    fetch::EnableParams { patterns: Some(patterns), handle_auth_requests: None }
+}
+
+/// `Network.enable` under a name that passes: chromiumoxide's own is answered without asking the browser, which
+/// then would tell of every request. No body is kept for anybody.
+#[derive(Debug, Clone, Serialize)]
+struct CountBytes {}
+
+impl Method for CountBytes {
+    fn identifier(&self) -> MethodId {
+        traffic::COUNT_BYTES.into()
     }
+}
+
+impl Command for CountBytes {
+    type Response = EnableReturns;
 }
 
 /// `Page.navigate` under the name that keeps it out of chromiumoxide's own queue.

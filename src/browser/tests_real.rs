@@ -16,6 +16,7 @@ use crate::model::task::{ExtractSpec, FetchSpec, FieldSpec};
 use crate::model::url::CanonicalUrl;
 use crate::model::visit::{BoxFuture, HopGate, PageAnswer, Refusal, VisitFailure, VisitRequest, VisitResult};
 
+mod conduct;
 mod cookies;
 pub(super) mod kinds;
 mod known;
@@ -56,6 +57,7 @@ impl Stage {
             solo: false,
             fetch: Arc::new(FetchSpec { page_timeout: Span(timeout), max_redirects: 5, ..FetchSpec::default() }),
             extract: Arc::new(ExtractSpec::default()),
+            conduct: Default::default(),
             gate: Arc::new(Gate),
             document: None,
             way_out: Some(self.egress.clone()),

@@ -1,5 +1,6 @@
 //! A site with bad manners on loopback, for the tests against the real Chromium.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,10 +9,15 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::model::url::CanonicalUrl;
 
+/// Pages that a test adds, by path.
+type Pages = Arc<Mutex<HashMap<String, String>>>;
+
 /// The site and what it was asked for.
 pub(super) struct Site {
     pub base: String,
     asked: Arc<Mutex<Vec<String>>>,
+    heads: Arc<Mutex<Vec<String>>>,
+    pages: Pages,
     _task: tokio::task::JoinHandle<()>,
 }
 
@@ -20,14 +26,16 @@ impl Site {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let asked = Arc::<Mutex<Vec<String>>>::default();
-        let log = Arc::clone(&asked);
+        let heads = Arc::<Mutex<Vec<String>>>::default();
+        let pages = Pages::default();
+        let (log, all, own) = (Arc::clone(&asked), Arc::clone(&heads), Arc::clone(&pages));
         let task = tokio::spawn(async move {
             let mut clients = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                clients.spawn(serve(stream, Arc::clone(&log)));
+                clients.spawn(serve(stream, Arc::clone(&log), Arc::clone(&all), Arc::clone(&own)));
             }
         });
-        Site { base, asked, _task: task }
+        Site { base, asked, heads, pages, _task: task }
     }
 
     pub(super) fn url(&self, path: &str) -> CanonicalUrl {
@@ -38,12 +46,28 @@ impl Site {
         self.asked.lock().unwrap().iter().filter(|asked| *asked == path).count()
     }
 
+    /// Adds a page; a body that begins with `->` is a redirect.
+    pub(super) fn put(&self, path: &str, html: &str) {
+        self.pages.lock().unwrap().insert(path.to_owned(), html.to_owned());
+    }
+
+    /// The heads of all requests for this path.
+    pub(super) fn heads_of(&self, path: &str) -> Vec<String> {
+        let heads = self.heads.lock().unwrap();
+        heads.iter().filter(|head| head.split_whitespace().nth(1) == Some(path)).cloned().collect()
+    }
+
+    /// How often a path was asked for whose beginning is this.
+    pub(super) fn count(&self, prefix: &str) -> usize {
+        self.asked.lock().unwrap().iter().filter(|asked| asked.starts_with(prefix)).count()
+    }
+
     pub(super) fn was_asked(&self, path: &str) -> bool {
         self.asked.lock().unwrap().iter().any(|asked| asked == path)
     }
 }
 
-async fn serve(mut stream: TcpStream, log: Arc<Mutex<Vec<String>>>) {
+async fn serve(mut stream: TcpStream, log: Arc<Mutex<Vec<String>>>, heads: Arc<Mutex<Vec<String>>>, pages: Pages) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         match stream.read_u8().await {
@@ -54,6 +78,15 @@ async fn serve(mut stream: TcpStream, log: Arc<Mutex<Vec<String>>>) {
     let head = String::from_utf8_lossy(&head).into_owned();
     let path = head.split_whitespace().nth(1).unwrap_or("/").to_owned();
     log.lock().unwrap().push(path.clone());
+    heads.lock().unwrap().push(head.clone());
+    let own = pages.lock().unwrap().get(&path).cloned();
+    if let Some(page) = own {
+        let _ = match page.strip_prefix("->") {
+            Some(to) => respond(&mut stream, "302 Found", &format!("location: {to}\r\n"), b"").await,
+            None => respond(&mut stream, "200 OK", "content-type: text/html\r\n", page.as_bytes()).await,
+        };
+        return;
+    }
     let _ = answer(&mut stream, &path, &head).await;
 }
 

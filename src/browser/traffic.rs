@@ -9,6 +9,9 @@ use std::borrow::Cow;
 /// every earlier one and hold back the reply until its own idea of an end.
 pub(super) const NAVIGATE: &str = "Crawld.navigate";
 
+/// How crawld names its own wish to hear of bytes received, which otherwise nobody reads.
+pub(super) const COUNT_BYTES: &str = "Crawld.countBytes";
+
 /// What becomes of a command.
 #[derive(Debug, PartialEq)]
 pub(super) enum Command<'a> {
@@ -28,6 +31,9 @@ pub(super) fn command(text: &str) -> Command<'_> {
     let head = &text[..text.floor_char_boundary(160)];
     if head.contains(NAVIGATE) {
         return Command::Pass(Cow::Owned(text.replacen(NAVIGATE, "Page.navigate", 1)));
+    }
+    if head.contains(COUNT_BYTES) {
+        return Command::Pass(Cow::Owned(text.replacen(COUNT_BYTES, "Network.enable", 1)));
     }
     match (NEEDLESS.iter().any(|needless| head.contains(needless)), call_id(head)) {
         (true, Some(id)) => Command::Answer(format!(r#"{{"id":{id},"result":{{}}}}"#)),
@@ -53,9 +59,15 @@ const UNREAD: [&[u8]; 9] = [
     b"Performance.",
 ];
 
+/// Sent only where it was asked for.
+const COUNTED: &[u8] = b"Network.dataReceived";
+
 /// Whether a message of the browser goes on to chromiumoxide.
 pub(super) fn wanted(message: &[u8]) -> bool {
     let Some(name) = message.strip_prefix(br#"{"method":""#) else { return true };
+    if name.starts_with(COUNTED) {
+        return true;
+    }
     !UNREAD.iter().any(|unread| name.starts_with(unread))
 }
 

@@ -3,6 +3,7 @@
 mod documents;
 mod papers;
 mod reading;
+mod resources;
 
 pub(super) use papers::Papers;
 
@@ -30,6 +31,8 @@ use crate::model::outcome::FailureClass;
 use crate::model::url::CanonicalUrl;
 use crate::model::visit::{PageAnswer, RawLink, Refusal, VisitFailure, VisitRequest, VisitResult};
 use crate::policy::settle::{Patience, Settled};
+use resources::Spent;
+pub(super) use resources::patterns;
 
 /// A page is read this long after its DOM is ready, even if images and the like are still missing.
 const LOAD_AFTER_READY: Duration = Duration::from_secs(10);
@@ -147,6 +150,7 @@ struct Visit<'a> {
     patience: Patience,
     papers: Papers,
     seen: Option<Seen>,
+    spent: Spent,
 }
 
 /// Visits `req.url` in `tab`, within `errand.within`.
@@ -179,6 +183,7 @@ pub(super) async fn visit(tab: &mut Tab, req: &VisitRequest, errand: Errand) -> 
         patience: errand.patience,
         papers: errand.papers,
         seen: None,
+        spent: Spent::default(),
     };
     visit.clear_backlog().await;
     let (result, crash) = visit.run().await;
@@ -197,7 +202,7 @@ impl Visit<'_> {
             match event {
                 Event::Paused(paused) => self.fail(&paused, ErrorReason::Aborted).await,
                 Event::Dialog(_) => self.answer_dialog(false).await,
-                Event::Lifecycle(_) | Event::Window(_) => {}
+                Event::Lifecycle(_) | Event::Window(_) | Event::Bytes(_) => {}
             }
         }
         while self.tab.listening.signals.try_recv().is_ok_and(|signal| signal == Signal::Download) {}
@@ -303,6 +308,10 @@ impl Visit<'_> {
                 }
                 None
             }
+            Event::Bytes(received) => {
+                self.on_bytes(u64::try_from(received.encoded_data_length).unwrap_or_default()).await;
+                None
+            }
             Event::Window(window) => {
                 if self.windows.len() < WINDOWS_MAX {
                     self.windows.push(window.url.clone());
@@ -354,6 +363,8 @@ impl Visit<'_> {
             extracted.fill(&mut answer, &self.req.extract);
             answer.truncated |= self.forced;
         }
+        answer.cut = self.spent.cut;
+        answer.truncated |= answer.cut.is_some();
         if let Some(document) = &self.document {
             let at = self.hops.last().unwrap_or(&self.req.url);
             answer.add_references(at.as_str(), document.head.references.iter().map(String::as_str));

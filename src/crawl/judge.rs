@@ -200,6 +200,7 @@ impl Judge<'_> {
             fetch_reason: visited.way.map(|(_, reason)| reason),
             error: None,
             truncated: false,
+            truncated_by: None,
             supersedes: lease.supersedes,
             commit_seq: 0,
         }
@@ -224,6 +225,7 @@ fn fill(record: PageRecord, answer: PageAnswer, links: &Links) -> PageRecord {
         digest: answer.digest,
         fields: answer.fields,
         truncated: answer.truncated,
+        truncated_by: answer.cut,
         ..record
     }
 }

@@ -16,6 +16,7 @@ pub mod phase;
 mod pulse;
 pub mod rebuild;
 mod scribe;
+mod secrets;
 pub mod session;
 pub mod stats;
 pub mod totals;

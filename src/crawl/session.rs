@@ -182,10 +182,9 @@ impl SessionError {
     /// For the shell.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            SessionError::Prepare { .. } => ExitCode::CannotWrite,
             SessionError::Store { source: OpenError::TooNew { .. } | OpenError::Damaged(_), .. } => ExitCode::BadConfig,
             SessionError::Store { source: OpenError::Bug(_), .. } => ExitCode::Bug,
-            SessionError::Store { .. } => ExitCode::CannotWrite,
+            SessionError::Prepare { .. } | SessionError::Store { .. } => ExitCode::CannotWrite,
             SessionError::Task { .. } => ExitCode::BadConfig,
         }
     }
@@ -333,7 +332,7 @@ fn seeds(spec: &TaskSpec, rules: &LinkRules) -> Result<Vec<NewUrl>, String> {
 }
 
 fn furnish(env: Env, task: StoredTask, rules: Arc<LinkRules>, net: Net, files: Files) -> OpenedSession {
-    let Net { client, egress } = net;
+    let Net { client, egress, conduct } = net;
     let Files { opened, lock, note, as_paused, extend, revive, last_life, browser_before, modes_learned } = files;
     let now = env.clock.now();
     let saved_at = last_life.unwrap_or(now).min(now);
@@ -361,6 +360,7 @@ fn furnish(env: Env, task: StoredTask, rules: Arc<LinkRules>, net: Net, files: F
         fetch: Arc::new(task.spec.fetch.clone()),
         keeper: Keeper::new(extract.clone()),
         extract,
+        conduct,
         politeness: Arc::new(task.spec.politeness.clone()),
         sitemap_hosts: sitemap_hosts(&task.spec),
         robots: RobotsDesk { policy: task.spec.politeness.robots, cache: env.robots.clone(), user_agent },

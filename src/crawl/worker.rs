@@ -17,6 +17,7 @@ use crate::crawl::links::{LinkRules, sort_links};
 use crate::egress::Egress;
 use crate::fetch::sitemap::SitemapEntry;
 use crate::fetch::{Fetchers, HttpClient};
+use crate::model::conduct::Conduct;
 use crate::model::host::BreakerState;
 use crate::model::ids::{Epoch, SessionId};
 use crate::model::kept::Raw;
@@ -42,6 +43,8 @@ pub struct Workshop {
     pub fetch: Arc<FetchSpec>,
     /// The task's extraction.
     pub extract: Arc<ExtractSpec>,
+    /// How pages are gone about.
+    pub conduct: Arc<Conduct>,
     /// Scope and traps.
     pub rules: Arc<LinkRules>,
     /// Plain HTTP; knows which addresses may be reached.
@@ -240,6 +243,7 @@ impl Visiting<'_> {
             solo: self.lease.suspect,
             fetch: self.shop.fetch.clone(),
             extract: self.shop.extract.clone(),
+            conduct: self.shop.conduct.clone(),
             gate: self.gate.clone(),
             document: None,
             way_out: self.shop.egress.clone().map(|egress| egress as Arc<dyn WayOut>),

@@ -23,8 +23,9 @@ use super::tally::Tally;
 use super::trouble::Troubles;
 use super::{Limits, tunnel};
 use crate::fetch::CheckedResolver;
-use crate::model::outcome::FailureClass;
+use crate::model::outcome::{FailureClass, SkipReason};
 use crate::model::visit::Refusal;
+use crate::policy::hosts::HostSet;
 
 /// A connection on which no request comes for this long is closed: Chromium keeps idle ones no longer.
 const UNUSED: Duration = Duration::from_secs(300);
@@ -39,6 +40,8 @@ const NAME: &str = "crawld-egress";
 #[derive(Debug)]
 pub(super) struct Shared {
     resolver: CheckedResolver,
+    /// Hosts that the task blocks.
+    blocked: HostSet,
     /// Deadlines and bounds.
     pub limits: Limits,
     /// Counters.
@@ -48,12 +51,19 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(resolver: CheckedResolver, limits: Limits) -> Shared {
-        Shared { resolver, limits, tally: Arc::default(), troubles: Troubles::default() }
+    pub(super) fn new(resolver: CheckedResolver, blocked: HostSet, limits: Limits) -> Shared {
+        Shared { resolver, blocked, limits, tally: Arc::default(), troubles: Troubles::default() }
     }
 
     /// A checked connection to a site. A failure is counted and remembered.
     pub(super) async fn dial(&self, host: &str, port: u16) -> Result<Metered, Refusal> {
+        if self.blocked.contains(host) {
+            // Nothing of the address: like a place that is not crawled at all.
+            let why = Refusal::Skip(SkipReason::OutOfScope);
+            Tally::add(&self.tally.blocked, 1);
+            self.troubles.note(host, port, why.clone());
+            return Err(why);
+        }
         match dial(&self.resolver, host, port, self.limits.connect).await {
             Ok(stream) => {
                 Tally::add(&self.tally.connections, 1);

@@ -36,6 +36,7 @@ use crate::model::checkpoint::EgressFacts;
 use crate::model::task::FetchSpec;
 use crate::model::url::CanonicalUrl;
 use crate::model::visit::{Refusal, WayOut};
+use crate::policy::hosts::HostSet;
 use link::Shared;
 pub use own::Claim;
 
@@ -86,9 +87,17 @@ impl Egress {
     /// # Errors
     /// No port can be had.
     pub async fn open(resolver: CheckedResolver, limits: Limits) -> io::Result<Egress> {
+        Egress::blocking(resolver, HostSet::default(), limits).await
+    }
+
+    /// As [`Egress::open`], and refuses connections to these hosts.
+    ///
+    /// # Errors
+    /// No port can be had.
+    pub async fn blocking(resolver: CheckedResolver, blocked: HostSet, limits: Limits) -> io::Result<Egress> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared::new(resolver, limits));
+        let shared = Arc::new(Shared::new(resolver, blocked, limits));
         let accepting = tokio::spawn(listener::accept(listener, address, Arc::clone(&shared)));
         Ok(Egress { address, shared, _claim: Claim::new(address), _accepting: AbortOnDropHandle::new(accepting) })
     }

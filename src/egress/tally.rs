@@ -11,6 +11,8 @@ pub(super) struct Tally {
     pub connections: AtomicU64,
     /// Connections that were refused because of their address.
     pub refused: AtomicU64,
+    /// Connections to hosts that the task blocks, refused.
+    pub blocked: AtomicU64,
     /// Connections that did not come about, or broke before an answer.
     pub failed: AtomicU64,
     /// Bodies and tunnels cut at a limit.
@@ -34,6 +36,7 @@ impl Tally {
         EgressFacts {
             connections: read(&self.connections),
             addresses_refused: read(&self.refused),
+            blocked_hosts: read(&self.blocked),
             connections_failed: read(&self.failed),
             cut_at_limit: read(&self.cut),
             strangers_refused: read(&self.strangers),

@@ -335,3 +335,17 @@ async fn a_failure_has_its_reason_and_no_answer() {
     assert_eq!(ask(site.url("/auth").as_str()).await, FailureClass::Protocol);
     assert_eq!(ask(site.url("/noise").as_str()).await, FailureClass::Protocol);
 }
+
+#[tokio::test]
+async fn hosts_that_the_task_blocks_are_not_connected_to_and_counted_apart() {
+    use crate::policy::hosts::HostSet;
+    let site = Site::start(|_| ok("hello")).await;
+    let policy = AddressPolicy::new(&["127.0.0.1".to_owned()], &[]).unwrap();
+    let resolver = CheckedResolver::new(Arc::new(policy), Arc::new(SystemLookup));
+    let proxy = Egress::blocking(resolver, HostSet::new(["localhost"]), limits()).await.unwrap();
+    let blocked = get(&site, "/a").replace("127.0.0.1", "sub.localhost");
+    assert_eq!(say(proxy.proxy(), blocked.as_bytes(), "").await, "", "no answer, like a host that is not there");
+    assert!(say(proxy.proxy(), get(&site, "/a").as_bytes(), "hello").await.contains("hello"));
+    let facts = proxy.facts();
+    assert_eq!((facts.blocked_hosts, facts.addresses_refused, facts.connections), (1, 0, 1));
+}

@@ -4,13 +4,16 @@ use std::net::IpAddr;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use http::header::{ACCEPT, ACCEPT_LANGUAGE, HeaderMap, HeaderValue, UPGRADE_INSECURE_REQUESTS, USER_AGENT};
+use http::header::{
+    ACCEPT, ACCEPT_LANGUAGE, HeaderMap, HeaderName, HeaderValue, UPGRADE_INSECURE_REQUESTS, USER_AGENT,
+};
 use tokio::time::Instant;
 use url::Url;
 
 use super::fault::Fault;
 use super::resolve::{AddressRules, CheckedResolver, Lookup, ResolveError, SystemLookup, with_port};
 use crate::clock::Clock;
+use crate::model::conduct::HostHeaders;
 use crate::model::outcome::FailureClass;
 use crate::model::task::FetchSpec;
 use crate::model::time::Timestamp;
@@ -86,6 +89,7 @@ pub struct HttpClient {
     resolver: CheckedResolver,
     deadlines: Deadlines,
     clock: Clock,
+    host_headers: HostHeaders,
 }
 
 impl HttpClient {
@@ -134,7 +138,24 @@ impl HttpClient {
             tracing::warn!(%error, "no CA certificates: https pages will fail");
             builder().tls_certs_only(std::iter::empty()).build().map_err(ClientError::Setup)
         })?;
-        Ok(HttpClient { client, resolver, deadlines, clock })
+        Ok(HttpClient { client, resolver, deadlines, clock, host_headers: HostHeaders::default() })
+    }
+
+    /// Sends these as well, each to its own host alone: also with requests for robots.txt and sitemaps.
+    #[must_use]
+    pub fn with_host_headers(self, host_headers: HostHeaders) -> Self {
+        HttpClient { host_headers, ..self }
+    }
+
+    /// The headers of the task's own for this URL.
+    fn own_headers(&self, url: &Url) -> HeaderMap {
+        let own = self.host_headers.of(url);
+        let own = own.into_iter().filter_map(|(name, value)| {
+            let mut value = HeaderValue::from_str(value).ok()?;
+            value.set_sensitive(true);
+            Some((HeaderName::from_bytes(name.as_bytes()).ok()?, value))
+        });
+        own.collect()
     }
 
     /// Resolves a URL's host and checks its addresses by the rules of this client: for requests that
@@ -171,7 +192,7 @@ impl HttpClient {
             Accept::Types(types) => request.header(ACCEPT, HeaderValue::from_static(types)),
             Accept::As(headers) => request.headers(headers.clone()),
         };
-        let request = request.send();
+        let request = request.headers(self.own_headers(url)).send();
         let sent = Instant::now();
         let phase = sent + self.deadlines.connect + self.deadlines.first_byte;
         match tokio::time::timeout_at(phase.min(by), with_port(port, request)).await {

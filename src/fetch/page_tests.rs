@@ -369,3 +369,26 @@ async fn header_bombs_fail() {
     let failure = failure(get(Reply::Bytes(format!("HTTP/1.1 200 OK\r\n{many}\r\n").into_bytes())).await);
     assert_eq!(failure.class, FailureClass::Protocol, "{}", failure.message);
 }
+
+#[tokio::test]
+async fn a_hosts_own_headers_go_to_that_host_alone_also_on_redirects() {
+    use crate::clock::Clock;
+    use crate::model::conduct::{HeaderPlace, HostHeaders};
+    let other = Site::start(|_| Reply::ok("text/html", b"there")).await;
+    let away = format!("http://127.0.0.1:{}/there", other.port);
+    let site = Site::start(move |_| Reply::redirect(&away)).await;
+    let mut headers = HostHeaders::default();
+    let place = HeaderPlace::parse(&format!("127.0.0.1:{}", site.port)).unwrap();
+    headers.add(place, vec![("Authorization".to_owned(), "Basic bWU6eA==".to_owned())]);
+    let client = super::client::HttpClient::with(
+        loopback_only(),
+        Arc::new(SystemLookup),
+        &quick(),
+        Clock::system(),
+        Deadlines::default(),
+    );
+    let fetcher = HttpFetcher::new(Arc::new(client.unwrap().with_host_headers(headers)));
+    answer(fetcher.visit(&request(site.url("/here"), quick(), Arc::new(OpenGate))).await);
+    assert!(site.asked()[0].contains("Basic bWU6eA=="), "{:?}", site.asked());
+    assert!(other.asked()[0].contains("/there") && !other.asked()[0].contains("bWU6"), "{:?}", other.asked());
+}

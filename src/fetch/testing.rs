@@ -200,6 +200,7 @@ pub(super) fn request(url: CanonicalUrl, fetch: FetchSpec, gate: Arc<dyn HopGate
         solo: false,
         fetch: Arc::new(fetch),
         extract: Arc::new(ExtractSpec::default()),
+        conduct: Default::default(),
         gate,
         document: None,
         way_out: None,

@@ -121,6 +121,9 @@ pub struct EgressFacts {
     pub connections: u64,
     /// Connections that pages wanted and their addresses forbade.
     pub addresses_refused: u64,
+    /// Connections that pages wanted to hosts that the task blocks.
+    #[serde(default)]
+    pub blocked_hosts: u64,
     /// Connections that did not come about, or broke before an answer.
     pub connections_failed: u64,
     /// Bodies and tunnels that were cut because they were too long, or stood still.

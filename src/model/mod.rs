@@ -1,6 +1,7 @@
 //! Words: the plain data every other layer speaks in. No I/O, no async, no clock.
 
 pub mod checkpoint;
+pub mod conduct;
 pub mod counters;
 pub mod duration;
 pub mod heartbeat;

@@ -74,7 +74,8 @@ closed_list! {
         Robots = "robots",
         /// It answered with a redirect; `final_url` says where to, inside the scope or not.
         Redirect = "redirect",
-        /// It redirected to something that is not fetched at all: another scheme than http and https.
+        /// It is, or redirected to, something that is not fetched at all: another scheme than http and https, or a
+        /// host that the task blocks.
         OutOfScope = "out_of_scope",
         /// Its address, or that of a redirect hop, may not be reached.
         AddressForbidden = "address_forbidden",

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::conduct::PageCut;
 use crate::model::ids::{CommitSeq, Epoch, UrlNo};
 use crate::model::kept::Kept;
 use crate::model::lease::UrlKind;
@@ -75,6 +76,9 @@ pub struct PageRecord {
     pub error: Option<String>,
     /// The page was cut at a limit (text, links or body).
     pub truncated: bool,
+    /// At which bound of the task's `page` section it was cut; absent where none was reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub truncated_by: Option<PageCut>,
     /// `commit_seq` of the earlier record of the same URL that this one replaces.
     pub supersedes: Option<CommitSeq>,
     /// The commit that this record belongs to.

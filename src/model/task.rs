@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::conduct::{BasicAuth, HeaderSpec, PageSpec};
 use crate::model::duration::Span;
 use crate::model::ids::TaskId;
 use crate::model::outcome::closed_list;
@@ -88,6 +89,9 @@ pub struct TaskSpec {
     /// How pages are fetched.
     #[serde(default)]
     pub fetch: FetchSpec,
+    /// What is done with a page beyond loading it.
+    #[serde(default)]
+    pub page: PageSpec,
     /// What is kept of a page.
     #[serde(default)]
     pub extract: ExtractSpec,
@@ -209,6 +213,16 @@ pub struct FetchSpec {
     pub accept_language: Option<String>,
     /// Ignore certificate errors.
     pub ignore_https_errors: bool,
+    /// The size of the window that pages see, `1280x1024`; none: the browser's own.
+    pub viewport: Option<String>,
+    /// Device pixels per pixel of the page; none: 1.
+    pub device_scale: Option<f64>,
+    /// The time zone that pages see, `Europe/Vienna`; none: the machine's own.
+    pub timezone: Option<String>,
+    /// Request headers by host. Values that are secrets are named, `env:NAME` or `file:PATH`, and read at use.
+    pub headers: HeaderSpec,
+    /// User name and password by host.
+    pub auth: BTreeMap<String, BasicAuth>,
 }
 
 impl Default for FetchSpec {
@@ -223,6 +237,11 @@ impl Default for FetchSpec {
             max_body_bytes: 64 << 20,
             accept_language: None,
             ignore_https_errors: false,
+            viewport: None,
+            device_scale: None,
+            timezone: None,
+            headers: BTreeMap::new(),
+            auth: BTreeMap::new(),
         }
     }
 }

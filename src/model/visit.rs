@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::model::conduct::{Conduct, PageCut};
 use crate::model::ids::SessionId;
 use crate::model::kept::Raw;
 use crate::model::outcome::{FailureClass, SkipReason};
@@ -27,6 +28,8 @@ pub struct VisitRequest {
     pub fetch: Arc<FetchSpec>,
     /// What to take from the page.
     pub extract: Arc<ExtractSpec>,
+    /// How to go about it: headers, what is blocked, behaviours.
+    pub conduct: Arc<Conduct>,
     /// Asked before every redirect hop is followed (the first URL has been asked about already).
     pub gate: Arc<dyn HopGate>,
     /// What the server answered to `url` already: the browser is given it once instead of asking again.
@@ -187,6 +190,8 @@ pub struct PageAnswer {
     pub digest: Option<String>,
     /// Something was cut at a limit.
     pub truncated: bool,
+    /// At which bound of the task's `page` section.
+    pub cut: Option<PageCut>,
     /// What is to be made of it after the visit, where the task asks for that.
     pub raw: Raw,
 }

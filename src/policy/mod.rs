@@ -6,6 +6,7 @@ pub mod breaker;
 pub mod delay;
 pub mod health;
 pub mod hints;
+pub mod hosts;
 pub mod limits;
 pub mod pressure;
 pub mod recovery;

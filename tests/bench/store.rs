@@ -210,6 +210,7 @@ fn record(lease: &Lease) -> PageRecord {
         fetch_reason: None,
         error: None,
         truncated: false,
+        truncated_by: None,
         supersedes: None,
         commit_seq: 0,
     }

@@ -218,6 +218,7 @@ async fn rendered(pool: &Browsers, row: &Row, extract: Arc<ExtractSpec>, media: 
         solo: false,
         fetch: Arc::new(FetchSpec::default()),
         extract,
+        conduct: Default::default(),
         gate: Arc::new(Nowhere),
         document: Some(Arc::new(KnownDocument::new(200, headers, row.1.as_bytes().to_vec(), true))),
         way_out: None,

@@ -47,6 +47,7 @@ impl Stage {
             solo: false,
             fetch: Arc::new(FetchSpec::default()),
             extract: Arc::new(ExtractSpec::default()),
+            conduct: Default::default(),
             gate: Arc::new(Loopback),
             document: None,
             way_out: None,

@@ -32,7 +32,15 @@ struct Loaded {
 impl Inner {
     /// Visits a page in this browser, in the kind of tab that its site has taught.
     pub(super) async fn visit_page(self: &Arc<Self>, shared: &Arc<Shared>, req: &VisitRequest) -> BrowserVisit {
-        self.visit_from(shared, req, self.sites.start(&req.url)).await
+        // What a frameless tab cannot show, or what must not be done twice.
+        let page = &req.conduct.page;
+        let counted = page.max_requests.is_some() || page.max_bytes.is_some();
+        let sized = req.fetch.viewport.is_some() || req.fetch.device_scale.is_some();
+        let start = match counted || sized || page.behaves() {
+            true => Start::Ordinary,
+            false => self.sites.start(&req.url),
+        };
+        self.visit_from(shared, req, start).await
     }
 
     /// Visits a page in the kind of tab that is wanted, where the browser has it, and in the other where that is

@@ -7,11 +7,10 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use chromiumoxide::Page;
 use chromiumoxide::cdp::browser_protocol::fetch::{
-    self, ContinueRequestParams, EventRequestPaused, FailRequestParams, FulfillRequestParams, HeaderEntry,
-    TakeResponseBodyAsStreamParams,
+    self, EventRequestPaused, FailRequestParams, FulfillRequestParams, HeaderEntry, TakeResponseBodyAsStreamParams,
 };
 use chromiumoxide::cdp::browser_protocol::io;
-use chromiumoxide::cdp::browser_protocol::network::ErrorReason;
+use chromiumoxide::cdp::browser_protocol::network::{ErrorReason, ResourceType};
 use tokio::time::Instant;
 
 use super::papers::KEPT_MAX;
@@ -29,10 +28,14 @@ impl Visit<'_> {
     /// Judges a paused document: one of a frame, of the page, or of a redirect.
     pub(super) async fn on_paused(&mut self, paused: &EventRequestPaused) -> Option<End> {
         let at_response = paused.response_status_code.is_some() || paused.response_error_reason.is_some();
+        if paused.resource_type != ResourceType::Document {
+            self.on_resource(paused).await;
+            return None;
+        }
         if paused.frame_id.as_ref() != self.tab.target {
             // Frames within the page: its own affair, as long as they stay on the web.
             let web = paused.request.url.starts_with("http://") || paused.request.url.starts_with("https://");
-            if at_response || web {
+            if at_response || (web && self.affords()) {
                 self.let_through(paused).await;
             } else {
                 self.fail(paused, ErrorReason::BlockedByClient).await;
@@ -48,6 +51,7 @@ impl Visit<'_> {
             if url.as_ref().is_ok_and(|url| same_but_scheme(url, &self.req.url)) {
                 self.asked = true;
                 self.asked_at = Instant::now();
+                self.affords();
                 match self.papers.take(&paused.request.url) {
                     Some(known) => return self.give(paused, &known).await,
                     None => self.let_through(paused).await,
@@ -225,10 +229,6 @@ impl Visit<'_> {
         self.papers.put(&paused.request.url, Arc::clone(&known));
         self.fulfil(paused, &known).await;
         None
-    }
-
-    async fn let_through(&mut self, paused: &EventRequestPaused) {
-        self.small(ContinueRequestParams::new(paused.request_id.clone())).await;
     }
 
     /// Ends a paused request in the browser.

@@ -36,7 +36,7 @@ impl Visit<'_> {
         }
     }
 
-    fn start_reading(&mut self, within: Duration) {
+    pub(super) fn start_reading(&mut self, within: Duration) {
         let now = Instant::now();
         let latest = if self.forced { self.end } else { self.give_up };
         let deadline = (now + within).min(latest).max(now + Duration::from_millis(300));

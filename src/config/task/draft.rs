@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use crate::config::layers::{line_at, read_bounded};
+use crate::config::task::attach::attach;
 use crate::config::{Problem, nearest};
 use crate::model::task::TaskSpec;
 
@@ -55,7 +56,13 @@ impl Draft {
             note_lines(parsed.get_ref(), "", &text, &mut lines);
         }
         match serde_json::to_value(table) {
-            Ok(Value::Object(value)) => Ok(Draft { value, file: Some(path.to_owned()), lines }),
+            Ok(Value::Object(value)) => {
+                let mut draft = Draft { value, file: Some(path.to_owned()), lines };
+                match attach(&mut draft.value, path) {
+                    Ok(()) => Ok(draft),
+                    Err((key, message)) => Err(vec![Problem::new(draft.place(key), message)]),
+                }
+            }
             _ => Err(vec![Problem::new(shown, "holds a value that a task cannot have")]),
         }
     }

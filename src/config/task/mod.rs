@@ -1,5 +1,7 @@
 //! From a task file, a command line or an API body to a task that is checked, normalised and named.
 
+mod attach;
+mod conduct;
 mod draft;
 mod identity;
 mod prepare;

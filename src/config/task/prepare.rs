@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::config::task::conduct::check_origin;
 use crate::config::task::{Draft, derive_id, task_hash, validate};
 use crate::config::{Config, Problem};
 use crate::model::task::{NamedAddress, PreparedTask, TaskOrigin, TaskSpec};
@@ -66,8 +67,9 @@ pub fn load_dir(directory: &Path, defaults: &Config) -> (Vec<PreparedTask>, Vec<
 pub fn prepare(draft: &Draft, defaults: &Config, origin: TaskOrigin) -> Result<PreparedTask, Vec<Problem>> {
     let written = draft.read()?;
     let spec = with_defaults(draft, defaults).read()?;
+    let broken = validate(&spec).into_iter().chain(check_origin(&spec, origin));
     let problems: Vec<Problem> =
-        validate(&spec).into_iter().map(|problem| Problem::new(draft.place(&problem.place), problem.message)).collect();
+        broken.map(|problem| Problem::new(draft.place(&problem.place), problem.message)).collect();
     if !problems.is_empty() {
         return Err(problems);
     }

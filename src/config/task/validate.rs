@@ -62,6 +62,7 @@ pub fn validate(spec: &TaskSpec) -> Vec<Problem> {
         }
     }
     numbers(spec, &mut say);
+    super::conduct::check(spec, &mut say);
     broken
 }
 

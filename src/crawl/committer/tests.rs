@@ -75,6 +75,7 @@ pub(super) fn record(lease: &Lease) -> PageRecord {
         fetch_reason: None,
         error: None,
         truncated: false,
+        truncated_by: None,
         supersedes: None,
         commit_seq: 0,
     }

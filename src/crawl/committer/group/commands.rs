@@ -156,6 +156,7 @@ fn unreachable_record(row: &UrlRow, url: &CanonicalUrl, epoch: Epoch, now: Times
         fetch_reason: None,
         error: Some("the host was out of reach for too long; `crawld retry` queues it again".to_owned()),
         truncated: false,
+        truncated_by: None,
         supersedes: None,
         commit_seq: 0,
     }

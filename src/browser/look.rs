@@ -1,0 +1,71 @@
+//! What pages are told about the machine that they are shown on: window, device, time zone, language.
+
+use chromiumoxide::Page;
+use chromiumoxide::cdp::browser_protocol::emulation::{
+    SetDeviceMetricsOverrideParams, SetLocaleOverrideParams, SetTimezoneOverrideParams,
+};
+
+use super::config::BrowserError;
+use super::instance::Instance;
+use crate::model::conduct::viewport;
+use crate::model::task::FetchSpec;
+
+/// The window that Chromium is started with, for a device scale without a window of its own.
+const WINDOW: (u32, u32) = (1280, 1024);
+
+/// One task's wishes.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Look {
+    window: Option<(u32, u32)>,
+    scale: Option<f64>,
+    timezone: Option<String>,
+    locale: Option<String>,
+}
+
+impl Look {
+    /// As the task wants it.
+    pub(super) fn of(fetch: &FetchSpec) -> Look {
+        let first = |list: &String| list.split([',', ';']).next().map(|tag| tag.trim().to_owned());
+        Look {
+            window: fetch.viewport.as_deref().and_then(viewport),
+            scale: fetch.device_scale,
+            timezone: fetch.timezone.clone(),
+            locale: fetch.accept_language.as_ref().and_then(first).filter(|tag| tag != "*" && !tag.is_empty()),
+        }
+    }
+
+    /// Puts it on a new tab.
+    ///
+    /// # Errors
+    /// The browser is gone or does not do as told.
+    pub(super) async fn put_on(&self, instance: &Instance, page: &Page) -> Result<(), BrowserError> {
+        if self.window.is_some() || self.scale.is_some() {
+            let (width, height) = self.window.unwrap_or(WINDOW);
+            let metrics = SetDeviceMetricsOverrideParams::new(width, height, self.scale.unwrap_or(1.0), false);
+            instance.step("Emulation.setDeviceMetricsOverride", page.execute(metrics)).await?;
+        }
+        if let Some(timezone) = &self.timezone {
+            let set = SetTimezoneOverrideParams::new(timezone.clone());
+            in_effect(instance.step("Emulation.setTimezoneOverride", page.execute(set)).await)?;
+        }
+        if let Some(locale) = &self.locale {
+            let set = SetLocaleOverrideParams { locale: Some(locale.clone()) };
+            in_effect(instance.step("Emulation.setLocaleOverride", page.execute(set)).await)?;
+        }
+        Ok(())
+    }
+}
+
+/// Tabs of one session share a renderer now and then: what one has set holds for the other, and Chromium says so.
+/// What it does not know it does without, rather than no page being read at all.
+fn in_effect<T>(done: Result<T, BrowserError>) -> Result<(), BrowserError> {
+    match done {
+        Err(BrowserError::Command { step, reason }) => {
+            if !reason.contains("already in effect") {
+                tracing::warn!(step, reason = %reason, "the browser does not take a setting of the task");
+            }
+            Ok(())
+        }
+        done => done.map(drop),
+    }
+}

@@ -1,0 +1,98 @@
+//! Secrets that a task only names: read when a session opens, kept in memory alone.
+
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
+use rustix::fs::OFlags;
+
+use crate::model::conduct::{HeaderPlace, HostHeaders};
+use crate::model::task::FetchSpec;
+
+/// A file beyond this many bytes holds no secret of ours.
+const MAX: u64 = 64 << 10;
+
+/// The task's headers by host with their values, basic authentication among them.
+///
+/// # Errors
+/// A reference that leads to nothing, or to what cannot be sent as a header: named, its value unsaid.
+pub(super) fn headers(fetch: &FetchSpec) -> Result<HostHeaders, String> {
+    let mut all = HostHeaders::default();
+    let place = |key: &str, text: &str| {
+        HeaderPlace::parse(text).ok_or_else(|| format!("{key}: `{}` is not a host", text.escape_debug()))
+    };
+    for (host, headers) in &fetch.headers {
+        let mut values = Vec::new();
+        for (name, value) in headers {
+            values.push((name.clone(), resolve(value)?));
+        }
+        all.add(place("fetch.headers", host)?, values);
+    }
+    for (host, auth) in &fetch.auth {
+        let credentials = BASE64.encode(format!("{}:{}", auth.user, resolve(&auth.password)?));
+        all.add(place("fetch.auth", host)?, vec![("Authorization".to_owned(), format!("Basic {credentials}"))]);
+    }
+    Ok(all)
+}
+
+/// What a value stands for: itself, or what `env:NAME` or `file:PATH` hold.
+fn resolve(value: &str) -> Result<String, String> {
+    let found = if let Some(name) = value.strip_prefix("env:") {
+        std::env::var(name).map_err(|_| format!("`{value}`: the daemon's environment has no such text"))?
+    } else if let Some(path) = value.strip_prefix("file:") {
+        read(path).map_err(|error| format!("`{value}` cannot be read: {error}"))?
+    } else {
+        value.to_owned()
+    };
+    let sendable = !found.is_empty() && found.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte));
+    if sendable { Ok(found) } else { Err(format!("`{value}` holds nothing that can be sent as a header")) }
+}
+
+fn read(path: &str) -> io::Result<String> {
+    let flags = OFlags::NONBLOCK.bits() as i32;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let meta = file.metadata()?;
+    if !meta.is_file() || meta.len() > MAX {
+        return Err(io::Error::other("not a regular file of at most 64 KiB"));
+    }
+    let mut text = String::new();
+    file.take(MAX).read_to_string(&mut text)?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::conduct::BasicAuth;
+
+    #[test]
+    fn references_are_resolved_and_their_values_never_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("password");
+        std::fs::write(&path, "open sesame\n").unwrap();
+        let reference = format!("file:{}", path.display());
+        let mut fetch = FetchSpec::default();
+        let auth = BasicAuth { user: "me".into(), password: reference.clone() };
+        fetch.auth.insert("a.example".into(), auth);
+        fetch.headers.insert("b.example".into(), [("X-Plain".to_owned(), "7".to_owned())].into());
+        let resolved = headers(&fetch).unwrap();
+        let of = |url: &str| {
+            let url = url::Url::parse(url).unwrap();
+            resolved.of(&url).into_iter().map(|(n, v)| format!("{n}: {v}")).collect::<Vec<_>>()
+        };
+        assert_eq!(of("http://a.example/"), ["Authorization: Basic bWU6b3BlbiBzZXNhbWU="]);
+        assert_eq!(of("https://b.example/x"), ["X-Plain: 7"]);
+        assert!(of("http://c.example/").is_empty());
+
+        std::fs::write(&path, "two\nlines").unwrap();
+        let why = headers(&fetch).unwrap_err();
+        assert!(why.contains(&reference) && !why.contains("two"), "{why}");
+        std::fs::remove_file(&path).unwrap();
+        assert!(headers(&fetch).unwrap_err().contains("cannot be read"));
+        fetch.auth.clear();
+        fetch.headers.insert("b.example".into(), [("X".to_owned(), "env:CRAWLD_NO_SUCH".to_owned())].into());
+        assert!(headers(&fetch).unwrap_err().contains("env:CRAWLD_NO_SUCH"));
+    }
+}
