@@ -363,6 +363,7 @@ fn furnish(env: Env, task: StoredTask, rules: Arc<LinkRules>, net: Net, files: F
         conduct,
         politeness: Arc::new(task.spec.politeness.clone()),
         sitemap_hosts: sitemap_hosts(&task.spec),
+        probe_sitemaps: task.spec.scope.probe_sitemaps,
         robots: RobotsDesk { policy: task.spec.politeness.robots, cache: env.robots.clone(), user_agent },
         fetchers: Arc::new(Fetchers::new(HttpFetcher::new(client.clone()), env.browsers.clone())),
         governor: env.governor.clone(),

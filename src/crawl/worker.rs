@@ -53,6 +53,8 @@ pub struct Workshop {
     pub politeness: Arc<PolitenessSpec>,
     /// Host keys whose robots.txt is read for sitemaps.
     pub sitemap_hosts: HashSet<String>,
+    /// Whether `/sitemap.xml` is tried where that names none.
+    pub probe_sitemaps: bool,
     /// robots.txt.
     pub robots: RobotsDesk,
     /// The daemon's host memory.

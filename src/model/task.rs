@@ -122,6 +122,8 @@ pub struct ScopeSpec {
     pub extra_hops: u32,
     /// Read the sitemaps that robots.txt of a seed's host names.
     pub use_sitemaps: bool,
+    /// Try `/sitemap.xml` of a seed's host whose robots.txt names no sitemap.
+    pub probe_sitemaps: bool,
     /// Ended and queued URLs per host at most before new ones are parked.
     pub host_budget: u64,
     /// URLs per path template at most before new ones are parked.
@@ -139,6 +141,7 @@ impl Default for ScopeSpec {
             max_depth: None,
             extra_hops: 0,
             use_sitemaps: true,
+            probe_sitemaps: false,
             host_budget: 10_000_000,
             pattern_budget: 1_000_000,
             query_budget: 10_000,

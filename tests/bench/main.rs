@@ -1,9 +1,10 @@
 //! The project's numbers, each printed with its bar: `make bench`, or a part of it by
-//! `cargo bench --bench numbers -- [store] [million] [idle] [http] [browser] [engine]`.
+//! `cargo bench --bench numbers -- [store] [million] [idle] [http] [browser] [auto] [engine]`.
 //!
 //! `store` measures the library, everything else the real binary in a process of its own, from outside.
 //! Ends with 1 when a bar is missed.
 
+mod auto;
 mod bare;
 mod checkpoint;
 mod cppreference;
@@ -27,6 +28,7 @@ const PARTS: &[Part] = &[
     ("idle", idle::run),
     ("http", cppreference::http),
     ("browser", cppreference::browser),
+    ("auto", auto::run),
     ("engine", engine::run),
 ];
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -188,4 +188,33 @@ fn what_was_learned_survives_a_resume() {
     let later = &crawl.pages[before.min(crawl.pages.len())..];
     let compared = later.iter().filter(|page| page["fetch_reason"] == "unknown").count();
     assert_eq!(compared, 0, "nothing was learned anew");
+}
+
+#[test]
+fn a_sitemap_that_nothing_names_is_found_where_the_task_asks_for_it() {
+    let base = Arc::new(OnceLock::<String>::new());
+    let told = base.clone();
+    let site = Small::start(move |path| match path {
+        "/p/1" => Some(("text/html", format!("<!doctype html><title>1</title>{WORDS}"))),
+        "/p/2" => Some(("text/html", format!("<!doctype html><title>2</title>{WORDS}"))),
+        "/sitemap.xml" => {
+            let base = told.get().expect("told before it is asked");
+            Some(("application/xml", format!("<urlset><url><loc>{base}/p/2</loc></url></urlset>")))
+        }
+        _ => None,
+    });
+    base.set(site.base.clone()).expect("set once");
+    let crawl = |probe: bool| {
+        let world = World::new(Config::plain(0), Fetch::Http);
+        let task = world.path().join("task.toml");
+        let text = format!(
+            "seeds = [\"{}/p/1\"]\n[scope]\nprobe_sitemaps = {probe}\n[fetch]\nmode = \"http\"\n[politeness]\ndelay = \"0ms\"\n",
+            site.base
+        );
+        std::fs::write(&task, text).expect("a task file");
+        world.crawld(&["crawl", &task.display().to_string(), "--json", "--quiet"]).run().expect_code(0);
+        paths(&Crawl::read(&world.session_dir().join("out"), &site.base))
+    };
+    assert_eq!(crawl(false), ["/p/1".to_owned()].into());
+    assert_eq!(crawl(true), ["/p/1", "/p/2", "/sitemap.xml"].map(str::to_owned).into());
 }

@@ -1,6 +1,8 @@
 //! Visits as they end.
 
 use super::*;
+use crate::crawl::gate::Learned;
+use crate::model::task::RobotsPolicy;
 
 impl Controller {
     pub(super) fn visit_ended(&mut self, ended: Result<(Id, Done), JoinError>) {
@@ -18,7 +20,7 @@ impl Controller {
                 // Other visits may have taught the host's memory more since this one ended.
                 let state = self.governor.snapshot(&done.host.host_key).unwrap_or(done.host.state);
                 self.batch.hosts.push(HostUpdate { state, ..done.host });
-                self.learn_sitemaps(visit.lease.url.host_key(), done.learned.sitemaps);
+                self.learn_sitemaps(visit.lease.url.host_key(), &done.learned);
                 self.batch.robots.extend(done.learned.fresh);
                 done.end
             }
@@ -39,13 +41,19 @@ impl Controller {
     }
 
     /// Sitemaps that the robots.txt of a seed's host names become URLs, once per lifetime; known ones stay known.
-    pub(super) fn learn_sitemaps(&mut self, host_key: &str, sitemaps: Vec<String>) {
-        if sitemaps.is_empty() || !self.shop.sitemap_hosts.contains(host_key) {
+    /// Where it names none, or is not asked for, the usual place is tried if the task wants that.
+    pub(super) fn learn_sitemaps(&mut self, host_key: &str, learned: &Learned) {
+        let shop = &self.shop;
+        let read = learned.asked || shop.robots.policy == RobotsPolicy::Ignore;
+        let probes = shop.probe_sitemaps && read && learned.sitemaps.is_empty();
+        if (learned.sitemaps.is_empty() && !probes) || !shop.sitemap_hosts.contains(host_key) {
             return;
         }
         if self.sitemaps_read.insert(host_key.to_owned()) {
-            let urls = sitemaps.iter().filter_map(|text| CanonicalUrl::parse(text).ok());
-            self.batch.seeds.extend(urls.map(|url| self.shop.rules.named(url, UrlKind::Sitemap)));
+            let named = learned.sitemaps.iter().filter_map(|text| CanonicalUrl::parse(text).ok());
+            let probed = probes.then(|| CanonicalUrl::from_parts(host_key, "/sitemap.xml"));
+            let urls = named.chain(probed).map(|url| shop.rules.named(url, UrlKind::Sitemap));
+            self.batch.seeds.extend(urls);
         }
     }
 
