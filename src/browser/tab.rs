@@ -8,8 +8,8 @@ use chromiumoxide::cdp::browser_protocol::emulation::SetUserAgentOverrideParams;
 use chromiumoxide::cdp::browser_protocol::fetch::{self, EventRequestPaused, RequestPattern, RequestStage};
 use chromiumoxide::cdp::browser_protocol::network::{EnableReturns, EventDataReceived, ResourceType};
 use chromiumoxide::cdp::browser_protocol::page::{
-    AddScriptToEvaluateOnNewDocumentParams, EventJavascriptDialogOpening, EventLifecycleEvent, EventWindowOpen,
-    NavigateParams, NavigateReturns,
+    AddScriptToEvaluateOnNewDocumentParams, EventJavascriptDialogOpening, EventLifecycleEvent,
+    EventNavigatedWithinDocument, EventWindowOpen, NavigateParams, NavigateReturns,
 };
 use chromiumoxide::cdp::browser_protocol::security::SetIgnoreCertificateErrorsParams;
 use chromiumoxide::types::{Command, Method, MethodId};
@@ -37,6 +37,8 @@ pub(super) enum Event {
     Dialog(Arc<EventJavascriptDialogOpening>),
     /// The page opened a window, which is closed at once.
     Window(Arc<EventWindowOpen>),
+    /// A script gave the document another address (`pushState`, `replaceState`), or another place in it.
+    Within(Arc<EventNavigatedWithinDocument>),
     /// A piece of an answer came in.
     Bytes(Arc<EventDataReceived>),
 }
@@ -120,6 +122,7 @@ impl Tab {
                 page.event_listener::<EventLifecycleEvent>().await?.map(Event::Lifecycle).boxed(),
                 page.event_listener::<EventJavascriptDialogOpening>().await?.map(Event::Dialog).boxed(),
                 page.event_listener::<EventWindowOpen>().await?.map(Event::Window).boxed(),
+                page.event_listener::<EventNavigatedWithinDocument>().await?.map(Event::Within).boxed(),
             ]))
         };
         let mut events = instance.step("listening to a tab", listen).await?;

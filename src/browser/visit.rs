@@ -29,7 +29,7 @@ use super::response::Head;
 use super::tab::{Event, Navigate, Tab};
 use crate::model::outcome::FailureClass;
 use crate::model::url::CanonicalUrl;
-use crate::model::visit::{PageAnswer, RawLink, Refusal, VisitFailure, VisitRequest, VisitResult};
+use crate::model::visit::{PageAnswer, Refusal, VisitFailure, VisitRequest, VisitResult};
 use crate::policy::settle::{Patience, Settled};
 use resources::Spent;
 pub(super) use resources::patterns;
@@ -40,7 +40,7 @@ const LOAD_AFTER_READY: Duration = Duration::from_secs(10);
 const SMALL: Duration = Duration::from_secs(5);
 /// Dialogs answered before the page's script is stopped each time.
 const DIALOGS_PATIENCE: u32 = 20;
-/// Windows whose addresses are kept as links.
+/// Addresses that scripts opened, in a window or in the page itself, which are kept as links.
 const WINDOWS_MAX: usize = 100;
 /// How long a redirect that a page announced for now may take to begin.
 const REFRESH_GRACE: Duration = Duration::from_millis(1_500);
@@ -202,7 +202,7 @@ impl Visit<'_> {
             match event {
                 Event::Paused(paused) => self.fail(&paused, ErrorReason::Aborted).await,
                 Event::Dialog(_) => self.answer_dialog(false).await,
-                Event::Lifecycle(_) | Event::Window(_) | Event::Bytes(_) => {}
+                Event::Lifecycle(_) | Event::Window(_) | Event::Within(_) | Event::Bytes(_) => {}
             }
         }
         while self.tab.listening.signals.try_recv().is_ok_and(|signal| signal == Signal::Download) {}
@@ -313,8 +313,12 @@ impl Visit<'_> {
                 None
             }
             Event::Window(window) => {
-                if self.windows.len() < WINDOWS_MAX {
-                    self.windows.push(window.url.clone());
+                self.opens(&window.url);
+                None
+            }
+            Event::Within(within) => {
+                if within.frame_id.as_ref() == self.tab.target {
+                    self.opens(&within.url);
                 }
                 None
             }
@@ -369,9 +373,19 @@ impl Visit<'_> {
             let at = self.hops.last().unwrap_or(&self.req.url);
             answer.add_references(at.as_str(), document.head.references.iter().map(String::as_str));
         }
-        let windows = std::mem::take(&mut self.windows).into_iter().filter(|url| url.starts_with("http"));
-        answer.links.extend(windows.map(|href| RawLink { href }));
+        let windows = std::mem::take(&mut self.windows);
+        let here = self.hops.last().unwrap_or(&self.req.url).as_str();
+        // A place in the page itself is none of its links.
+        let elsewhere = windows.iter().filter(|url| url.split('#').next() != Some(here));
+        answer.add_references(here, elsewhere.map(String::as_str));
         answer
+    }
+
+    /// Keeps an address that a script opened.
+    fn opens(&mut self, url: &str) {
+        if self.windows.len() < WINDOWS_MAX {
+            self.windows.push(url.to_owned());
+        }
     }
 
     fn net_failure(&mut self, text: &str) -> End {

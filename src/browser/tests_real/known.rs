@@ -49,3 +49,16 @@ async fn only_the_first_navigation_is_answered_with_it() {
     assert_eq!((answer.http_status, answer.title.as_deref()), (404, Some("no")), "a page that loads itself anew asks");
     stage.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn addresses_that_a_script_gives_the_page_are_links() {
+    let stage = Stage::open().await;
+    let body =
+        "<a href=/x>x</a><script>history.pushState(0, '', '/pushed'); history.replaceState(0, '', '/replaced?x');
+        history.replaceState(0, '', '/given'); location.hash = 'f'</script>";
+    let answer = given(&stage, "/given", 200, &[HTML], body).await;
+    let expected = ["/x", "/pushed", "/replaced?x"].map(|path| stage.site.url(path));
+    assert_eq!(links(&answer), expected.each_ref().map(CanonicalUrl::as_str));
+    assert!(answer.hops.is_empty() && !stage.site.was_asked("/pushed"));
+    stage.close().await;
+}
