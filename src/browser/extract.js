@@ -232,6 +232,8 @@ async (o) => {
     html: html.length > o.htmlMax ? null : html.toWellFormed(),
     htmlHead: html.length > o.htmlMax ? html.slice(0, o.htmlMax).toWellFormed() : null,
     htmlLength: html.length,
+    source: o.sourceMax > o.htmlMax && html.length > o.htmlMax ? html.slice(0, o.sourceMax).toWellFormed() : null,
+    standards: of('compatMode') === 'CSS1Compat',
     contentType: of('contentType') || null,
     truncated,
     settled,

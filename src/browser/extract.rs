@@ -50,6 +50,10 @@ pub(super) struct Extracted {
     html: Option<String>,
     html_head: Option<String>,
     html_length: u64,
+    /// What is wanted of a page that is longer than what is hashed.
+    source: Option<String>,
+    /// Its document type asks for standards mode.
+    standards: bool,
     content_type: Option<String>,
     truncated: bool,
     /// Its scripts' work came to an end within the bound.
@@ -101,6 +105,7 @@ pub(super) fn expression(spec: &ExtractSpec, manner: Manner<'_>) -> String {
         "resources": spec.resource_links,
         "textMax": if spec.text { spec.text_max_bytes } else { 0 },
         "htmlMax": HTML_MAX,
+        "sourceMax": spec.source_max(),
         "fieldMax": FIELDS_MAX,
         "fields": fields,
     });
@@ -122,8 +127,9 @@ impl Extracted {
     pub(super) fn fill(self, answer: &mut PageAnswer, spec: &ExtractSpec) {
         answer.digest = Some(digest(self.html.as_deref(), self.html_head.as_deref(), self.html_length));
         if spec.source_max() > 0 {
-            let cut = self.html.is_none();
-            answer.raw.source = self.html.or(self.html_head).map(|html| Source { html, cut });
+            let html = self.html.or(self.source).or(self.html_head).unwrap_or_default();
+            let cut = (html.len() as u64) < self.html_length;
+            answer.raw.source = Some(Source { html, cut, standards: self.standards });
         }
         let limit = usize::try_from(spec.text_max_bytes).unwrap_or(usize::MAX);
         let (text, cut) = match self.text {

@@ -12,6 +12,7 @@ mod housekeeper;
 mod model_tests;
 mod open;
 mod repair;
+mod stray;
 #[cfg(test)]
 pub(super) mod tests;
 

@@ -1,45 +1,67 @@
 //! What a page leaves behind by option is made after its visit: off the visits' threads, a few at once.
 
+use std::io::Write as _;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
+use tracing::warn;
 
-use crate::extract::{self, Made};
-use crate::model::kept::{KeptKind, LeftOut, Raw};
+use crate::extract;
+use crate::model::ids::Epoch;
+use crate::model::kept::{Kept, KeptFile, KeptKind, LeftOut, Raw, Source};
 use crate::model::lease::VisitEnd;
 use crate::model::outcome::OutcomeKind;
 use crate::model::record::PageRecord;
 use crate::model::task::ExtractSpec;
+use crate::model::time::Timestamp;
 use crate::model::visit::VisitResult;
+use crate::output::{OutputError, files};
 
 /// The visit goes on without what is not made by then.
 const WITHIN: Duration = Duration::from_secs(60);
+/// A page whose files found no space is visited again after this time, at no cost to its attempts.
+const NO_SPACE_WAIT: Duration = Duration::from_secs(10);
 
 /// Makes what the task asks for of pages that have ended.
 pub struct Keeper {
     extract: Arc<ExtractSpec>,
+    out: PathBuf,
+    epoch: Epoch,
+    /// Of the passing names of files.
+    next: Arc<AtomicU64>,
     /// One place for each core: a page that takes long holds up no more than itself and its place.
     turns: Arc<Semaphore>,
 }
 
 impl Keeper {
-    /// For a session's pages.
-    pub fn new(extract: Arc<ExtractSpec>) -> Self {
+    /// For the pages of a session in one lifetime; `out` is the folder of its outputs.
+    pub fn new(extract: Arc<ExtractSpec>, out: PathBuf, epoch: Epoch) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Keeper { extract, turns: Arc::new(Semaphore::new(cores)) }
+        Keeper { extract, out, epoch, next: Arc::default(), turns: Arc::new(Semaphore::new(cores)) }
     }
 
-    /// Completes the record that keeps the page, if there is one, with what is made of `raw`.
-    pub async fn keep(&self, raw: Raw, end: &mut VisitEnd) {
+    /// Completes the record that keeps the page, if there is one, with what is made of `raw`. Where the
+    /// disk is full, the page is to be visited again.
+    pub async fn keep(&self, raw: Raw, end: &mut VisitEnd, now: Timestamp) {
         let Some(record) = keeping(end) else { return };
-        let Some(source) = raw.source else { return };
         let address = record.final_url.clone().unwrap_or_else(|| record.url.clone());
-        let (spec, turns) = (Arc::clone(&self.extract), Arc::clone(&self.turns));
+        let workshop = Workbench {
+            extract: Arc::clone(&self.extract),
+            out: self.out.clone(),
+            epoch: self.epoch,
+            next: Arc::clone(&self.next),
+        };
+        let turns = Arc::clone(&self.turns);
         let making = async move {
             let place = turns.acquire_owned().await;
             let make = move || {
-                let made = extract::make(&source, &address, &spec);
+                let made = workshop.make(raw, &address);
                 drop(place);
                 made
             };
@@ -48,20 +70,97 @@ impl Keeper {
         let made = match tokio::time::timeout(WITHIN, making).await {
             Ok(Ok(made)) => made,
             Ok(Err(panic)) if panic.is_panic() => std::panic::resume_unwind(panic.into_panic()),
-            Ok(Err(_)) => self.nothing("the daemon was shutting down"),
-            Err(_) => self.nothing("it took too long"),
+            Ok(Err(_)) => Ok(self.nothing("the daemon was shutting down")),
+            Err(_) => Ok(self.nothing("it took too long")),
         };
-        record.kept.markdown = made.markdown;
-        record.kept.metadata = made.metadata;
-        record.kept.left_out.extend(made.left_out);
+        match made {
+            Ok(kept) => record.kept = kept,
+            Err(error) => {
+                warn!(url = %record.url, %error, "no space for a page's files; it is visited again");
+                let (lease, not_before) = (end.lease().clone(), now + NO_SPACE_WAIT);
+                *end = VisitEnd::Retry { lease, not_before, charged: false, suspect: false, crash_alone: None };
+            }
+        }
     }
 
-    fn nothing(&self, reason: &str) -> Made {
-        let asked = [(KeptKind::Markdown, self.extract.markdown), (KeptKind::Metadata, self.extract.metadata)];
-        let asked = asked.into_iter().filter(|(_, asked)| *asked);
-        let left_out = asked.map(|(kind, _)| LeftOut { kind, reason: reason.to_owned() }).collect();
-        Made { left_out, ..Made::default() }
+    fn nothing(&self, reason: &str) -> Kept {
+        let asked = self.extract.kept_kinds();
+        Kept { left_out: asked.map(|kind| LeftOut::new(kind, reason)).collect(), ..Kept::default() }
     }
+}
+
+/// What one page's things are made with.
+struct Workbench {
+    extract: Arc<ExtractSpec>,
+    out: PathBuf,
+    epoch: Epoch,
+    next: Arc<AtomicU64>,
+}
+
+impl Workbench {
+    /// Makes everything; an error means that the disk is full, and then nothing is left on it.
+    fn make(&self, raw: Raw, address: &str) -> Result<Kept, OutputError> {
+        let mut kept = Kept { left_out: raw.left_out, ..Kept::default() };
+        let mut bodies = Vec::new();
+        if let Some(source) = &raw.source {
+            let made = extract::make(source, address, &self.extract);
+            (kept.markdown, kept.metadata) = (made.markdown, made.metadata);
+            kept.left_out.extend(made.left_out);
+            if self.extract.html {
+                match packed(source, self.extract.capture_max_bytes) {
+                    Some(body) => bodies.push((KeptKind::Html, body)),
+                    None => kept.left_out.push(self.too_large(KeptKind::Html)),
+                }
+            }
+        }
+        bodies.extend(raw.files);
+        let mut room = self.extract.capture_max_bytes;
+        for (kind, body) in bodies {
+            let Some(left) = room.checked_sub(body.len() as u64) else {
+                kept.left_out.push(self.too_large(kind));
+                continue;
+            };
+            match self.write(kind, &body) {
+                Ok(file) => {
+                    room = left;
+                    kept.files.push(file);
+                }
+                Err(error) if error.is_no_space() => {
+                    kept.files.iter().for_each(|file| files::discard(&self.out, &file.passing));
+                    return Err(error);
+                }
+                Err(error) => {
+                    warn!(%error, "a page's file is not kept");
+                    kept.left_out.push(LeftOut::new(kind, "it could not be written"));
+                }
+            }
+        }
+        Ok(kept)
+    }
+
+    fn too_large(&self, kind: KeptKind) -> LeftOut {
+        let most = self.extract.capture_max_bytes;
+        LeftOut::new(kind, format!("the page's files would be larger than {most} bytes"))
+    }
+
+    fn write(&self, kind: KeptKind, body: &[u8]) -> Result<KeptFile, OutputError> {
+        let passing = format!("{}-{}", self.epoch, self.next.fetch_add(1, Ordering::Relaxed));
+        files::write_new(&self.out, &passing, body)?;
+        let sha256 = Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(KeptFile { kind, name: String::new(), bytes: body.len() as u64, sha256, passing })
+    }
+}
+
+/// The HTML as a gzipped file; `None` when it is not whole or larger than `most` bytes before packing.
+fn packed(source: &Source, most: u64) -> Option<Vec<u8>> {
+    if source.cut || source.html.len() as u64 > most {
+        return None;
+    }
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    let doctype: &[u8] = if source.standards { b"<!DOCTYPE html>\n" } else { b"" };
+    // Writing to memory does not fail.
+    encoder.write_all(doctype).and_then(|()| encoder.write_all(source.html.as_bytes())).ok()?;
+    encoder.finish().ok()
 }
 
 /// The record that says what the page holds: that of the URL, or that of where it redirects to.

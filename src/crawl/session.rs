@@ -358,7 +358,7 @@ fn furnish(env: Env, task: StoredTask, rules: Arc<LinkRules>, net: Net, files: F
         epoch,
         mode: task.spec.fetch.mode,
         fetch: Arc::new(task.spec.fetch.clone()),
-        keeper: Keeper::new(extract.clone()),
+        keeper: Keeper::new(extract.clone(), env.paths.out(), epoch),
         extract,
         conduct,
         politeness: Arc::new(task.spec.politeness.clone()),

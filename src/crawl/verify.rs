@@ -1,5 +1,7 @@
 //! Reads every output record and compares it with the store: the proof of promises 1 and 3.
 
+mod files;
+
 use std::collections::HashSet;
 
 use serde::Deserialize;
@@ -35,6 +37,8 @@ pub struct VerifyReport {
     pub page_records: u64,
     /// Page records that a later one supersedes.
     pub superseded: u64,
+    /// Files beside the records, read and compared.
+    pub files: u64,
     /// Problems in sentences, the first hundred.
     pub problems: Vec<String>,
     /// Problems in all.
@@ -82,6 +86,8 @@ struct PageLine {
     links_added: u64,
     supersedes: Option<CommitSeq>,
     commit_seq: CommitSeq,
+    #[serde(default)]
+    files: Vec<files::FileLine>,
 }
 
 /// What is kept in memory of a URL: 24 bytes.
@@ -225,8 +231,10 @@ fn pages(
     // Records that are not the newest of their URL, and those that some record says it supersedes.
     let mut old = HashSet::new();
     let mut superseded = HashSet::new();
+    let mut named = files::Named::default();
     each::<PageLine>(paths, outputs, Kind::Pages, report, |line, report| {
         report.page_records += 1;
+        named.check(&paths.out, (line.n, line.commit_seq), &line.files, report);
         if let Some(seq) = line.supersedes {
             superseded.insert((line.n, seq));
         }
@@ -256,6 +264,7 @@ fn pages(
         }
         Ok(())
     })?;
+    named.look_for_others(&paths.out, report)?;
     report.superseded = old.len() as u64;
     for (n, seq) in old.difference(&superseded) {
         report.problem(|| format!("URL {n}: the record of commit {seq} is not the newest and nothing supersedes it"));

@@ -155,7 +155,7 @@ pub async fn work(
     if raw != Raw::default() {
         // What is made of the page is as much its doing as what its visit did.
         let _mark = Mark::set(&shop.note, slot, end.lease());
-        shop.keeper.keep(raw, &mut end).await;
+        shop.keeper.keep(raw, &mut end, shop.clock.now()).await;
     }
     Done { end, host, learned, trouble, took }
 }

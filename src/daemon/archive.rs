@@ -17,6 +17,7 @@ use crate::model::session::SessionStatus;
 use crate::model::task::{StoredTask, TaskOrigin};
 use crate::model::text::escape_control;
 use crate::model::time::Timestamp;
+use crate::output::files::{self, FileName};
 use crate::state::atomic_file::{create_temporary, open_regular, stale_temporary, sync_dir, temporary_name};
 use crate::state::checkpoint_file::CheckpointWriter;
 use crate::state::end_note::{self, EndNote};
@@ -42,7 +43,7 @@ pub const POINTS: &[&str] = &[
 /// Every entry of an archive lies under this name.
 const TOP: &str = "crawld-session/";
 /// Entries of an archive at most.
-const ENTRIES_MAX: usize = 100_000;
+const ENTRIES_MAX: usize = 10_000_000;
 /// Bytes of a single JSON file at most.
 const SMALL_MAX: u64 = 64 << 20;
 /// Bytes of padding after the last entry at most.
@@ -151,6 +152,7 @@ fn pack(paths: &SessionPaths, target: File, now: Timestamp) -> io::Result<u64> {
         .map(|entry| format!("out/{}", entry.file_name().to_string_lossy()))
         .filter(|name| known(name))
         .collect();
+    outputs.extend(page_files(paths)?);
     outputs.sort();
     entries.extend(outputs.into_iter().map(|name| (name.clone(), paths.dir().join(name))));
     for (name, path) in entries {
@@ -159,6 +161,12 @@ fn pack(paths: &SessionPaths, target: File, now: Timestamp) -> io::Result<u64> {
     let file = builder.into_inner()?.finish()?.into_inner().map_err(|e| e.into_error())?;
     file.sync_all()?;
     Ok(file.metadata()?.len())
+}
+
+/// The files that pages left, by their names below the session's directory.
+fn page_files(paths: &SessionPaths) -> io::Result<Vec<String>> {
+    let (files, _) = files::list(&paths.out(), 0).map_err(io::Error::other)?;
+    Ok(files.into_iter().filter_map(FileName::path).map(|name| format!("out/{name}")).collect())
 }
 
 fn wal(store: &Path) -> PathBuf {
@@ -188,6 +196,9 @@ fn known(name: &str) -> bool {
         name,
         "task.json" | "checkpoint.json" | "ended.json" | "cookies.json" | "frontier.db" | "frontier.db-wal"
     ) {
+        return true;
+    }
+    if name.strip_prefix("out/").is_some_and(|name| FileName::parse(name).is_some()) {
         return true;
     }
     let Some(rest) = name.strip_prefix("out/urls-").or_else(|| name.strip_prefix("out/pages-")) else { return false };
@@ -268,6 +279,9 @@ fn unpack(source: File, temp: &Path, room: u64) -> Result<(), Refusal> {
             return Err(Refusal::Bad(format!("`{name}` is too large: {} bytes, {cap} fit", entry.size())));
         }
         left -= entry.size();
+        if let Some(folder) = temp.join(name).parent() {
+            fs::DirBuilder::new().mode(0o700).recursive(true).create(folder)?;
+        }
         let mut file =
             fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(temp.join(name)).map_err(|error| {
                 match error.kind() {

@@ -214,7 +214,7 @@ mod tests {
 
     fn of(html: &str) -> Made {
         let spec = ExtractSpec { markdown: true, metadata: true, text_max_bytes: 100_000, ..ExtractSpec::default() };
-        make(&Source { html: html.to_owned(), cut: false }, "http://h.example/dir/page", &spec)
+        make(&Source { html: html.to_owned(), ..Source::default() }, "http://h.example/dir/page", &spec)
     }
 
     #[test]

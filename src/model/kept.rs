@@ -14,6 +14,18 @@ closed_list! {
         Markdown = "markdown",
         /// Description, language, OpenGraph and the like.
         Metadata = "metadata",
+        /// The HTML after rendering, or as received and decoded: a file, gzipped.
+        Html = "html",
+    }
+}
+
+impl KeptKind {
+    /// The end of its file's name; `None` for what stands in the record itself.
+    pub const fn extension(self) -> Option<&'static str> {
+        match self {
+            KeptKind::Html => Some("html.gz"),
+            KeptKind::Markdown | KeptKind::Metadata => None,
+        }
     }
 }
 
@@ -25,9 +37,35 @@ pub struct Kept {
     pub markdown: Option<String>,
     /// What the page says about itself; `None` where the task does not ask for it.
     pub metadata: Option<Box<PageMetadata>>,
+    /// Files, all written and named in the same commit as the record.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<KeptFile>,
     /// What the task asks for and is not here, or not whole.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOut>,
+}
+
+impl LeftOut {
+    /// What is missing, and why.
+    pub fn new(kind: KeptKind, reason: impl Into<String>) -> Self {
+        LeftOut { kind, reason: reason.into() }
+    }
+}
+
+/// A file that a page left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KeptFile {
+    /// What it is.
+    pub kind: KeptKind,
+    /// Its name below the folder of the outputs (`out/`).
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+    /// Hex digest of its bytes.
+    pub sha256: String,
+    /// The name it has until its commit.
+    #[serde(skip)]
+    pub passing: String,
 }
 
 /// What was asked for and is not kept, or not whole.
@@ -63,6 +101,10 @@ pub struct PageMetadata {
 pub struct Raw {
     /// The page's HTML.
     pub source: Option<Source>,
+    /// Files as they are to be kept.
+    pub files: Vec<(KeptKind, Vec<u8>)>,
+    /// What was asked for and could not be had.
+    pub left_out: Vec<LeftOut>,
 }
 
 /// A page's HTML: rendered, or as received and decoded.
@@ -72,4 +114,6 @@ pub struct Source {
     pub html: String,
     /// It is the beginning only.
     pub cut: bool,
+    /// A rendered document in standards mode, whose type is not part of the text.
+    pub standards: bool,
 }

@@ -121,6 +121,15 @@ impl VisitEnd {
             VisitEnd::Ended { lease, .. } | VisitEnd::Retry { lease, .. } | VisitEnd::Released { lease } => lease,
         }
     }
+
+    /// The records that it brings: the URL's own, and that of where it redirects to.
+    pub fn records(&self) -> impl Iterator<Item = &PageRecord> {
+        let (own, target) = match self {
+            VisitEnd::Ended { record, target, .. } => (Some(&**record), target.as_ref().map(|target| &target.record)),
+            VisitEnd::Retry { .. } | VisitEnd::Released { .. } => (None, None),
+        };
+        own.into_iter().chain(target)
+    }
 }
 
 /// The in-scope target of a redirect, fetched by the visit of its source.

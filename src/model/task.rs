@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::conduct::{BasicAuth, HeaderSpec, PageSpec};
 use crate::model::duration::Span;
 use crate::model::ids::TaskId;
+use crate::model::kept::KeptKind;
 use crate::model::outcome::closed_list;
 
 closed_list! {
@@ -270,6 +271,10 @@ pub struct ExtractSpec {
     pub markdown: bool,
     /// Keep description, canonical address, language, OpenGraph, JSON-LD and headings.
     pub metadata: bool,
+    /// Keep the HTML as a gzipped file: after rendering, or as received and decoded.
+    pub html: bool,
+    /// Bytes of all files of a page at most; one that does not fit is left out, and the record says so.
+    pub capture_max_bytes: u64,
 }
 
 impl Default for ExtractSpec {
@@ -282,14 +287,25 @@ impl Default for ExtractSpec {
             fields: BTreeMap::new(),
             markdown: false,
             metadata: false,
+            html: false,
+            capture_max_bytes: 32 << 20,
         }
     }
 }
 
 impl ExtractSpec {
+    /// What it asks for that is made after the visit.
+    pub fn kept_kinds(&self) -> impl Iterator<Item = KeptKind> {
+        let asked =
+            [(KeptKind::Markdown, self.markdown), (KeptKind::Metadata, self.metadata), (KeptKind::Html, self.html)];
+        asked.into_iter().filter_map(|(kind, asked)| asked.then_some(kind))
+    }
+
     /// Characters or bytes of a page's HTML that are needed besides what is taken from it; 0: none.
     pub fn source_max(&self) -> u64 {
-        if self.markdown || self.metadata { SOURCE_MAX } else { 0 }
+        let parsed = if self.markdown || self.metadata { SOURCE_MAX } else { 0 };
+        // One more than is kept, so that what is too large can be told from what just fits.
+        parsed.max(if self.html { self.capture_max_bytes.saturating_add(1) } else { 0 })
     }
 }
 

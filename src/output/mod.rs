@@ -1,7 +1,8 @@
-//! Append-only outputs with committed lengths: files only, no knowledge of the store.
+//! Append-only outputs with committed lengths, and files named by commits: files only, no knowledge of the store.
 
 pub mod compress;
 pub mod cut;
+pub mod files;
 pub mod lines;
 pub mod segments;
 pub mod sink;

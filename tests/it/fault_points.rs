@@ -47,6 +47,8 @@ const STORIES: &[Story] = &[
         },
         armed: World::recover,
     },
+    Story { name: "a crawl that keeps files", prepare: |_| {}, armed: with_files },
+    Story { name: "recovery of files that no record names", prepare: lose_the_end, armed: World::recover },
     Story {
         name: "restart on the operator's word",
         prepare: |world| world.crawl_and_kill(5),
@@ -104,6 +106,17 @@ fn small_files(world: &World) -> Crawld {
     world.crawl().env("CRAWLD_OUTPUT_SEGMENT_BYTES", "600")
 }
 
+/// The HTML of every page is kept as a file.
+fn with_files(world: &World) -> Crawld {
+    world.crawl_keeping("html = true")
+}
+
+/// The last group was not committed, but its files have their names.
+fn lose_the_end(world: &World) {
+    let killed = with_files(world).failpoints("store.before_commit=12*off->return(kill)").run();
+    assert_eq!(killed.signal, Some(9), "{}", killed.said());
+}
+
 #[test]
 fn a_full_disk_at_any_of_them_loses_nothing() {
     errors("ENOSPC");
@@ -158,7 +171,8 @@ fn errors(error: &str) {
 fn fail_at(point: &str, error: &str, after: u32) {
     let world = small_world();
     let skip = if after > 0 { format!("{after}*off->") } else { String::new() };
-    let ended = world.crawl().failpoints(&format!("{point}={skip}1*return({error})->off")).run();
+    let crawl = if point.starts_with("files.") { with_files(&world) } else { world.crawl() };
+    let ended = crawl.failpoints(&format!("{point}={skip}1*return({error})->off")).run();
     // Done all the same, or ended with a word about the disk. It may neither crash nor hang nor lose.
     assert!(matches!(ended.code, Some(0 | 73)), "{}", ended.said());
     // In the middle of a crawl a full disk is waited for; the passages before may be those of its opening.

@@ -21,6 +21,7 @@ mod dry_run;
 mod fault_points;
 mod fleet;
 mod housekeeping;
+mod kept;
 mod library;
 mod link_kinds;
 mod notify;

@@ -11,6 +11,8 @@ use crate::support::{World, oracle, poll};
 
 /// Kills that one crawl has to live through.
 const KILLS_PER_CRAWL: u32 = 20;
+/// The salt of the test whose crawls keep a file of every page.
+const KEEPING: u64 = 6;
 
 #[test]
 fn of_the_daemon_over_http_first_half() {
@@ -38,6 +40,11 @@ fn of_the_daemon_in_mode_auto() {
 }
 
 #[test]
+fn of_the_daemon_while_it_keeps_files() {
+    survive(Fetch::Http, KEEPING);
+}
+
+#[test]
 fn twenty_on_one_crawl() {
     let latency = Duration::from_millis(80);
     let world = World::new(Config { latency, ..Config::plain(400) }, Fetch::Http);
@@ -60,18 +67,20 @@ fn survive(fetch: Fetch, salt: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut kills = 0;
     while kills < wanted {
-        kills += u64::from(one_crawl(fetch, &mut random));
+        kills += u64::from(one_crawl(fetch, salt, &mut random));
     }
 }
 
 /// One crawl, killed up to [`KILLS_PER_CRAWL`] times; returns how often it was.
-fn one_crawl(fetch: Fetch, random: &mut fastrand::Rng) -> u32 {
+fn one_crawl(fetch: Fetch, salt: u64, random: &mut fastrand::Rng) -> u32 {
     let latency = Duration::from_millis(random.u64(0..25));
     let world = World::new(Config { latency, ..Config::plain(random.u32(60..240)) }, fetch);
     let mut longest = 30;
     let mut kills = 0;
     while kills < KILLS_PER_CRAWL {
-        let mut child = world.continuation(random.bool()).spawn();
+        let from_scratch = world.sessions().is_empty() && salt == KEEPING;
+        let next = if from_scratch { world.crawl_keeping("html = true") } else { world.continuation(random.bool()) };
+        let mut child = next.spawn();
         let end = Instant::now() + Duration::from_micros(random.u64(0..longest * 1000));
         let ended = poll::until(end.saturating_duration_since(Instant::now()), || child.has_ended().then_some(()));
         if ended.is_some() {

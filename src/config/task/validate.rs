@@ -72,6 +72,7 @@ fn numbers(spec: &TaskSpec, say: &mut impl FnMut(&str, String)) {
         ("fetch.attempts", u64::from(spec.fetch.attempts)),
         ("fetch.tabs", u64::from(spec.fetch.tabs.unwrap_or(1))),
         ("fetch.max_body_bytes", spec.fetch.max_body_bytes),
+        ("extract.capture_max_bytes", spec.extract.capture_max_bytes),
         ("limits.max_pages", spec.limits.max_pages.unwrap_or(1)),
         ("limits.max_bytes", spec.limits.max_bytes.unwrap_or(1)),
         ("limits.max_failures", spec.limits.max_failures.unwrap_or(1)),

@@ -10,6 +10,7 @@ use crate::model::ids::Epoch;
 use crate::model::lease::HostQueue;
 use crate::model::task::ScopeSpec;
 use crate::model::time::Timestamp;
+use crate::output::files::Placer;
 use crate::output::{Kind, OutputError, Sink};
 use crate::store::StoreError;
 use crate::store::rows::OutputRow;
@@ -61,6 +62,7 @@ pub(super) struct Engine {
     pub(super) writer: Writer,
     pub(super) urls: Sink,
     pub(super) pages: Sink,
+    pub(super) files: Placer,
     pub(super) epoch: Epoch,
     pub(super) scope: ScopeSpec,
     pub(super) totals: Totals,
@@ -75,11 +77,12 @@ impl Engine {
         writer: Writer,
         urls: Sink,
         pages: Sink,
+        files: Placer,
         epoch: Epoch,
         scope: ScopeSpec,
     ) -> Result<Self, StoreError> {
         let totals = Totals::read(&writer)?;
-        Ok(Engine { writer, urls, pages, epoch, scope, totals, finished: Vec::new(), broken: false })
+        Ok(Engine { writer, urls, pages, files, epoch, scope, totals, finished: Vec::new(), broken: false })
     }
 
     /// Makes the batches durable as one; answers stand in their order.
@@ -105,9 +108,11 @@ impl Engine {
             answers.push(group.apply(batch)?);
         }
         let (url_lines, page_lines) = group.lines();
+        let (named, unwanted) = group.files();
         self.point("store.after_insert")?;
         self.urls.append(&url_lines)?;
         self.urls.sync()?;
+        self.files.place(&named)?;
         self.pages.append(&page_lines)?;
         self.pages.sync()?;
         let mut group = Group::new(&self.writer, &mut self.totals, &self.scope, self.epoch);
@@ -124,6 +129,7 @@ impl Engine {
         self.writer.commit()?;
         // Only a kill is meant here: the group is durable, whatever else is said.
         let _ = faults::point("store.after_commit");
+        self.files.settle(&unwanted);
         self.settle(&mut answers, &hosts);
         Ok(answers)
     }
@@ -187,6 +193,10 @@ impl Engine {
                 self.broken = true;
             }
         }
+        if let Err(error) = self.files.roll_back() {
+            warn!(%error, "a file keeps a name that was not committed; the next opening sets it aside");
+            self.broken = true;
+        }
     }
 
     /// Marks the session clean and folds the log into the store.
@@ -203,6 +213,7 @@ impl Engine {
             migrate::forget_older(self.writer.path());
             Ok(())
         };
+        self.files.sweep();
         finish().map_err(|e| Failure::Store(e).for_batch(Box::default()))
     }
 

@@ -18,6 +18,7 @@ use crate::model::record::PageRecord;
 use crate::model::task::ScopeSpec;
 use crate::model::time::Timestamp;
 use crate::model::url::CanonicalUrl;
+use crate::output::files::FileName;
 use crate::store::StoreError;
 use crate::store::rows::{HostRow, SuspectRow, TemplateRow, UrlRow};
 use crate::store::schema::UrlState;
@@ -43,6 +44,10 @@ pub(super) struct Totals {
     foreseen: foresee::Foreseen,
     url_lines: Vec<u8>,
     page_lines: Vec<u8>,
+    /// Files of the group: passing name, name.
+    named: Vec<(String, String)>,
+    /// Passing names of files that no record names.
+    unwanted: Vec<String>,
 }
 
 /// The part of the totals that a failed group takes back; the rest is read again.
@@ -81,6 +86,11 @@ impl<'a> Group<'a> {
     /// The lines for both outputs; the buffers are empty afterwards.
     pub(super) fn lines(&mut self) -> (Vec<u8>, Vec<u8>) {
         (std::mem::take(&mut self.totals.url_lines), std::mem::take(&mut self.totals.page_lines))
+    }
+
+    /// Files that get a name, as `(passing name, name)`, and those that get none; none are left afterwards.
+    pub(super) fn files(&mut self) -> (Vec<(String, String)>, Vec<String>) {
+        (std::mem::take(&mut self.totals.named), std::mem::take(&mut self.totals.unwanted))
     }
 
     /// Applies all of a batch but its wishes. Records are completed in place.
@@ -139,6 +149,9 @@ impl<'a> Group<'a> {
     fn end(&mut self, end: &mut VisitEnd, now: Timestamp, answer: &mut Committed) -> Result<()> {
         let Some(mut row) = self.held(end.lease())? else {
             answer.refused.push(end.lease().no);
+            for record in end.records() {
+                self.drop_files(record);
+            }
             return Ok(());
         };
         match end {
@@ -152,9 +165,11 @@ impl<'a> Group<'a> {
                 row.attempts += 1;
                 self.totals.counters.visits += 1;
                 self.finish_url(&mut row, *outcome, record, added)?;
-                if let (Some(mut end), Some(target)) = (target_end, target.as_mut())
-                    && let Some(row) = end.row.as_mut()
-                {
+                if let (Some(mut end), Some(target)) = (target_end, target.as_mut()) {
+                    let Some(row) = end.row.as_mut() else {
+                        self.drop_files(&target.record);
+                        return Ok(());
+                    };
                     let added = self.add_links(&target.links, row.n)?;
                     answer.targets.push(row.n);
                     row.attempts = row.attempts.max(target.record.attempt);
@@ -198,11 +213,20 @@ impl<'a> Group<'a> {
         record.links_added = added;
         record.supersedes = (row.seq > 0).then_some(row.seq);
         self.totals.counters.bytes += record.bytes.unwrap_or(0);
+        for file in &mut record.kept.files {
+            let name = FileName { seq: self.seq, n: row.n, kind: file.kind };
+            file.name = name.path().ok_or_else(|| Failure::Bug(format!("a file of kind {}", file.kind)))?;
+            self.totals.named.push((file.passing.clone(), file.name.clone()));
+        }
         line(&mut self.totals.page_lines, record)?;
         row.seq = self.seq;
         self.shift(row, state, Timestamp::default(), detail)?;
         self.writer.clear_suspect(row.n)?;
         Ok(())
+    }
+
+    fn drop_files(&mut self, record: &PageRecord) {
+        self.totals.unwanted.extend(record.kept.files.iter().map(|file| file.passing.clone()));
     }
 
     /// Makes a redirect's target known. Its row, unless it has ended or is in flight.

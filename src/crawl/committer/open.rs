@@ -7,7 +7,7 @@ use std::os::unix::fs::DirBuilderExt;
 use crate::crawl::committer::engine::{Engine, Failure};
 use crate::crawl::committer::group::Group;
 use crate::crawl::committer::housekeeper::Housekeeper;
-use crate::crawl::committer::{Batch, Committer, CommitterHandle, StorePaths, repair, start};
+use crate::crawl::committer::{Batch, Committer, CommitterHandle, StorePaths, repair, start, stray};
 use crate::faults;
 use crate::model::counters::Counters;
 use crate::model::host::{HostState, StoredRobots};
@@ -16,7 +16,7 @@ use crate::model::lease::{HostQueue, NewUrl};
 use crate::model::task::ScopeSpec;
 use crate::model::time::Timestamp;
 use crate::model::url::CANONICAL_VERSION;
-use crate::output::{Kind, OutputError, compress};
+use crate::output::{Kind, OutputError, compress, files};
 use crate::state::inflight::Started;
 use crate::store::StoreError;
 use crate::store::db;
@@ -192,12 +192,17 @@ fn prepare(open: OpenSession, writer: Writer, mut report: OpenReport) -> Result<
         paths.db.parent().map_or(Ok(()), crate::output::sync_dir)?;
     }
     compress::sweep(&paths.out);
+    files::sweep(&paths.out);
     let reader = Reader::open(&paths.db)?;
     let meta = reader.meta()?;
     report.clean = meta.get(META_CLEAN).is_some_and(|v| v == "1");
     let last_epoch = reader.epochs()?.last().map_or(0, |entry| entry.epoch);
     let epoch = last_epoch.max(open.epoch_known) + 1;
+    stray::of_the_last_group(paths, reader.counters()?.0, &mut report)?;
     let mut engine = repair::outputs(&open, writer, &reader, epoch, &mut report)?;
+    if meta.contains_key(META_REBUILT) {
+        stray::of_lost_records(paths, &mut report)?;
+    }
     take_over(&mut engine, &open, meta.contains_key(META_REBUILT), &mut report)?;
     if engine.totals.counters.discovered == 0 && !open.seeds.is_empty() {
         let mut batch = Batch::new(open.now);

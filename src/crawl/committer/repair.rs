@@ -11,9 +11,11 @@ use tracing::warn;
 use crate::crawl::committer::engine::Engine;
 use crate::crawl::committer::group::Group;
 use crate::crawl::committer::open::{OpenError, OpenReport, OpenSession};
+use crate::crawl::committer::stray;
 use crate::faults;
 use crate::model::ids::{CommitSeq, Epoch, UrlNo};
 use crate::model::record::UrlRecord;
+use crate::output::files::Placer;
 use crate::output::lines::Lines;
 use crate::output::segments::{self, Found};
 use crate::output::{Kind, OutputError, Sink, cut};
@@ -76,10 +78,12 @@ pub(super) fn outputs(
         Sink::new(&open.paths.out, kind, open.segment_bytes, last.map(|row| (row.segment, &row.file)))
     };
     let (urls, pages) = (sink(Kind::Urls), sink(Kind::Pages));
-    let mut engine = Engine::new(writer, urls, pages, epoch, open.scope.clone())?;
+    let mut engine = Engine::new(writer, urls, pages, Placer::new(&open.paths.out), epoch, open.scope.clone())?;
     if !report.damaged_files.is_empty() {
         let last = engine.writer.last_url()?;
         let ranges = lost_ranges(open, &lost_urls, last)?;
+        // Before the repair is committed: cut short, it is begun again.
+        stray::of_lost_records(&open.paths, report)?;
         repair(&mut engine, open, reader, &rows, &lost_pages, &ranges, report)?;
     }
     Ok(engine)

@@ -5,9 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use crate::site::Site;
 use crate::site::truth::{self, Ending};
@@ -16,6 +17,7 @@ use crate::site::truth::{self, Ending};
 #[derive(Debug)]
 pub struct Crawl {
     base: String,
+    out: PathBuf,
     /// URL records in file order.
     pub urls: Vec<Value>,
     /// Page records in file order, superseded ones included.
@@ -26,7 +28,7 @@ impl Crawl {
     /// Reads every output file of a session.
     #[track_caller]
     pub fn read(out: &Path, base: &str) -> Self {
-        Crawl { base: base.to_owned(), urls: records(out, "urls-"), pages: records(out, "pages-") }
+        Crawl { base: base.to_owned(), out: out.to_owned(), urls: records(out, "urls-"), pages: records(out, "pages-") }
     }
 
     /// The record that counts for each URL number: the last one.
@@ -120,6 +122,33 @@ impl Crawl {
                 faults.push(format!("page {n} says it added {said} URLs; {found} URL records name it"));
             }
         }
+    }
+
+    /// In a finished crawl every file that a record names is there and is the one, and there is no other.
+    #[track_caller]
+    pub fn check_files(&self) {
+        let mut found = BTreeSet::new();
+        let mut folders = vec![self.out.join("files")];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder).into_iter().flatten() {
+                let path = entry.expect("directory entry").path();
+                match path.is_dir() {
+                    true => folders.push(path),
+                    false => drop(found.insert(path)),
+                }
+            }
+        }
+        let mut faults = Vec::new();
+        for file in self.pages.iter().flat_map(|page| page["files"].as_array().into_iter().flatten()) {
+            let path = self.out.join(text(file, "name"));
+            let body = fs::read(&path).unwrap_or_default();
+            let digest: String = Sha256::digest(&body).iter().map(|byte| format!("{byte:02x}")).collect();
+            if !found.remove(&path) || body.len() as u64 != number(file, "bytes") || digest != text(file, "sha256") {
+                faults.push(format!("not there, named twice or another: {file}"));
+            }
+        }
+        faults.extend(found.iter().map(|path| format!("named by no record: {}", path.display())));
+        report("the files differ from the records", &faults);
     }
 
     /// The finished crawl of a whole site, from its first page: nothing lost, nothing twice, each ending right.

@@ -106,7 +106,16 @@ impl World {
     /// The command that continues the crawl. The command that began it does so too, but would begin a
     /// new one if the kill came after the end.
     pub fn continuation(&self, recover: bool) -> Crawld {
-        if self.sessions().is_empty() || (!recover && self.unfinished()) { self.crawl() } else { self.recover() }
+        if self.sessions().is_empty() || (!recover && self.unfinished()) { self.first() } else { self.recover() }
+    }
+
+    /// The command that began the crawl, or would.
+    fn first(&self) -> Crawld {
+        let keeping = self.dir.path().join("keeping.toml");
+        match keeping.exists() {
+            true => self.crawld(&["crawl", &keeping.display().to_string(), "--json", "--quiet"]),
+            false => self.crawl(),
+        }
     }
 
     /// Continues the crawl to its end, and judges it.
@@ -157,6 +166,19 @@ impl World {
             &tabs,
         ])
         .args(&["--json", "--quiet"])
+    }
+
+    /// The same crawl by a task file that asks for more of each page.
+    pub fn crawl_keeping(&self, extract: &str) -> Crawld {
+        let file = self.dir.path().join("keeping.toml");
+        let seed = self.site.at("/");
+        let (mode, tabs) = (self.fetch.mode(), TABS);
+        let task = format!(
+            "seeds = [\"{seed}\"]\n[fetch]\nmode = \"{mode}\"\ntabs = {tabs}\n\
+             [politeness]\ndelay = \"0ms\"\nper_host = {tabs}\n[extract]\n{extract}\n"
+        );
+        fs::write(&file, task).expect("a task file");
+        self.crawld(&["crawl", &file.display().to_string(), "--json", "--quiet"])
     }
 
     /// `crawld recover --json`: applies the decisions and continues what is to be continued.
@@ -235,6 +257,7 @@ impl World {
     pub fn check_complete(&self, last: &Ended) -> Crawl {
         let crawl = self.outputs();
         crawl.check_consistent();
+        crawl.check_files();
         crawl.check_against(&self.site, self.fetch != Fetch::Http);
         crawl.check_counters("the checkpoint", &self.checkpoint()["progress_snapshot"]["counters"]);
         // `recover` with nothing left to do (exit 5) has no counters to show.

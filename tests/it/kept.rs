@@ -1,0 +1,96 @@
+//! What pages leave behind by option: in the record, and in files that are there exactly once.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::site::Config;
+use crate::support::World;
+use crate::support::world::Fetch;
+
+fn world() -> World {
+    World::new(Config { latency: Duration::from_millis(1), ..Config::plain(30) }, Fetch::Http)
+}
+
+fn unpacked(path: &Path) -> String {
+    let mut text = String::new();
+    let packed = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    flate2::read::GzDecoder::new(&packed[..]).read_to_string(&mut text).expect("gzip");
+    text
+}
+
+/// The name of a record's file of a kind.
+fn file<'a>(page: &'a Value, kind: &str) -> Option<&'a str> {
+    page["files"].as_array()?.iter().find(|file| file["kind"] == kind)?["name"].as_str()
+}
+
+#[test]
+fn the_html_is_what_was_received_and_the_record_says_what_the_page_is_about() {
+    let world = world();
+    let ended = world.crawl_keeping("html = true\nmarkdown = true\nmetadata = true").run().expect_code(0);
+    let crawl = world.check_complete(&ended);
+    let out = world.session_dir().join("out");
+    for page in crawl.latest().into_values() {
+        let html = unpacked(&out.join(file(page, "html").expect("a file")));
+        let title = page["title"].as_str().expect("a title");
+        assert!(html.contains(&format!("<title>{title}</title>")), "{html}");
+        assert_eq!(page["metadata"]["title"], title);
+        assert!(page["markdown"].is_string() && page["left_out"].is_null(), "{page:#}");
+    }
+}
+
+#[test]
+fn what_is_too_large_is_left_out_and_said() {
+    let world = world();
+    let ended = world.crawl_keeping("html = true\ncapture_max_bytes = 100").run().expect_code(0);
+    let crawl = world.check_complete(&ended);
+    assert!(crawl.pages.iter().all(|page| page["left_out"][0]["kind"] == "html" && page["files"].is_null()));
+}
+
+#[test]
+fn verify_misses_them_and_finds_others() {
+    let world = world();
+    world.crawl_keeping("html = true").run().expect_code(0);
+    let crawl = world.outputs();
+    let out = world.session_dir().join("out");
+    let names: Vec<&str> = crawl.pages.iter().filter_map(|page| file(page, "html")).collect();
+    let stray = out.join(names[0].replace("00000001-", "00000777-"));
+    fs::copy(out.join(names[0]), &stray).expect("copied");
+    fs::remove_file(out.join(names[1])).expect("removed");
+    fs::write(out.join(names[2]), "another").expect("written");
+    let said = world.crawld(&["verify"]).run();
+    assert_ne!(said.code, Some(0), "{}", said.said());
+    for part in [names[1], names[2], "no record names"] {
+        assert!(said.stdout.contains(part) || said.stderr.contains(part), "{part}: {}", said.said());
+    }
+}
+
+#[test]
+fn they_move_with_their_session() {
+    let world = world();
+    world.crawl_keeping("html = true").run().expect_code(0);
+    let file = world.path().join("kept.tar.gz");
+    world.crawld(&["export", &world.session(), &file.display().to_string()]).run().expect_code(0);
+    let here = world.session_dir();
+    fs::rename(&here, world.path().join("away")).expect("moved");
+    for name in ["checkpoint", "heartbeat"] {
+        let _ =
+            fs::remove_file(world.state.join(format!("sessions/{name}_{}.json", here.file_name().unwrap().display())));
+    }
+    world.crawld(&["import", &file.display().to_string()]).run();
+    world.outputs().check_files();
+    world.verify();
+}
+
+#[test]
+fn records_that_are_lost_take_their_files_with_them() {
+    let world = world();
+    world.crawl_keeping("html = true").failpoints("store.before_commit=30*off->return(kill)").run();
+    let pages = world.session_dir().join("out/pages-00001.jsonl");
+    let body = fs::read(&pages).expect("pages file");
+    fs::write(&pages, &body[..body.len() / 2]).expect("pages file");
+    world.finish();
+}
