@@ -32,6 +32,7 @@ use super::jar;
 use super::leftovers::Identity;
 use super::process::{self, Process};
 use crate::model::ids::SessionId;
+use crate::model::task::PICTURES_WITHIN;
 use crate::policy::tab_kind::TabKind;
 
 /// How long the browser may take to close by itself when asked to.
@@ -40,8 +41,9 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 const ALIVE_WITHIN: Duration = Duration::from_secs(5);
 /// Width and height of a tab, as in `flags`.
 const WINDOW: (i64, i64) = (1280, 1024);
-/// chromiumoxide looks for commands without a reply once in this time.
-const EVICTION: Duration = Duration::from_secs(10);
+/// chromiumoxide gives up commands without a reply after this time. Every wait of ours has a deadline of its
+/// own; the longest are those for pictures.
+const EVICTION: Duration = PICTURES_WITHIN;
 
 /// What the whole browser says about one tab.
 #[derive(Debug, Clone, PartialEq)]

@@ -18,6 +18,7 @@ mod instance;
 mod jar;
 mod leftovers;
 mod look;
+mod pictures;
 mod pool;
 mod process;
 mod read;

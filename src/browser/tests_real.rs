@@ -20,6 +20,7 @@ mod conduct;
 mod cookies;
 pub(super) mod kinds;
 mod known;
+mod pictures;
 
 /// Every test ends within this time.
 const BOUND: Duration = Duration::from_secs(60);

@@ -100,6 +100,10 @@ async fn answer(stream: &mut TcpStream, path: &str, head: &str) -> std::io::Resu
                <iframe src=/frame></iframe><div style="display:none">hidden</div>"##,
         ),
         "/frame" => html("<p>frame"),
+        "/tall" => html(
+            "<h1>A tall page</h1><div style='height: 3000px; background: linear-gradient(navy, gold)'></div><p id=p>\
+             <script>p.textContent = 'made by a script'</script>",
+        ),
         "/late" => html(
             "<div id=d></div><script>fetch('/slowdata').then(r => r.text()).then(t => { d.innerHTML = t; })</script>",
         ),

@@ -26,7 +26,7 @@ use crate::output::{OutputError, files};
 /// The visit goes on without what is not made by then.
 const WITHIN: Duration = Duration::from_secs(60);
 /// A page whose files found no space is visited again after this time, at no cost to its attempts.
-const NO_SPACE_WAIT: Duration = Duration::from_secs(10);
+const NO_SPACE_WAIT: Duration = Duration::from_secs(2);
 
 /// Makes what the task asks for of pages that have ended.
 pub struct Keeper {

@@ -16,6 +16,20 @@ closed_list! {
         Metadata = "metadata",
         /// The HTML after rendering, or as received and decoded: a file, gzipped.
         Html = "html",
+        /// A picture: a PNG file.
+        Screenshot = "screenshot",
+        /// The page as it would be printed: a PDF file.
+        Pdf = "pdf",
+    }
+}
+
+closed_list! {
+    /// What a picture of a page shows.
+    Screenshot {
+        /// What the window shows; see `fetch.viewport`.
+        Viewport = "viewport",
+        /// The page to its end, or to 21 million pixels.
+        Full = "full",
     }
 }
 
@@ -24,6 +38,8 @@ impl KeptKind {
     pub const fn extension(self) -> Option<&'static str> {
         match self {
             KeptKind::Html => Some("html.gz"),
+            KeptKind::Screenshot => Some("png"),
+            KeptKind::Pdf => Some("pdf"),
             KeptKind::Markdown | KeptKind::Metadata => None,
         }
     }

@@ -1,6 +1,7 @@
 //! What to crawl: the task, as submitted in a TOML file, on a command line or by the API.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::conduct::{BasicAuth, HeaderSpec, PageSpec};
 use crate::model::duration::Span;
 use crate::model::ids::TaskId;
-use crate::model::kept::KeptKind;
+use crate::model::kept::{KeptKind, Screenshot};
 use crate::model::outcome::closed_list;
 
 closed_list! {
@@ -250,6 +251,9 @@ impl Default for FetchSpec {
     }
 }
 
+/// All pictures of a page together are taken within this time, or left out.
+pub const PICTURES_WITHIN: Duration = Duration::from_secs(600);
+
 /// Bytes of HTML that Markdown and metadata are made of; of a larger page, its beginning.
 pub const SOURCE_MAX: u64 = 2 << 20;
 
@@ -273,6 +277,10 @@ pub struct ExtractSpec {
     pub metadata: bool,
     /// Keep the HTML as a gzipped file: after rendering, or as received and decoded.
     pub html: bool,
+    /// Keep a picture of the page: of what a window shows, or of all of it.
+    pub screenshot: Option<Screenshot>,
+    /// Keep the page as it would be printed.
+    pub pdf: bool,
     /// Bytes of all files of a page at most; one that does not fit is left out, and the record says so.
     pub capture_max_bytes: u64,
 }
@@ -288,16 +296,28 @@ impl Default for ExtractSpec {
             markdown: false,
             metadata: false,
             html: false,
+            screenshot: None,
+            pdf: false,
             capture_max_bytes: 32 << 20,
         }
     }
 }
 
 impl ExtractSpec {
+    /// Time that a visit may take besides the page's own, for pictures: a large page takes minutes to draw.
+    pub fn extra_time(&self) -> Duration {
+        if self.screenshot.is_some() || self.pdf { PICTURES_WITHIN } else { Duration::ZERO }
+    }
+
     /// What it asks for that is made after the visit.
     pub fn kept_kinds(&self) -> impl Iterator<Item = KeptKind> {
-        let asked =
-            [(KeptKind::Markdown, self.markdown), (KeptKind::Metadata, self.metadata), (KeptKind::Html, self.html)];
+        let asked = [
+            (KeptKind::Markdown, self.markdown),
+            (KeptKind::Metadata, self.metadata),
+            (KeptKind::Html, self.html),
+            (KeptKind::Screenshot, self.screenshot.is_some()),
+            (KeptKind::Pdf, self.pdf),
+        ];
         asked.into_iter().filter_map(|(kind, asked)| asked.then_some(kind))
     }
 

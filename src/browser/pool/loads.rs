@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use super::{GRACE, Inner, failed};
@@ -12,7 +13,7 @@ use crate::browser::hook::OTHER_ORIGINS;
 use crate::browser::report::BrowserVisit;
 use crate::browser::shared::Shared;
 use crate::browser::visit::{self, Ended, Errand, Papers};
-use crate::browser::{agree, flags, frames};
+use crate::browser::{agree, flags, frames, pictures};
 use crate::model::outcome::FailureClass;
 use crate::model::visit::{VisitRequest, VisitResult};
 use crate::policy::tab_kind::{Start, TabKind, Taught};
@@ -36,7 +37,9 @@ impl Inner {
         let page = &req.conduct.page;
         let counted = page.max_requests.is_some() || page.max_bytes.is_some();
         let sized = req.fetch.viewport.is_some() || req.fetch.device_scale.is_some();
-        let start = match counted || sized || page.behaves() {
+        // Where no frame is drawn, a picture never comes.
+        let pictured = !req.extract.extra_time().is_zero();
+        let start = match counted || sized || pictured || page.behaves() {
             true => Start::Ordinary,
             false => self.sites.start(&req.url),
         };
@@ -154,7 +157,13 @@ impl Inner {
             biased;
             () = instance.lost.cancelled() => None,
             () = self.closing.cancelled() => None,
-            ended = timeout(within, visit::visit(&mut tab, req, errand)) => Some(ended),
+            ended = async {
+                let mut ended = timeout(within, visit::visit(&mut tab, req, errand)).await?;
+                if kind == TabKind::Ordinary {
+                    pictures::take(&mut tab, req, &mut ended).await;
+                }
+                Ok::<_, Elapsed>(ended)
+            } => Some(ended),
         };
         match ended {
             None => over(self.browser_lost()),

@@ -3,7 +3,7 @@
 use crate::config::Problem;
 use crate::config::check::header_safe;
 use crate::model::duration::Span;
-use crate::model::task::{ScopePreset, TaskSpec};
+use crate::model::task::{FetchMode, ScopePreset, TaskSpec};
 use crate::model::text::escape_control;
 use crate::model::url::CanonicalUrl;
 use crate::policy::address::AddressPolicy;
@@ -59,6 +59,12 @@ pub fn validate(spec: &TaskSpec) -> Vec<Problem> {
         if let Err(error) = AddressPolicy::new(std::slice::from_ref(network), &[]) {
             let error = error.to_string();
             say("allow_private_networks", error.trim_start_matches("allow_private_networks: ").to_owned());
+        }
+    }
+    for (key, asked) in [("extract.screenshot", spec.extract.screenshot.is_some()), ("extract.pdf", spec.extract.pdf)] {
+        if asked && spec.fetch.mode != FetchMode::Browser {
+            let mode = spec.fetch.mode;
+            say(key, format!("needs `fetch.mode = \"browser\"` (is `{mode}`): only a browser shows a page"));
         }
     }
     numbers(spec, &mut say);
