@@ -5,6 +5,7 @@
 //! Its log targets start with `chromiumoxide`; `telemetry` should filter them to `error`.
 
 mod agree;
+mod behave;
 mod bridge;
 mod classify;
 mod config;

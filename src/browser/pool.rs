@@ -102,7 +102,7 @@ impl Browsers {
     /// the page does; waits for a tab for one page deadline at most.
     pub async fn visit(&self, req: VisitRequest) -> BrowserVisit {
         let inner = &self.inner;
-        let within = req.fetch.page_timeout.0 + req.extract.extra_time() + GRACE;
+        let within = req.fetch.page_timeout.0 + req.extract.extra_time() + req.conduct.extra_time() + GRACE;
         let turn = tokio::select! {
             turn = timeout(within, inner.turn()) => turn,
             () = inner.closing.cancelled() => return failed(FailureClass::BrowserLost, "the daemon is stopping"),

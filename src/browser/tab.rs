@@ -20,7 +20,7 @@ use super::config::BrowserError;
 use super::hook::{self, Key};
 use super::instance::{Instance, Listening};
 use super::look::Look;
-use super::{traffic, visit};
+use super::{behave, traffic, visit};
 use crate::model::conduct::Conduct;
 use crate::model::task::FetchSpec;
 use crate::model::visit::VisitRequest;
@@ -134,6 +134,10 @@ impl Tab {
         }
         let script = AddScriptToEvaluateOnNewDocumentParams::new(hook::script(&key));
         instance.step("Page.addScriptToEvaluateOnNewDocument", page.execute(script)).await?;
+        if conduct.page.behaves() {
+            let script = AddScriptToEvaluateOnNewDocumentParams::new(behave::hook(&key));
+            instance.step("Page.addScriptToEvaluateOnNewDocument", page.execute(script)).await?;
+        }
         let (agent, look) = (Agent::of(instance, fetch), Look::of(fetch));
         look.put_on(instance, &page).await?;
         let used = Instant::now();

@@ -16,6 +16,7 @@ use crate::model::task::{ExtractSpec, FetchSpec, FieldSpec};
 use crate::model::url::CanonicalUrl;
 use crate::model::visit::{BoxFuture, HopGate, PageAnswer, Refusal, VisitFailure, VisitRequest, VisitResult};
 
+mod behave;
 mod conduct;
 mod cookies;
 pub(super) mod kinds;

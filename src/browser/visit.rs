@@ -1,5 +1,6 @@
 //! One visit in one tab: an event machine that ends in time, whatever the page does.
 
+mod behaving;
 mod documents;
 mod papers;
 mod reading;
@@ -20,6 +21,7 @@ use chromiumoxide::types::Command;
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::behave::Behaved;
 use super::classify::{net_error, says_nothing};
 use super::extract::Extracted;
 use super::instance::Signal;
@@ -31,6 +33,7 @@ use crate::model::outcome::FailureClass;
 use crate::model::url::CanonicalUrl;
 use crate::model::visit::{PageAnswer, Refusal, VisitFailure, VisitRequest, VisitResult};
 use crate::policy::settle::{Patience, Settled};
+use behaving::Acting;
 use resources::Spent;
 pub(super) use resources::patterns;
 
@@ -116,6 +119,7 @@ enum Wake {
     Event(Option<Event>),
     Reply(Result<NavigateReturns, CdpError>),
     Read(Result<Extracted, ReadError>),
+    Behaved(Behaved),
     Clock,
 }
 
@@ -151,6 +155,7 @@ struct Visit<'a> {
     papers: Papers,
     seen: Option<Seen>,
     spent: Spent,
+    acting: Acting,
 }
 
 /// Visits `req.url` in `tab`, within `errand.within`.
@@ -184,6 +189,7 @@ pub(super) async fn visit(tab: &mut Tab, req: &VisitRequest, errand: Errand) -> 
         papers: errand.papers,
         seen: None,
         spent: Spent::default(),
+        acting: Acting::default(),
     };
     visit.clear_backlog().await;
     let (result, crash) = visit.run().await;
@@ -227,6 +233,10 @@ impl Visit<'_> {
                 Wake::Event(None) => Some(self.fail_with(FailureClass::Browser, "the tab went away")),
                 Wake::Reply(reply) => self.on_reply(reply),
                 Wake::Read(read) => self.on_read(read),
+                Wake::Behaved(behaved) => {
+                    self.on_behaved(behaved).await;
+                    None
+                }
                 Wake::Clock => self.on_clock().await,
             };
             if let Some(end) = end {
@@ -249,17 +259,27 @@ impl Visit<'_> {
                 None => std::future::pending().await,
             }
         };
+        let acting = async {
+            match &mut self.acting.work {
+                Some(work) => work.await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             signal = self.tab.listening.signals.recv() => Wake::Signal(signal),
             event = self.tab.events.next() => Wake::Event(event),
             reply = reply => Wake::Reply(reply),
             read = reading => Wake::Read(read),
+            behaved = acting => Wake::Behaved(behaved),
             () = sleep_until(wake_at) => Wake::Clock,
         }
     }
 
     fn wake_at(&self) -> Instant {
+        if let Some(say_at) = self.acting.say_at {
+            return say_at.min(self.end);
+        }
         if let Some((_, deadline)) = &self.reading {
             return *deadline;
         }
@@ -281,6 +301,8 @@ impl Visit<'_> {
                 Some((failed, Some(CrashScope::Renderer)))
             }
             Some(Signal::Destroyed) | None => Some(self.fail_with(FailureClass::Browser, "the page closed its tab")),
+            // Something that was clicked: refused by the browser, and the page is still there.
+            Some(Signal::Download) if self.acting.has_begun() => None,
             Some(Signal::Download) => Some((VisitResult::Download(Box::new(self.answer(None))), None)),
         }
     }
@@ -297,7 +319,7 @@ impl Visit<'_> {
             }
             Event::Dialog(dialog) => {
                 self.dialogs += 1;
-                let accept = dialog.r#type == DialogType::Beforeunload;
+                let accept = dialog.r#type == DialogType::Beforeunload && !self.acting.has_begun();
                 if self.dialogs > DIALOGS_PATIENCE {
                     // Its script is stopped as it returns from the dialog, so both go out together.
                     let page = self.tab.page.clone();
@@ -378,6 +400,7 @@ impl Visit<'_> {
         // A place in the page itself is none of its links.
         let elsewhere = windows.iter().filter(|url| url.split('#').next() != Some(here));
         answer.add_references(here, elsewhere.map(String::as_str));
+        self.add_found(&mut answer);
         answer
     }
 

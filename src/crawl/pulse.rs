@@ -156,7 +156,7 @@ impl Controller {
             mean_rate: rates.pages_per_second_15m,
             idle: now.since(self.stats.last_progress()),
             oldest_visit: self.oldest_visit().1,
-            visit_deadline: self.shop.fetch.page_timeout.0,
+            visit_deadline: self.shop.fetch.page_timeout.0 + self.shop.conduct.extra_time(),
             browser_restarts: load.browser_restarts_last_hour,
             breakers_share: self.frontier.queued_share(open),
             browser_out: load.browser_out(),

@@ -227,7 +227,8 @@ impl Visiting<'_> {
     pub(super) async fn in_time(&self, part: impl Future<Output = Fetched>) -> Fetched {
         let _mark = Mark::set(&self.shop.note, self.slot, self.lease);
         let _ = crate::faults::point("panic.visit");
-        let deadline = self.shop.fetch.page_timeout.0 + self.shop.extract.extra_time() + AROUND_PAGE;
+        let extra = self.shop.extract.extra_time() + self.shop.conduct.extra_time();
+        let deadline = self.shop.fetch.page_timeout.0 + extra + AROUND_PAGE;
         tokio::time::timeout(deadline, part).await.unwrap_or_else(|_| {
             Fetched::failed(VisitFailure {
                 class: FailureClass::Timeout,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -113,6 +114,13 @@ impl PageSpec {
     /// Something is done with pages after they have settled.
     pub fn behaves(&self) -> bool {
         !self.behaviors.is_empty() || self.behavior_script.is_some()
+    }
+}
+
+impl Conduct {
+    /// Time that a page may take beyond its deadline, for its behaviours and for reading it again.
+    pub fn extra_time(&self) -> Duration {
+        if self.page.behaves() { self.page.behavior_timeout.0 + Duration::from_secs(30) } else { Duration::ZERO }
     }
 }
 

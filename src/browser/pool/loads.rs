@@ -152,7 +152,7 @@ impl Inner {
                 return over(failed(FailureClass::BrowserLost, &error.to_string()));
             }
         };
-        let within = errand.within + GRACE;
+        let within = errand.within + GRACE + req.conduct.extra_time();
         let ended = tokio::select! {
             biased;
             () = instance.lost.cancelled() => None,

@@ -35,7 +35,8 @@ impl Visit<'_> {
         if paused.frame_id.as_ref() != self.tab.target {
             // Frames within the page: its own affair, as long as they stay on the web.
             let web = paused.request.url.starts_with("http://") || paused.request.url.starts_with("https://");
-            if at_response || (web && self.affords()) {
+            let sends = self.acting.is_now() && !is_reading(&paused.request.method);
+            if at_response || (web && !sends && self.affords()) {
                 self.let_through(paused).await;
             } else {
                 self.fail(paused, ErrorReason::BlockedByClient).await;
@@ -62,11 +63,16 @@ impl Visit<'_> {
             }
             return None;
         }
-        if !matches!(paused.request.method.as_str(), "GET" | "HEAD") {
+        if !is_reading(&paused.request.method) {
             // A form that sends itself: crawling submits nothing.
             // An empty answer, because an aborted submission would leave the parser waiting.
             self.clean = false;
             self.small(FulfillRequestParams::new(paused.request_id.clone(), 204)).await;
+            return None;
+        }
+        if self.acting.has_begun() {
+            self.fail(paused, ErrorReason::Aborted).await;
+            self.stray(&paused.request.url);
             return None;
         }
         let url = match url {
@@ -253,6 +259,11 @@ async fn body_of(page: Page, request: fetch::RequestId) -> Option<Vec<u8>> {
         }
     }
     None
+}
+
+/// Methods that change nothing.
+pub(super) fn is_reading(method: &str) -> bool {
+    matches!(method, "GET" | "HEAD" | "OPTIONS")
 }
 
 fn owned((name, value): (&str, &str)) -> (String, String) {

@@ -50,6 +50,10 @@ impl Visit<'_> {
     /// The page answered.
     pub(super) fn on_read(&mut self, read: Result<Extracted, ReadError>) -> Option<End> {
         self.reading = None;
+        let read = match read {
+            Err(error) => self.read_before().ok_or(error),
+            read => read,
+        };
         match read {
             Ok(extracted) if self.forced && extracted.is_incomplete() => {
                 Some(self.fail_with(FailureClass::Timeout, "the document was not complete in time"))
@@ -91,7 +95,12 @@ impl Visit<'_> {
 
     /// A bound was reached.
     pub(super) async fn on_clock(&mut self) -> Option<End> {
+        if self.acting.is_now() {
+            self.say_alive();
+            return None;
+        }
         if let Some((extracted, _)) = self.held.take() {
+            let extracted = self.start_behaving(extracted)?;
             let answer = self.answer(Some(extracted));
             return Some((VisitResult::Answer(Box::new(answer)), None));
         }
@@ -102,6 +111,11 @@ impl Visit<'_> {
             return None;
         }
         let stuck = self.reading.take().is_some();
+        if stuck && let Some(before) = self.read_before() {
+            self.small(TerminateExecutionParams::default()).await;
+            self.hold(before);
+            return None;
+        }
         let over = Instant::now() >= self.give_up;
         if (stuck && self.forced) || (over && self.document.is_none()) {
             self.clean = false;

@@ -8,6 +8,7 @@ use chromiumoxide::cdp::browser_protocol::page::StopLoadingParams;
 use tokio::time::Instant;
 
 use super::Visit;
+use super::documents::is_reading;
 use crate::browser::read;
 use crate::model::conduct::{BlockType, Conduct, HeaderPlace, PageCut};
 
@@ -27,7 +28,7 @@ pub(in crate::browser) fn patterns(conduct: &Conduct) -> Vec<RequestPattern> {
         resource_type: kind,
         request_stage: Some(RequestStage::Request),
     };
-    if conduct.page.max_requests.is_some() || conduct.page.max_bytes.is_some() {
+    if conduct.page.max_requests.is_some() || conduct.page.max_bytes.is_some() || conduct.page.behaves() {
         return vec![pattern(None, None)];
     }
     let kinds = conduct.page.block_types.iter().flat_map(|kind| kinds(*kind));
@@ -83,7 +84,9 @@ impl Visit<'_> {
     pub(super) async fn on_resource(&mut self, paused: &EventRequestPaused) {
         let blocked = &self.req.conduct.page.block_types;
         let refused = blocked.iter().any(|kind| kinds(*kind).contains(&paused.resource_type));
-        if !self.asked || refused || !self.affords() {
+        // A click that would send something: whatever it is, it is not ours to send.
+        let sends = self.acting.is_now() && !is_reading(&paused.request.method);
+        if !self.asked || refused || sends || !self.affords() {
             self.fail(paused, ErrorReason::BlockedByClient).await;
         } else {
             self.let_through(paused).await;
