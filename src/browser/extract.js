@@ -172,6 +172,28 @@ async (o) => {
     } catch { /* the page does not let text become a document */ }
   };
   for (const e of all(referring)) refer(e, absoluteHere);
+  // What lies beside the document's own tree: shadow roots, and frames whose documents have no address.
+  const beside = (elements) => {
+    for (const e of elements) {
+      const root = e.shadowRoot;
+      if (root) enter(root);
+      else if (e.localName === 'iframe' && !/^https?:/.test(e.contentDocument?.URL ?? 'http:')) enter(e.contentDocument);
+    }
+  };
+  let entered = 0;
+  const enter = (root) => {
+    if (++entered > 1000) { truncated = true; return; }
+    const from = root.baseURI || base;
+    const absoluteThere = (text) => { try { return new URL(text, from).href; } catch { return ''; } };
+    for (const e of root.querySelectorAll(referring)) refer(e, absoluteThere);
+    beside([...root.querySelectorAll('*')].slice(0, 50000));
+  };
+  beside([...all('*')].slice(0, 50000));
+  // And what the hook saw of closed shadow roots.
+  const took = (event) => { try { JSON.parse(event.detail).forEach(add); } catch { /* not the hook's */ } };
+  performance.addEventListener(o.key + 't', took);
+  performance.dispatchEvent(new CustomEvent(o.key + 'f'));
+  performance.removeEventListener(o.key + 't', took);
   // Feeds, and other documents that are not HTML.
   if (!/html|svg/.test(of('contentType') || '')) {
     for (const e of all('link')) {

@@ -7,6 +7,9 @@ const SCRIPT: &str = include_str!("hook.js");
 /// The bit of demand that says: the page listens to frames of other origins.
 pub(super) const OTHER_ORIGINS: u32 = 1024;
 
+/// Beside it: looks into closed shadow roots.
+const FINDS: &str = include_str!("find_hook.js");
+
 /// The name under which a tab's two worlds find each other: a page that knew it could only delay
 /// itself, within bounds.
 #[derive(Debug, Clone)]
@@ -26,5 +29,5 @@ impl Key {
 
 /// The script for a tab.
 pub(super) fn script(key: &Key) -> String {
-    format!("({SCRIPT})('{}')", key.as_str())
+    format!("({SCRIPT})('{0}');({FINDS})('{0}')", key.as_str())
 }

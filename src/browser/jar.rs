@@ -24,16 +24,9 @@ pub(super) fn place(sessions: &Path, session: &SessionId) -> PathBuf {
 
 /// The cookies kept; none when there is no jar, or none that can be understood.
 pub(super) fn load(path: &Path) -> Vec<CookieParam> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
     let read = || -> io::Result<Vec<CookieParam>> {
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::other("not a regular file"));
-        }
-        let mut bytes = Vec::new();
-        file.take(MAX).read_to_end(&mut bytes)?;
         // What serde says of damage may quote the file: it stays unsaid.
-        serde_json::from_slice(&bytes).map_err(|_| io::Error::other("not a list of cookies"))
+        serde_json::from_str(&read(path)?).map_err(|_| io::Error::other("not a list of cookies"))
     };
     read().unwrap_or_else(|error| {
         if error.kind() != io::ErrorKind::NotFound {
@@ -43,10 +36,26 @@ pub(super) fn load(path: &Path) -> Vec<CookieParam> {
     })
 }
 
+/// The text of a regular file of bounded size.
+pub(super) fn read(path: &Path) -> io::Result<String> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut text = String::new();
+    file.take(MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
+
 /// Puts the cookies in the place of those kept before, all or nothing.
 pub(super) fn save(path: &Path, cookies: &[Cookie]) -> io::Result<()> {
-    let kept: Vec<CookieParam> = cookies.iter().map(keep).collect();
-    let bytes = serde_json::to_vec(&kept).map_err(|_| io::Error::other("cookies as JSON"))?;
+    write(path, &cookies.iter().map(keep).collect::<Vec<_>>())
+}
+
+/// As [`save`].
+pub(super) fn write(path: &Path, kept: &[CookieParam]) -> io::Result<()> {
+    let bytes = serde_json::to_vec(kept).map_err(|_| io::Error::other("cookies as JSON"))?;
     let folder = path.parent().unwrap_or(Path::new("."));
     let temp = folder.join(".cookies.json.new");
     match fs::remove_file(&temp) {

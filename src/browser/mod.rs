@@ -9,6 +9,7 @@ mod behave;
 mod bridge;
 mod classify;
 mod config;
+mod cookie_file;
 mod descriptors;
 mod extract;
 mod find;
@@ -34,6 +35,7 @@ mod traffic;
 mod visit;
 
 pub use config::{BrowserConfig, BrowserError};
+pub use cookie_file::import_cookies;
 pub use find::find_executable;
 pub use leftovers::reap_leftovers;
 pub use pool::Browsers;

@@ -1,6 +1,5 @@
-//! Against the real Chromium: pages that behave, and pages and browsers that do not.
-//!
-//! Needs Chromium; without it every test here fails and says so.
+//! Against the real Chromium: pages that behave, and pages and browsers that do not. Without Chromium every test
+//! here fails and says so.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

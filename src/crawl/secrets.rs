@@ -3,11 +3,13 @@
 use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use rustix::fs::OFlags;
 
+use crate::browser::import_cookies;
 use crate::model::conduct::{HeaderPlace, HostHeaders};
 use crate::model::task::FetchSpec;
 
@@ -35,6 +37,18 @@ pub(super) fn headers(fetch: &FetchSpec) -> Result<HostHeaders, String> {
         all.add(place("fetch.auth", host)?, vec![("Authorization".to_owned(), format!("Basic {credentials}"))]);
     }
     Ok(all)
+}
+
+/// Fills the session's jar with the cookies that the task begins with, before the first browser asks for it.
+///
+/// # Errors
+/// The file is none of cookies, or the jar cannot be written.
+pub(super) fn cookies(fetch: &FetchSpec, jar: &Path) -> Result<(), String> {
+    let Some(file) = &fetch.cookies_file else { return Ok(()) };
+    let cookies =
+        import_cookies(Path::new(file), jar).map_err(|error| format!("fetch.cookies_file `{file}`: {error}"))?;
+    tracing::info!(cookies, "cookies imported");
+    Ok(())
 }
 
 /// What a value stands for: itself, or what `env:NAME` or `file:PATH` hold.

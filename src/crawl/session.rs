@@ -27,6 +27,7 @@ use crate::crawl::phase::final_status;
 use crate::crawl::pulse::Pulse;
 pub use crate::crawl::pulse::Raised;
 use crate::crawl::scribe::Scribe;
+use crate::crawl::secrets;
 use crate::crawl::totals::{Extension, Totals};
 use crate::crawl::worker::Workshop;
 use crate::exit_code::ExitCode;
@@ -270,6 +271,7 @@ fn open_files(
     let last_life = checkpoint.map(|c| c.checkpoint_time).max(heartbeat.good().map(|(beat, _)| beat.timestamp));
     let browser_before = checkpoint.and_then(|c| c.circuit_breaker_state.get(BROWSER_KEY)).map(|seen| seen.breaker);
     let modes_learned = checkpoint.map(|c| c.crawler_state.fetch_modes.clone()).unwrap_or_default();
+    secrets::cookies(&task.spec.fetch, &paths.cookies()).map_err(prepare_failed)?;
     let open = OpenSession {
         paths: StorePaths { db: paths.store(), out: paths.out(), quarantine: paths.damaged() },
         scope: spec.scope.clone(),

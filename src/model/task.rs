@@ -226,6 +226,8 @@ pub struct FetchSpec {
     pub timezone: Option<String>,
     /// Request headers by host. Values that are secrets are named, `env:NAME` or `file:PATH`, and read at use.
     pub headers: HeaderSpec,
+    /// Cookies to begin with (browser only): a file in Netscape's format or a JSON list.
+    pub cookies_file: Option<String>,
     /// User name and password by host.
     pub auth: BTreeMap<String, BasicAuth>,
 }
@@ -246,6 +248,7 @@ impl Default for FetchSpec {
             device_scale: None,
             timezone: None,
             headers: BTreeMap::new(),
+            cookies_file: None,
             auth: BTreeMap::new(),
         }
     }

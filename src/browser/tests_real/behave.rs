@@ -3,6 +3,8 @@
 use super::*;
 use crate::model::conduct::{Behavior, Conduct, PageCut, PageSpec};
 
+mod finds;
+
 async fn behaved(stage: &Stage, session: i64, path: &str, page: PageSpec) -> PageAnswer {
     let conduct = Arc::new(Conduct { page, ..Conduct::default() });
     let request =

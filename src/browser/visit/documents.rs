@@ -34,6 +34,9 @@ impl Visit<'_> {
         }
         if paused.frame_id.as_ref() != self.tab.target {
             // Frames within the page: its own affair, as long as they stay on the web.
+            if paused.response_status_code.is_some_and(|status| (200..300).contains(&status)) {
+                self.opens(&paused.request.url);
+            }
             let web = paused.request.url.starts_with("http://") || paused.request.url.starts_with("https://");
             let sends = self.acting.is_now() && !is_reading(&paused.request.method);
             if at_response || (web && !sends && self.affords()) {

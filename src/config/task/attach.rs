@@ -13,8 +13,14 @@ use crate::policy::hosts::read_list;
 /// # Errors
 /// A file that cannot be read: key and message.
 pub(super) fn attach(task: &mut Map<String, Value>, file: &Path) -> Result<(), (&'static str, String)> {
-    let Some(Value::Object(page)) = task.get_mut("page") else { return Ok(()) };
     let beside = file.parent().unwrap_or(Path::new("."));
+    if let Some(Value::Object(fetch)) = task.get_mut("fetch")
+        && let Some(Value::String(cookies)) = fetch.get_mut("cookies_file")
+        && let Ok(whole) = std::path::absolute(beside.join(&*cookies))
+    {
+        *cookies = whole.display().to_string();
+    }
+    let Some(Value::Object(page)) = task.get_mut("page") else { return Ok(()) };
     let read = |key: &'static str, name: &str| {
         let path = beside.join(name);
         let failed = |error| (key, format!("`{}` cannot be read ({error})", path.display()));
@@ -50,6 +56,9 @@ mod tests {
         let file = dir.path().join("task.toml");
         std::fs::write(dir.path().join("act.js"), "await crawld.scroll()").unwrap();
         std::fs::write(dir.path().join("ads.txt"), "0.0.0.0 ads.example\n").unwrap();
+        let mut named = json!({"fetch": {"cookies_file": "c.txt"}}).as_object().cloned().unwrap();
+        attach(&mut named, &file).unwrap();
+        assert_eq!(named["fetch"]["cookies_file"], json!(dir.path().join("c.txt")));
         let task = |page: Value| json!({"page": page}).as_object().cloned().unwrap();
         let mut full = task(json!({"behavior_script": "act.js", "block_hosts": ["x.example", "file:ads.txt"]}));
         attach(&mut full, &file).unwrap();

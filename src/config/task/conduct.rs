@@ -69,6 +69,9 @@ pub(super) fn check(spec: &TaskSpec, say: &mut impl FnMut(&str, String)) {
     {
         say("fetch.timezone", format!("`{}` is not a time zone: write Europe/Vienna or UTC", escape_control(zone)));
     }
+    if spec.fetch.cookies_file.as_deref().is_some_and(|path| !Path::new(path).is_absolute()) {
+        say("fetch.cookies_file", "must be an absolute path (beside a task file its name will do)".to_owned());
+    }
     page(spec, say);
 }
 
@@ -106,6 +109,9 @@ pub(super) fn check_origin(spec: &TaskSpec, origin: TaskOrigin) -> Vec<Problem> 
     }
     let message = "secrets are named in task files and on command lines only, not by the API";
     let mut broken = Vec::new();
+    if spec.fetch.cookies_file.is_some() {
+        broken.push(Problem::new("fetch.cookies_file", message));
+    }
     if !spec.fetch.auth.is_empty() {
         broken.push(Problem::new("fetch.auth", message));
     }
