@@ -23,6 +23,8 @@ pub struct BrowserConfig {
     pub pages_per_browser: u64,
     /// A browser is drained and replaced at this age.
     pub browser_max_age: Duration,
+    /// A browser is drained and replaced when it takes more memory than this, all its processes together.
+    pub browser_max_bytes: u64,
     /// A tab is closed after this many pages.
     pub pages_per_tab: u32,
     /// A tab that nobody used for this long is closed.
@@ -48,6 +50,7 @@ impl BrowserConfig {
             max_tabs: 4,
             pages_per_browser: 2_000,
             browser_max_age: Duration::from_secs(4 * 3600),
+            browser_max_bytes: 2 << 30,
             pages_per_tab: 50,
             tab_idle: Duration::from_secs(30),
             launch_timeout: Duration::from_secs(20),

@@ -24,7 +24,9 @@ async (o) => {
     if (![...all('iframe,frame')].some((frame) => frame.contentDocument === null)) demand &= ~1024;
     if (has('iframe[loading=lazy]')) demand |= 4096;
     if (has('[onanimationend],[onanimationstart],[onanimationiteration],[ontransitionend],[ontransitionrun],[ontransitionstart]')) demand |= 64;
-    return demand;
+    // Frameworks listen for the ends of effects whether there are any or not.
+    const moved = (demand & 8192) !== 0 || Document.prototype.getAnimations.call(doc).length > 0;
+    return demand & ~8192 & (moved ? -1 : ~64);
   };
   // Effects that end soon, when somebody may wait for their end.
   const moving = () => Document.prototype.getAnimations.call(doc).slice(0, 100).some((effect) => {
@@ -261,6 +263,7 @@ async (o) => {
     settled,
     demand: demandOf(noted),
     hooked: noted !== null,
+    heap: performance.memory?.usedJSHeapSize ?? 0,
     posted: noted?.posted === 1,
     modules: has('script[type=module],link[rel=modulepreload]'),
   });

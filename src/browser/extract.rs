@@ -62,6 +62,9 @@ pub(super) struct Extracted {
     /// What of it needs frames to be drawn, as the hook's bits; 0: nothing.
     #[serde(default)]
     pub demand: u32,
+    /// Bytes of its scripts' heap.
+    #[serde(default)]
+    pub heap: u64,
     /// The hook answered.
     #[serde(default)]
     pub hooked: bool,

@@ -53,6 +53,10 @@
     while (drawn > 0) endFrame();
   }]);
 
+  // Effects that began: by the time the page is read they may be over.
+  const moved = () => { state.demand |= 8192; };
+  for (const type of ['animationstart', 'transitionrun']) apply(listen, top, [type, moved, { capture: true, once: true }]);
+
   const originals = new WeakMap();
   const stand = (original, trap) => {
     const proxy = new Proxy(original, { __proto__: null, apply: trap });

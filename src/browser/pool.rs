@@ -1,6 +1,7 @@
 //! The pool of browsers and tabs, shared by all sessions.
 
 mod loads;
+mod upkeep;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -32,8 +33,6 @@ use crate::policy::tab_kind::Start;
 const GRACE: Duration = Duration::from_secs(10);
 /// Losses remembered for the health factor.
 const LOSSES_KEPT: usize = 32;
-/// How often idle tabs are looked at.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// The pool of browsers and tabs. Dropping it ends the browsers; `shutdown` ends them politely.
 #[derive(Debug)]
@@ -252,20 +251,15 @@ impl Inner {
             self.show_breaker();
         }
         let pages = shared.pages.fetch_add(1, Ordering::Relaxed) + 1;
-        let old =
-            pages >= self.config.pages_per_browser || shared.instance.born.elapsed() >= self.config.browser_max_age;
+        let old = pages >= self.config.pages_per_browser
+            || shared.instance.born.elapsed() >= self.config.browser_max_age
+            || shared.bloated.load(Ordering::Relaxed);
         // A browser that was replaced knows less than its successor.
         if !shared.retired.load(Ordering::Acquire) {
             shared.instance.keep_cookies(&req.session, old).await;
         }
-        if old && !shared.retired.load(Ordering::Acquire) {
-            let mut current = self.current.lock().await;
-            if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, &shared)) {
-                *current = None;
-                drop(current);
-                tracing::info!(pages, "browser recycled");
-                self.retire(Arc::clone(&shared));
-            }
+        if old {
+            self.succeed(&shared);
         }
         self.leave(&shared);
         visit
@@ -324,13 +318,8 @@ impl Inner {
         };
         match launched {
             Ok(instance) => {
-                tracing::info!(version = %instance.version, pid = instance.identity.pid,
-                    elapsed_ms = instance.launch_time.as_millis() as u64, "browser started");
-                let shared = Arc::new(Shared::new(Arc::new(instance)));
+                let shared = self.adopt(&mut current, instance);
                 shared.visits.fetch_add(1, Ordering::AcqRel);
-                *current = Some(Arc::clone(&shared));
-                *lock(&self.shown) = Some(Arc::clone(&shared));
-                self.status.send_modify(|status| status.pids = vec![shared.instance.identity.pid]);
                 self.show_breaker();
                 Ok(shared)
             }
@@ -377,54 +366,6 @@ impl Inner {
             status.breaker = view;
             changed
         });
-    }
-
-    /// Takes no new visits in this browser and ends it after its last one.
-    fn retire(&self, old: Arc<Shared>) {
-        old.retired.store(true, Ordering::Release);
-        {
-            let mut shown = lock(&self.shown);
-            if shown.as_ref().is_some_and(|shown| Arc::ptr_eq(shown, &old)) {
-                *shown = None;
-            }
-        }
-        let unparsed = old.instance.unparsed.swap(0, Ordering::Relaxed);
-        self.status.send_modify(|status| status.unparsed_messages += unparsed);
-        if old.visits.load(Ordering::Acquire) == 0 {
-            self.end_retired(old);
-        }
-    }
-
-    fn leave(&self, shared: &Arc<Shared>) {
-        let left = shared.visits.fetch_sub(1, Ordering::AcqRel) - 1;
-        if left == 0 && shared.retired.load(Ordering::Acquire) {
-            self.end_retired(Arc::clone(shared));
-        }
-    }
-
-    fn end_retired(&self, old: Arc<Shared>) {
-        self.tasks.spawn(async move {
-            old.drop_tabs();
-            old.instance.end(true).await;
-        });
-    }
-
-    /// Tends idle tabs, and keeps the count of unparsed messages current, until the pool closes.
-    async fn sweep(self: Arc<Self>) {
-        loop {
-            tokio::select! {
-                () = self.closing.cancelled() => return,
-                () = tokio::time::sleep(SWEEP_EVERY) => {}
-            }
-            let shown = lock(&self.shown).clone();
-            if let Some(shared) = shown {
-                shared.tend_idle(self.config.tab_idle).await;
-                let unparsed = shared.instance.unparsed.swap(0, Ordering::Relaxed);
-                if unparsed > 0 {
-                    self.status.send_modify(|status| status.unparsed_messages += unparsed);
-                }
-            }
-        }
     }
 }
 

@@ -101,6 +101,19 @@ fn sandbox_of(browser: &Identity) -> Sandbox {
     sandbox
 }
 
+/// Bytes of a browser's processes: what each has for itself, and the largest part that they share.
+pub(super) fn memory_of_group(group: u32) -> u64 {
+    let of = |pid: &u32| {
+        let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let kib = |name: &str| -> Option<u64> {
+            text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
+        };
+        Some((kib("RssAnon:")? << 10, kib("RssFile:")? << 10))
+    };
+    let parts: Vec<(u64, u64)> = processes_of_group(group).iter().filter_map(of).collect();
+    parts.iter().map(|(own, _)| own).sum::<u64>() + parts.iter().map(|(_, shared)| *shared).max().unwrap_or(0)
+}
+
 fn processes_of_group(group: u32) -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_string_lossy().parse::<u32>().ok());

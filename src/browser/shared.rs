@@ -29,6 +29,10 @@ pub(super) struct Shared {
     /// Visits under way.
     pub visits: AtomicU32,
     tab_failures: AtomicU32,
+    /// A successor is being started.
+    pub succession: AtomicBool,
+    /// It takes more memory than a browser should.
+    pub bloated: AtomicBool,
     /// No new visits; ended when the last one in flight has.
     pub retired: AtomicBool,
 }
@@ -42,6 +46,8 @@ impl Shared {
             pages: AtomicU64::new(0),
             visits: AtomicU32::new(0),
             tab_failures: AtomicU32::new(0),
+            succession: AtomicBool::new(false),
+            bloated: AtomicBool::new(false),
             retired: AtomicBool::new(false),
         }
     }

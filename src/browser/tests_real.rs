@@ -21,6 +21,7 @@ mod cookies;
 pub(super) mod kinds;
 mod known;
 mod pictures;
+mod succession;
 
 /// Every test ends within this time.
 const BOUND: Duration = Duration::from_secs(60);

@@ -14,6 +14,9 @@ use crate::model::visit::VisitResult;
 use crate::policy::settle::Settled;
 use crate::policy::tab_kind::TabKind;
 
+/// A tab whose scripts took more memory than this is not used again.
+const HEAP_MAX: u64 = 256 << 20;
+
 impl Visit<'_> {
     /// The main frame reached a stage of its loading.
     pub(super) fn on_stage(&mut self, name: &str) {
@@ -85,6 +88,8 @@ impl Visit<'_> {
             return;
         }
         let modules_brought = self.early.take().map(|(early, _)| !early.same_content(&extracted));
+        // What a page leaves behind in a tab is not always given back.
+        self.clean &= extracted.heap <= HEAP_MAX;
         let settled = Settled { settled: extracted.settled, modules_brought };
         let demand = extracted.hooked.then_some(extracted.demand);
         self.seen = Some(Seen { settled, demand, posted: extracted.posted });
