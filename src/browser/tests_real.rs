@@ -1,5 +1,4 @@
-//! Against the real Chromium: pages that behave, and pages and browsers that do not. Without Chromium every test
-//! here fails and says so.
+//! Against the real Chromium, without which every test here fails: good and bad pages, good and bad browsers.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
