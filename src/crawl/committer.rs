@@ -178,7 +178,7 @@ fn serve(mut engine: Engine, mut housekeeper: Housekeeper, inbox: &Receiver<Mess
             Ok(Message::Close) => closing = true,
             Ok(Message::Quit) => return Ok(()),
             Err(RecvTimeoutError::Timeout) => {
-                housekeeper.idle();
+                housekeeper.idle(&engine);
                 continue;
             }
             Err(RecvTimeoutError::Disconnected) => {

@@ -3,9 +3,12 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
+use rusqlite::hooks::Wal;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::store::error::StoreError;
@@ -13,6 +16,10 @@ use crate::store::migrate;
 
 /// How long a statement waits for another connection of this process.
 const BUSY: Duration = Duration::from_secs(5);
+/// Space that a log which was folded in keeps for the next commits, in bytes.
+pub const LOG_KEPT: u32 = 64 << 20;
+/// Bytes of a page in the log: the page and the frame around it.
+const LOGGED_PAGE: u64 = 4096 + 24;
 /// Prepared statements that a connection keeps.
 const STATEMENTS: usize = 96;
 
@@ -49,8 +56,8 @@ pub fn open_writer(path: &Path, cache_bytes: u64, create: bool) -> Result<Connec
     }
     connection.pragma_update(None, "synchronous", "FULL").map_err(sort)?;
     connection.pragma_update(None, "wal_autocheckpoint", 0).map_err(sort)?;
-    // A log that was folded in gives its space back at once, so its size tells what is not yet folded in.
-    connection.pragma_update(None, "journal_size_limit", 0).map_err(sort)?;
+    // A log that begins anew overwrites what it has: growing a file costs more than filling it.
+    connection.pragma_update(None, "journal_size_limit", LOG_KEPT).map_err(sort)?;
     if create {
         migrate::create(&connection, path, true)?;
     }
@@ -144,9 +151,25 @@ pub fn checkpoint(connection: &Connection, path: &Path, truncate: bool) -> Resul
     Ok(whole)
 }
 
-/// Size of the log in bytes; 0 when there is none.
+/// Size of the log's file in bytes, which may be more than it holds; 0 when there is none.
 pub fn log_bytes(path: &Path) -> u64 {
     std::fs::metadata(beside(path, "-wal")).map_or(0, |meta| meta.len())
+}
+
+/// Keeps account of how much the log holds, in bytes; its file keeps its size. Right after the first commit;
+/// until then it is what the file could hold.
+///
+/// # Errors
+/// What SQLite says.
+pub fn watch_log(connection: &mut Connection, path: &Path) -> Result<Arc<AtomicU64>, StoreError> {
+    let held = Arc::new(AtomicU64::new(log_bytes(path)));
+    let told = held.clone();
+    let hook = move |_: &mut Wal, pages: i32| {
+        told.store(u64::try_from(pages).unwrap_or(0) * LOGGED_PAGE, Ordering::Relaxed);
+        Ok(())
+    };
+    connection.wal_hook(Some(hook)).map_err(|e| StoreError::sort(path, &e))?;
+    Ok(held)
 }
 
 /// The path of a file that SQLite keeps beside the store.

@@ -1,6 +1,8 @@
 //! The write side of a session's store: one statement a function, no decisions.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use rusqlite::{Connection, Params, params};
 
@@ -9,6 +11,7 @@ use crate::model::host::{HostState, StoredRobots};
 use crate::model::ids::{CommitSeq, Epoch, HostNo, UrlNo};
 use crate::model::time::Timestamp;
 use crate::store::ask::Ask;
+use crate::store::db;
 use crate::store::error::StoreError;
 use crate::store::reader::{HOST_COLUMNS, URL_COLUMNS, counters_of, host_of, num, url_of};
 use crate::store::rows::{HostRow, OutputRow, SuspectRow, TemplateRow, UrlRow};
@@ -48,6 +51,14 @@ impl Writer {
     /// Gives the connection back.
     pub fn into_connection(self) -> Connection {
         self.connection
+    }
+
+    /// Keeps account of how much the log holds; see [`db::watch_log`].
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn watch_log(&mut self) -> Result<Arc<AtomicU64>> {
+        db::watch_log(&mut self.connection, &self.path)
     }
 
     /// Starts a transaction that may write.

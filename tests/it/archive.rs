@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use crate::site::Config;
 use crate::support::oracle::Crawl;
 use crate::support::world::Fetch;
-use crate::support::{Crawld, Ended, World, child, poll, skip};
+use crate::support::{Crawld, Ended, World, child, skip};
 
 fn world() -> World {
     World::new(Config { latency: Duration::from_millis(20), ..Config::plain(100) }, Fetch::Http)
@@ -154,11 +154,7 @@ fn a_paused_session_is_exported_beside_a_running_daemon() {
     let world = world();
     world.crawl_and_kill(20);
     let id = world.session();
-    let mut daemon = world.crawld(&["run"]).env("CRAWLD_TASKS_DIR", world.path()).spawn();
-    poll::expect("the daemon's start", Duration::from_secs(20), || {
-        assert!(!daemon.has_ended(), "{}", daemon.said());
-        world.state.join("crawld.sock").exists().then_some(())
-    });
+    let daemon = world.daemon();
     world.crawld(&["pause", &id]).run().expect_code(0);
     export(&world, "copy.tar.gz", &["--copy"]).1.expect_code(0);
     let status = || world.crawld(&["status", &id, "--json"]).run().json()["status"].clone();

@@ -1,5 +1,7 @@
 //! One group at a time, from batches to durability, or back to where it was.
 
+use std::panic::resume_unwind;
+
 use tracing::warn;
 
 use crate::clock::Clock;
@@ -110,20 +112,11 @@ impl Engine {
         let (url_lines, page_lines) = group.lines();
         let (named, unwanted) = group.files();
         self.point("store.after_insert")?;
-        self.urls.append(&url_lines)?;
-        self.urls.sync()?;
-        self.files.place(&named)?;
-        self.pages.append(&page_lines)?;
-        self.pages.sync()?;
+        let mut out = (&mut self.urls, &mut self.pages, &mut self.files);
         let mut group = Group::new(&self.writer, &mut self.totals, &self.scope, self.epoch);
-        let mut first_lease = None;
-        for (batch, answer) in batches.iter().zip(&mut answers) {
-            answer.leases = group.lease(&batch.leases, batch.now)?;
-            if !answer.leases.is_empty() {
-                first_lease = first_lease.or(Some(batch.now));
-            }
-        }
-        let hosts = group.finish()?;
+        let write_out = || write_out(&mut out, (&url_lines, &named, &page_lines));
+        let lease = || lease(&mut group, batches, &mut answers);
+        let (first_lease, hosts) = beside(write_out, lease)?;
         self.save(first_lease)?;
         self.point("store.before_commit")?;
         self.writer.commit()?;
@@ -220,4 +213,49 @@ impl Engine {
     fn point(&self, name: &'static str) -> Result<(), StoreError> {
         faults::point(name).map_err(|e| StoreError::system(self.writer.path(), &e))
     }
+}
+
+/// URL records are on the disk before the page records that count them, and kept files have their names before
+/// the page records that name them.
+fn write_out(
+    (urls, pages, files): &mut (&mut Sink, &mut Sink, &mut Placer),
+    (url_lines, named, page_lines): (&[u8], &[(String, String)], &[u8]),
+) -> Result<(), OutputError> {
+    urls.append(url_lines)?;
+    urls.sync()?;
+    files.place(named)?;
+    pages.append(page_lines)?;
+    pages.sync()
+}
+
+/// Takes what the batches wish for. Answers when the first lease was given, and the hosts concerned.
+fn lease(
+    group: &mut Group<'_>,
+    batches: &[Box<Batch>],
+    answers: &mut [Committed],
+) -> Result<(Option<Timestamp>, Vec<HostQueue>), Failure> {
+    let mut first = None;
+    for (batch, answer) in batches.iter().zip(answers) {
+        answer.leases = group.lease(&batch.leases, batch.now)?;
+        if !answer.leases.is_empty() {
+            first = first.or(Some(batch.now));
+        }
+    }
+    Ok((first, group.finish()?))
+}
+
+/// Waits for the disk in another thread while this one goes on with the store, whose transaction stays open
+/// until both are done. One after the other when there is no thread to be had.
+fn beside<T>(
+    mut disk: impl FnMut() -> Result<(), OutputError> + Send,
+    store: impl FnOnce() -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let (written, done) = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("store-outputs".to_owned()).spawn_scoped(scope, &mut disk);
+        let done = store();
+        let written = thread.ok().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        (written, done)
+    });
+    written.unwrap_or_else(disk)?;
+    done
 }

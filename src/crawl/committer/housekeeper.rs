@@ -1,8 +1,8 @@
 //! Slow work beside the commits: folding the log into the store, packing finished segments.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
@@ -13,12 +13,14 @@ use crate::crawl::committer::engine::Engine;
 use crate::output::compress::compress;
 use crate::store::db;
 
-/// A log of this size is folded in while commits go on, in bytes.
-const LOG_LARGE: u64 = 64 << 20;
-/// An idle session folds in a log of this size, in bytes.
+/// A log that holds so much is folded in while commits go on, in bytes.
+const LOG_LARGE: u64 = db::LOG_KEPT as u64;
+/// An idle session folds in a log that holds so much, in bytes.
 const LOG_IDLE: u64 = 1 << 20;
 /// Jobs that may wait; a job that finds no room is found again at the next opening.
 const JOBS: usize = 64;
+/// Passes of one fold at most: each finds what was committed during the one before, which is less every time.
+const PASSES: usize = 4;
 /// Page cache of the folding connection, in bytes: it copies pages and keeps none.
 const CACHE: u64 = 1 << 20;
 
@@ -32,14 +34,15 @@ enum Job {
 pub(super) struct Housekeeper {
     jobs: Option<SyncSender<Job>>,
     thread: Option<JoinHandle<()>>,
-    db: PathBuf,
+    /// Bytes that the log holds.
+    log: Arc<AtomicU64>,
     folding: Arc<AtomicBool>,
     folded: Arc<AtomicBool>,
 }
 
 impl Housekeeper {
     /// Starts the thread; `unpacked` are finished segments that an earlier lifetime did not pack.
-    pub(super) fn start(paths: &StorePaths, unpacked: Vec<String>) -> std::io::Result<Self> {
+    pub(super) fn start(paths: &StorePaths, log: Arc<AtomicU64>, unpacked: Vec<String>) -> std::io::Result<Self> {
         let (jobs, inbox) = sync_channel(JOBS);
         let folding = Arc::new(AtomicBool::new(false));
         let folded = Arc::new(AtomicBool::new(false));
@@ -51,13 +54,13 @@ impl Housekeeper {
         let thread = std::thread::Builder::new()
             .name("store-keeper".to_owned())
             .spawn(move || work(&paths_, &inbox, &flags.0, &flags.1))?;
-        Ok(Housekeeper { jobs: Some(jobs), thread: Some(thread), db: paths.db.clone(), folding, folded })
+        Ok(Housekeeper { jobs: Some(jobs), thread: Some(thread), log, folding, folded })
     }
 
     /// Nothing waits to be committed.
-    pub(super) fn idle(&mut self) {
-        if db::log_bytes(&self.db) > LOG_IDLE {
-            self.fold();
+    pub(super) fn idle(&mut self, engine: &Engine) {
+        if self.held() > LOG_IDLE {
+            self.fold_in(engine);
         }
     }
 
@@ -66,19 +69,31 @@ impl Housekeeper {
         for name in engine.finished.drain(..) {
             self.send(Job::Compress(name));
         }
-        if db::log_bytes(&self.db) <= LOG_LARGE {
+        if self.held() > LOG_LARGE {
+            self.fold_in(engine);
+        } else {
+            // The log began anew: what the helper did for the last one counts no more.
+            self.folded.store(false, Ordering::Release);
+        }
+    }
+
+    /// The helper does the bulk, beside the commits. What came in meanwhile is little; it is folded in here,
+    /// between two commits, and the next one starts the log anew.
+    fn fold_in(&mut self, engine: &Engine) {
+        if !self.folded.swap(false, Ordering::AcqRel) {
+            self.fold();
             return;
         }
-        if self.folded.swap(false, Ordering::AcqRel) {
-            // The helper has done the bulk; what came in meanwhile is little, and once it is folded in too,
-            // the next commit starts the log anew.
-            let writer = &engine.writer;
-            if let Err(error) = db::checkpoint(writer.connection(), writer.path(), false) {
-                debug!(%error, "the log was not folded in; tried again");
-            }
-        } else {
-            self.fold();
+        let writer = &engine.writer;
+        match db::checkpoint(writer.connection(), writer.path(), false) {
+            Ok(true) => self.log.store(0, Ordering::Relaxed),
+            Ok(false) => {}
+            Err(error) => debug!(%error, "the log was not folded in; tried again"),
         }
+    }
+
+    fn held(&self) -> u64 {
+        self.log.load(Ordering::Relaxed)
     }
 
     /// Waits for the job in hand and ends the thread.
@@ -138,5 +153,10 @@ fn work(paths: &StorePaths, inbox: &Receiver<Job>, folding: &AtomicBool, folded:
 
 fn fold(path: &Path) -> Result<(), crate::store::StoreError> {
     let connection = db::open_writer(path, CACHE, false)?;
-    db::checkpoint(&connection, path, false).map(drop)
+    for _ in 0..PASSES {
+        if db::checkpoint(&connection, path, false)? {
+            break;
+        }
+    }
+    Ok(())
 }

@@ -180,8 +180,9 @@ pub fn create_session(open: OpenSession) -> Result<Opened, OpenError> {
     prepare(open, Writer::new(connection, &path), OpenReport { created: true, ..OpenReport::default() })
 }
 
-fn prepare(open: OpenSession, writer: Writer, mut report: OpenReport) -> Result<Opened, OpenError> {
+fn prepare(open: OpenSession, mut writer: Writer, mut report: OpenReport) -> Result<Opened, OpenError> {
     let paths = &open.paths;
+    let log = writer.watch_log()?;
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -215,7 +216,7 @@ fn prepare(open: OpenSession, writer: Writer, mut report: OpenReport) -> Result<
         reader.snapshot(|r| Ok((r.waiting_hosts()?, r.host_states(HOST_STATES)?, r.robots()?, r.meta()?)))?;
     drop(reader);
     let thread = |e: std::io::Error| OpenError::Io(format!("the committer's thread does not start: {e}"));
-    let housekeeper = Housekeeper::start(paths, unpacked).map_err(thread)?;
+    let housekeeper = Housekeeper::start(paths, log, unpacked).map_err(thread)?;
     let (handle, committer) = start(engine, housekeeper).map_err(thread)?;
     Ok(Opened { handle, committer, epoch, seq, counters, hosts, host_states, robots, meta, report })
 }

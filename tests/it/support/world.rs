@@ -1,6 +1,7 @@
 //! A world for one test: a site, a state directory, and the ways to crawl the one into the other.
 
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -192,7 +193,8 @@ impl World {
         let mut daemon = self.crawld(&["run"]).env("CRAWLD_TASKS_DIR", self.path()).spawn();
         poll::expect("the daemon's start", Duration::from_secs(20), || {
             assert!(!daemon.has_ended(), "{}", daemon.said());
-            self.state.join("crawld.sock").exists().then_some(())
+            // A socket file may be one that a killed owner left.
+            UnixStream::connect(self.state.join("crawld.sock")).is_ok().then_some(())
         });
         daemon
     }
