@@ -77,7 +77,7 @@ impl Page {
         json!({
             "readyState": "complete", "url": self.url, "base": self.url, "title": Some(self.title()).filter(|title| !title.is_empty()),
             "text": text, "links": self.links(), "nofollow": false, "refresh": null, "fields": fields,
-            "bytes": self.html.len(), "html": self.html, "htmlHead": null, "htmlLength": self.html.len(),
+            "bytes": self.html.len(), "html": self.html, "htmlHead": null, "standards": true, "htmlLength": self.html.len(),
             "contentType": self.content_type, "truncated": false,
         })
     }
