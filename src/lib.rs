@@ -54,6 +54,7 @@ pub mod cli;
 pub mod clock;
 pub mod exit_code;
 pub mod faults;
+pub mod lock;
 pub mod telemetry;
 
 pub use daemon::library::{

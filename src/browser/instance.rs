@@ -5,7 +5,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use chromiumoxide::cdp::browser_protocol::browser::{
@@ -31,6 +31,7 @@ use super::flags;
 use super::jar;
 use super::leftovers::Identity;
 use super::process::{self, Process};
+use crate::lock::lock;
 use crate::model::ids::SessionId;
 use crate::model::task::PICTURES_WITHIN;
 use crate::policy::tab_kind::TabKind;
@@ -399,9 +400,4 @@ fn no_downloads(context: Option<BrowserContextId>) -> SetDownloadBehaviorParams 
     params.browser_context_id = context;
     params.events_enabled = Some(true);
     params
-}
-
-/// Nothing that holds these locks can panic half-way.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

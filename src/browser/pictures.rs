@@ -48,7 +48,7 @@ pub(super) async fn take(tab: &mut Tab, req: &VisitRequest, ended: &mut Ended) {
         spec.kept_kinds().filter(|kind| matches!(kind, KeptKind::Screenshot | KeptKind::Pdf)).collect();
     let end = Instant::now() + if ended.clean { PICTURES_WITHIN } else { SHORT };
     for kind in wanted {
-        if ended.seen.is_none() {
+        if ended.left.seen.is_none() {
             answer.raw.left_out.push(LeftOut::new(kind, "the answer showed no page"));
             continue;
         }

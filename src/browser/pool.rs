@@ -5,7 +5,7 @@ mod upkeep;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -21,6 +21,7 @@ use super::shared::Shared;
 use super::sites::Sites;
 use super::{find, flags, tab};
 use crate::clock::boottime_ms;
+use crate::lock::lock;
 use crate::model::checkpoint::BrowserInfo;
 use crate::model::ids::SessionId;
 use crate::model::outcome::FailureClass;
@@ -380,9 +381,4 @@ fn failed(class: FailureClass, message: &str) -> BrowserVisit {
         hops: Vec::new(),
     };
     BrowserVisit { result: VisitResult::Failed(failure), crash: None }
-}
-
-/// Nothing that holds these locks can panic half-way.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

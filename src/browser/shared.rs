@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::config::BrowserError;
 use super::instance::Instance;
 use super::tab::Tab;
+use crate::lock::lock;
 use crate::model::ids::SessionId;
 use crate::model::visit::VisitRequest;
 use crate::policy::tab_kind::TabKind;
@@ -136,9 +137,4 @@ impl Shared {
             }
         }
     }
-}
-
-/// Nothing that holds these locks can panic half-way.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

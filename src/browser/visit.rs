@@ -56,13 +56,19 @@ pub(super) struct Ended {
     pub crash: Option<CrashScope>,
     /// The tab can be used again.
     pub clean: bool,
+    /// What another load would go by.
+    pub left: Left,
+}
+
+/// What a load leaves for another one of the same page.
+pub(super) struct Left {
     /// What was seen of a page that was read.
     pub seen: Option<Seen>,
     /// The documents that were kept.
     pub papers: Papers,
 }
 
-impl Ended {
+impl Left {
     /// Its scripts sent something to a server.
     pub(super) fn posted(&self) -> bool {
         self.seen.is_some_and(|seen| seen.posted)
@@ -195,7 +201,7 @@ pub(super) async fn visit(tab: &mut Tab, req: &VisitRequest, errand: Errand) -> 
     let (result, crash) = visit.run().await;
     let reply_came = visit.await_reply().await;
     let clean = visit.clean && reply_came && crash.is_none() && !visit.forced && visit.dialogs == 0;
-    Ended { result, crash, clean, seen: visit.seen, papers: visit.papers }
+    Ended { result, crash, clean, left: Left { seen: visit.seen, papers: visit.papers } }
 }
 
 /// A result, and what crashed.

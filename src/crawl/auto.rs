@@ -5,7 +5,7 @@
 //! own like any request.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
@@ -14,6 +14,7 @@ use tracing::info;
 use crate::crawl::links::sort_links;
 use crate::crawl::worker::{Fetched, Visiting, failure_frame};
 use crate::fetch::PlainVisit;
+use crate::lock::lock;
 use crate::model::checkpoint::LearnedMode;
 use crate::model::ids::UrlNo;
 use crate::model::lease::{Links, UrlKind};
@@ -66,11 +67,6 @@ impl Auto {
             postponed.insert(no, Postponed { reason, make });
         }
     }
-}
-
-/// What is locked is changed in one step each: a panic elsewhere leaves it whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Visits a page. `permit` is its place among the plain requests, given back before it waits for a tab.

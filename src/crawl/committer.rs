@@ -138,20 +138,10 @@ impl Committer {
             .await
             .unwrap_or_else(|_| Err(CommitError::Bug { message: "joining the committer panicked".to_owned() }))
     }
-
-    /// Ends the thread as a crash would: nothing folded in, not marked clean. For tests.
-    pub fn abandon(mut self) {
-        let (gone, _) = sync_channel(1);
-        self.queue = gone;
-        if let Some(thread) = self.thread.take() {
-            // All handles are expected to be dropped by now; without senders the thread ends.
-            let _ = thread.join();
-        }
-    }
 }
 
-/// Its owner panicked: the thread has ended before the session's lock is free again, so that whoever
-/// opens the session next finds no second writer.
+/// Not closed, because its owner panicked: the thread ends as in a crash, nothing folded in and not marked clean,
+/// but before the session's lock is free again, so that whoever opens the session next finds no second writer.
 impl Drop for Committer {
     fn drop(&mut self) {
         if let Some(thread) = self.thread.take() {

@@ -87,7 +87,8 @@ impl Gate {
     }
 
     async fn check_address_and_robots(&self, url: &CanonicalUrl) -> Result<(), Refusal> {
-        // Plain HTTP connects only to what it has checked itself; Chromium does not.
+        // Said here by its name and before anything is asked. What is connected to is checked again: by the client
+        // itself, and for the browser by its proxy.
         if self.browser.load(Ordering::Relaxed) {
             self.client.check_address(url).await.map_err(Refusal::from)?;
         }

@@ -6,7 +6,7 @@ use crate::crawl::links::{LinkRules, sort_links};
 use crate::model::ids::Epoch;
 use crate::model::lease::{Lease, Links, RedirectTarget, UrlKind, VisitEnd};
 use crate::model::outcome::{FailureClass, FetchReason, FetchedWith, Outcome, OutcomeKind, SkipReason};
-use crate::model::record::{PAGE_FORMAT, PageRecord};
+use crate::model::record::PageRecord;
 use crate::model::time::Timestamp;
 use crate::model::url::CanonicalUrl;
 use crate::model::visit::{PageAnswer, VisitFailure, VisitResult};
@@ -171,38 +171,17 @@ impl Judge<'_> {
     fn record(&self, visited: &Visited, outcome: Outcome) -> PageRecord {
         let lease = &visited.lease;
         PageRecord {
-            format: PAGE_FORMAT,
             n: lease.no,
-            url: lease.url.as_str().to_owned(),
-            final_url: None,
-            outcome: outcome.kind(),
-            failure_class: failure_class(outcome),
-            skip_reason: skip_reason(outcome),
             kind: lease.kind,
-            http_status: None,
-            content_type: None,
-            title: None,
-            text: None,
             depth: lease.depth,
             via: lease.via,
             attempt: lease.attempt,
             epoch: self.epoch,
-            fetched_at: visited.started_at,
             duration_ms: millis(visited.took),
-            ttfb_ms: None,
-            bytes: None,
-            links_found: 0,
-            links_added: 0,
-            digest: None,
-            fields: Default::default(),
-            kept: Default::default(),
             fetched_with: visited.way.map(|(with, _)| with),
             fetch_reason: visited.way.map(|(_, reason)| reason),
-            error: None,
-            truncated: false,
-            truncated_by: None,
             supersedes: lease.supersedes,
-            commit_seq: 0,
+            ..PageRecord::new(&lease.url, outcome, visited.started_at)
         }
     }
 }
@@ -238,20 +217,6 @@ fn ended(
     target: Option<Box<RedirectTarget>>,
 ) -> VisitEnd {
     VisitEnd::Ended { lease, outcome, record: Box::new(record), links, target }
-}
-
-fn failure_class(outcome: Outcome) -> Option<FailureClass> {
-    match outcome {
-        Outcome::Failed(class) => Some(class),
-        _ => None,
-    }
-}
-
-fn skip_reason(outcome: Outcome) -> Option<SkipReason> {
-    match outcome {
-        Outcome::Skipped(reason) => Some(reason),
-        _ => None,
-    }
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -30,11 +30,7 @@ const NO_SPACE_WAIT: Duration = Duration::from_secs(2);
 
 /// Makes what the task asks for of pages that have ended.
 pub struct Keeper {
-    extract: Arc<ExtractSpec>,
-    out: PathBuf,
-    epoch: Epoch,
-    /// Of the passing names of files.
-    next: Arc<AtomicU64>,
+    bench: Arc<Workbench>,
     /// One place for each core: a page that takes long holds up no more than itself and its place.
     turns: Arc<Semaphore>,
 }
@@ -43,7 +39,8 @@ impl Keeper {
     /// For the pages of a session in one lifetime; `out` is the folder of its outputs.
     pub fn new(extract: Arc<ExtractSpec>, out: PathBuf, epoch: Epoch) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Keeper { extract, out, epoch, next: Arc::default(), turns: Arc::new(Semaphore::new(cores)) }
+        let bench = Workbench { extract, out, epoch, next: AtomicU64::default() };
+        Keeper { bench: Arc::new(bench), turns: Arc::new(Semaphore::new(cores)) }
     }
 
     /// Completes the record that keeps the page, if there is one, with what is made of `raw`. Where the
@@ -51,17 +48,12 @@ impl Keeper {
     pub async fn keep(&self, raw: Raw, end: &mut VisitEnd, now: Timestamp) {
         let Some(record) = keeping(end) else { return };
         let address = record.final_url.clone().unwrap_or_else(|| record.url.clone());
-        let workshop = Workbench {
-            extract: Arc::clone(&self.extract),
-            out: self.out.clone(),
-            epoch: self.epoch,
-            next: Arc::clone(&self.next),
-        };
+        let bench = Arc::clone(&self.bench);
         let turns = Arc::clone(&self.turns);
         let making = async move {
             let place = turns.acquire_owned().await;
             let make = move || {
-                let made = workshop.make(raw, &address);
+                let made = bench.make(raw, &address);
                 drop(place);
                 made
             };
@@ -84,17 +76,18 @@ impl Keeper {
     }
 
     fn nothing(&self, reason: &str) -> Kept {
-        let asked = self.extract.kept_kinds();
+        let asked = self.bench.extract.kept_kinds();
         Kept { left_out: asked.map(|kind| LeftOut::new(kind, reason)).collect(), ..Kept::default() }
     }
 }
 
-/// What one page's things are made with.
+/// What the pages' things are made with.
 struct Workbench {
     extract: Arc<ExtractSpec>,
     out: PathBuf,
     epoch: Epoch,
-    next: Arc<AtomicU64>,
+    /// Of the passing names of files.
+    next: AtomicU64,
 }
 
 impl Workbench {

@@ -16,23 +16,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::body::{Answer, Passing, Upload};
 use super::dial::class_of;
-use super::link::{Link, NoAnswer, lock, words};
+use super::link::{Link, NoAnswer, words};
+use crate::lock::lock;
 use crate::model::outcome::FailureClass;
-use crate::model::visit::Refusal;
-
-/// Headers that are between two neighbours (RFC 9110, 7.6.1), beside those that `Connection` names.
-const HOP_BY_HOP: &[&str] = &[
-    "connection",
-    "proxy-connection",
-    "keep-alive",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "proxy-authorization",
-    "proxy-authenticate",
-    "proxy-authentication-info",
-];
+use crate::model::visit::{HOP_BY_HOP, Refusal};
 
 /// Header fields of an answer; Chromium's own bound is one of bytes.
 const MOST_FIELDS: usize = 512;

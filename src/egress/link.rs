@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -23,6 +23,7 @@ use super::tally::Tally;
 use super::trouble::Troubles;
 use super::{Limits, tunnel};
 use crate::fetch::CheckedResolver;
+use crate::lock::lock;
 use crate::model::outcome::{FailureClass, SkipReason};
 use crate::model::visit::Refusal;
 use crate::policy::hosts::HostSet;
@@ -160,9 +161,4 @@ pub(super) fn words(status: StatusCode, kind: &'static str, text: &str) -> Respo
     *response.status_mut() = status;
     response.headers_mut().insert(NAME, HeaderValue::from_static(kind));
     response
-}
-
-/// Nothing that holds these locks can panic half-way.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
+
+use crate::lock::lock;
 
 static OURS: Mutex<BTreeSet<SocketAddr>> = Mutex::new(BTreeSet::new());
 
@@ -13,26 +15,22 @@ pub struct Claim(SocketAddr);
 impl Claim {
     /// Claims an address.
     pub fn new(address: SocketAddr) -> Claim {
-        lock().insert(address);
+        lock(&OURS).insert(address);
         Claim(address)
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        lock().remove(&self.0);
+        lock(&OURS).remove(&self.0);
     }
 }
 
 /// Whether a connection to this address would reach a listener of ours.
 pub(super) fn is_ours(address: IpAddr, port: u16) -> bool {
     let address = address.to_canonical();
-    lock().iter().any(|ours| {
+    lock(&OURS).iter().any(|ours| {
         // A connection to the unspecified address goes to this machine.
         ours.port() == port && (ours.ip() == address || address.is_unspecified() || ours.ip().is_unspecified())
     })
-}
-
-fn lock() -> MutexGuard<'static, BTreeSet<SocketAddr>> {
-    OURS.lock().unwrap_or_else(PoisonError::into_inner)
 }

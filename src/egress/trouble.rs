@@ -1,10 +1,12 @@
 //! Why connections came to nothing, by host and port, for the visits that ask.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Instant;
 
+use crate::lock::lock;
 use crate::model::visit::Refusal;
+use crate::policy::hosts::plain;
 
 /// Reasons kept: a visit asks within a moment, and few visits run at once.
 const KEPT: usize = 64;
@@ -23,9 +25,9 @@ struct Trouble {
 
 impl Troubles {
     pub(super) fn note(&self, host: &str, port: u16, why: Refusal) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.0);
         // One page's pictures from a dead host must not push out everything else.
-        let host = bare(host);
+        let host = plain(host);
         kept.retain(|trouble| trouble.port != port || trouble.host != host);
         if kept.len() >= KEPT {
             kept.pop_front();
@@ -35,17 +37,13 @@ impl Troubles {
 
     /// The newest reason for a host and port, unless it is older than `since`.
     pub(super) fn newest(&self, host: &str, port: u16, since: Instant) -> Option<Refusal> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let host = bare(host);
+        let kept = lock(&self.0);
+        let host = plain(host);
         // By its own rules Chromium may ask a site by https that was named by http.
         let same =
             |trouble: &&Trouble| trouble.host == host && (trouble.port == port || (port, trouble.port) == (80, 443));
         kept.iter().rev().find(same).filter(|trouble| trouble.at >= since).map(|trouble| trouble.why.clone())
     }
-}
-
-fn bare(host: &str) -> String {
-    host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase()
 }
 
 #[cfg(test)]

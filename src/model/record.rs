@@ -9,8 +9,9 @@ use crate::model::conduct::PageCut;
 use crate::model::ids::{CommitSeq, Epoch, UrlNo};
 use crate::model::kept::Kept;
 use crate::model::lease::UrlKind;
-use crate::model::outcome::{FailureClass, FetchReason, FetchedWith, OutcomeKind, ParkReason, SkipReason};
+use crate::model::outcome::{FailureClass, FetchReason, FetchedWith, Outcome, OutcomeKind, ParkReason, SkipReason};
 use crate::model::time::Timestamp;
+use crate::model::url::CanonicalUrl;
 
 /// One ended URL: a line of `out/pages-*.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -87,6 +88,51 @@ pub struct PageRecord {
 
 /// The newest page-record format.
 pub const PAGE_FORMAT: u32 = 1;
+
+impl PageRecord {
+    /// The first record of a URL, its first attempt, which says how it ended and nothing of what was found.
+    pub fn new(url: &CanonicalUrl, outcome: Outcome, fetched_at: Timestamp) -> PageRecord {
+        let (failure_class, skip_reason) = match outcome {
+            Outcome::Fetched => (None, None),
+            Outcome::Failed(class) => (Some(class), None),
+            Outcome::Skipped(reason) => (None, Some(reason)),
+        };
+        PageRecord {
+            format: PAGE_FORMAT,
+            n: 0,
+            url: url.as_str().to_owned(),
+            final_url: None,
+            outcome: outcome.kind(),
+            failure_class,
+            skip_reason,
+            kind: UrlKind::Page,
+            http_status: None,
+            content_type: None,
+            title: None,
+            text: None,
+            depth: 0,
+            via: None,
+            attempt: 1,
+            epoch: 0,
+            fetched_at,
+            duration_ms: 0,
+            ttfb_ms: None,
+            bytes: None,
+            links_found: 0,
+            links_added: 0,
+            digest: None,
+            fields: BTreeMap::new(),
+            kept: Kept::default(),
+            fetched_with: None,
+            fetch_reason: None,
+            error: None,
+            truncated: false,
+            truncated_by: None,
+            supersedes: None,
+            commit_seq: 0,
+        }
+    }
+}
 
 /// One discovered URL: a line of `out/urls-*.jsonl`, the crawl's journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

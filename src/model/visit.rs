@@ -49,21 +49,22 @@ pub struct KnownDocument {
     pub body: Vec<u8>,
 }
 
-/// Headers of one connection (RFC 9110, 7.6.1), and those that describe the body as it was sent.
-const NOT_KEPT: [&str; 12] = [
+/// Headers that are between two neighbours (RFC 9110, 7.6.1), beside those that `Connection` names.
+pub const HOP_BY_HOP: &[&str] = &[
     "connection",
-    "content-encoding",
-    "content-length",
     "keep-alive",
     "proxy-authenticate",
+    "proxy-authentication-info",
     "proxy-authorization",
     "proxy-connection",
     "te",
     "trailer",
     "transfer-encoding",
     "upgrade",
-    "alt-svc",
 ];
+
+/// Headers that say how an answer was sent, or where else to ask: of no use to whom it is given again.
+const NOT_KEPT: &[&str] = &["alt-svc", "content-encoding", "content-length"];
 
 impl KnownDocument {
     /// Keeps what of an answer can be given again.
@@ -77,7 +78,7 @@ impl KnownDocument {
         cookies: bool,
     ) -> KnownDocument {
         let holds = |name: &str| {
-            !NOT_KEPT.iter().any(|not| name.eq_ignore_ascii_case(not))
+            !HOP_BY_HOP.iter().chain(NOT_KEPT).any(|not| name.eq_ignore_ascii_case(not))
                 && (cookies || !name.eq_ignore_ascii_case("set-cookie"))
         };
         KnownDocument { status, headers: headers.into_iter().filter(|(name, _)| holds(name)).collect(), body }

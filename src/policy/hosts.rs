@@ -48,7 +48,8 @@ pub fn read_list(text: &str) -> Vec<String> {
     hosts
 }
 
-fn plain(host: &str) -> String {
+/// A host as it is compared: without brackets and final dot, in lower case.
+pub fn plain(host: &str) -> String {
     host.trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase()
 }
 

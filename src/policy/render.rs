@@ -15,6 +15,7 @@ pub use compare::{Difference, Found, compare};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::model::url::CanonicalUrl;
+use crate::policy::traps::parameter_names;
 
 /// What a page shows of itself before any script has run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -72,10 +73,7 @@ pub fn template(url: &CanonicalUrl) -> u64 {
         hash.update(extension.as_bytes());
     }
     if let Some(query) = url.query() {
-        let mut names: Vec<&str> = query.split('&').map(|pair| pair.split_once('=').map_or(pair, |p| p.0)).collect();
-        names.sort_unstable();
-        names.dedup();
-        for name in names {
+        for name in parameter_names(query) {
             hash.update(b"?");
             hash.update(name.trim_end_matches(|c: char| c.is_ascii_digit()).as_bytes());
         }

@@ -103,15 +103,20 @@ fn template(path: &str, query: Option<&str>) -> Option<u64> {
     hash.update(b"//");
     put_class(&mut hash, last);
     if let Some(query) = query {
-        let mut names: Vec<&str> = query.split('&').map(|pair| pair.split_once('=').map_or(pair, |p| p.0)).collect();
-        names.sort_unstable();
-        names.dedup();
-        for name in names {
+        for name in parameter_names(query) {
             hash.update(b"&");
             put_segment(&mut hash, name);
         }
     }
     Some(hash.digest())
+}
+
+/// Names of a query's parameters, each once, in order.
+pub(super) fn parameter_names(query: &str) -> Vec<&str> {
+    let mut names: Vec<&str> = query.split('&').map(|pair| pair.split_once('=').map_or(pair, |p| p.0)).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 /// A segment with digit runs as `0` and ids as `#`, word by word.

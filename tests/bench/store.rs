@@ -1,6 +1,5 @@
 //! The store's numbers: full steps a second, bytes a URL, reopening, and what a checkpoint costs a commit.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -9,8 +8,8 @@ use crawld::crawl::rebuild::{Remembered, rebuild};
 use crawld::crawl::verify::verify;
 use crawld::model::ids::{HostNo, SessionId};
 use crawld::model::lease::{Lease, Links, NewUrl, UrlKind, VisitEnd};
-use crawld::model::outcome::{Outcome, OutcomeKind};
-use crawld::model::record::{PAGE_FORMAT, PageRecord};
+use crawld::model::outcome::Outcome;
+use crawld::model::record::PageRecord;
 use crawld::model::task::ScopeSpec;
 use crawld::model::time::Timestamp;
 use crawld::model::url::CanonicalUrl;
@@ -61,7 +60,7 @@ pub fn run(report: &mut Report) {
     runtime.block_on(opened.handle.commit(batch)).expect("a lease");
     report.number("store: reopening to first lease", started.elapsed().as_secs_f64(), "s", Bar::AtMost(2.0));
     drop(opened.handle);
-    opened.committer.abandon();
+    drop(opened.committer);
     let started = Instant::now();
     let sound = verify(&paths(&dir)).expect("verifies");
     assert!(sound.sound(), "{:#?}", sound.problems);
@@ -181,37 +180,19 @@ impl Steps {
 
 fn record(lease: &Lease) -> PageRecord {
     PageRecord {
-        format: PAGE_FORMAT,
         n: lease.no,
-        url: lease.url.as_str().to_owned(),
-        final_url: None,
-        outcome: OutcomeKind::Fetched,
-        failure_class: None,
-        skip_reason: None,
         kind: lease.kind,
         http_status: Some(200),
         content_type: Some("text/html".to_owned()),
         title: Some("A title of usual length for a page".to_owned()),
-        text: None,
         depth: lease.depth,
         via: lease.via,
         attempt: lease.attempt,
         epoch: lease.epoch,
-        fetched_at: now(),
         duration_ms: 250,
         ttfb_ms: Some(80),
         bytes: Some(40_000),
         links_found: 22,
-        links_added: 0,
-        digest: None,
-        fields: BTreeMap::new(),
-        kept: Default::default(),
-        fetched_with: None,
-        fetch_reason: None,
-        error: None,
-        truncated: false,
-        truncated_by: None,
-        supersedes: None,
-        commit_seq: 0,
+        ..PageRecord::new(&lease.url, Outcome::Fetched, now())
     }
 }

@@ -14,14 +14,21 @@ const LAYERS: &[&str] = &[
 const STRANGERS: &[&str] = &["store", "state", "browser", "output"];
 
 /// Helpers outside the layers, and the first layer that may use each: the pure ones below need none of them.
-const HELPERS: &[(&str, &str)] =
-    &[("exit_code", "model"), ("clock", "store"), ("faults", "store"), ("telemetry", "daemon"), ("config", "daemon")];
+const HELPERS: &[(&str, &str)] = &[
+    ("exit_code", "model"),
+    ("clock", "store"),
+    ("faults", "store"),
+    ("lock", "store"),
+    ("telemetry", "daemon"),
+    ("config", "daemon"),
+];
 
 /// What a helper may use itself, besides `model`; `cli` uses everything and is used by nobody.
 const HELPERS_USE: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("exit_code", &[]),
     ("faults", &[]),
+    ("lock", &[]),
     ("telemetry", &["clock"]),
     ("config", &["policy", "telemetry"]),
 ];

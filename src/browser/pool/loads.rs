@@ -12,7 +12,7 @@ use crate::browser::config::BrowserError;
 use crate::browser::hook::OTHER_ORIGINS;
 use crate::browser::report::BrowserVisit;
 use crate::browser::shared::Shared;
-use crate::browser::visit::{self, Ended, Errand, Papers};
+use crate::browser::visit::{self, Ended, Errand, Left, Papers};
 use crate::browser::{agree, flags, frames, pictures};
 use crate::model::outcome::FailureClass;
 use crate::model::visit::{VisitRequest, VisitResult};
@@ -24,10 +24,11 @@ const SECOND_LOAD: Duration = Duration::from_secs(10);
 /// A tab is opened within the page's deadline, but not in less than this.
 const OPENING: Duration = Duration::from_secs(5);
 
-/// A load, and what became of the tab is settled.
+/// A load; what became of its tab is settled.
 struct Loaded {
     visit: BrowserVisit,
-    ended: Option<Ended>,
+    /// None where the load did not come to an end of its own.
+    left: Option<Left>,
 }
 
 impl Inner {
@@ -64,35 +65,32 @@ impl Inner {
         let within = req.fetch.page_timeout.0;
         let first =
             self.load(shared, req, kind, self.errand(req, within, Papers::new(req.document.clone(), keep))).await;
-        let Some(mut ended) = first.ended else { return first.visit };
-        let needs_frames = kind == TabKind::Frameless && ended.needs_frames(&first.visit);
-        let again = kind == TabKind::Frameless && (needs_frames || start == Start::Compare) && !ended.posted();
-        let mut taught = Taught {
-            demand: ended.seen.is_none_or(|seen| seen.demand != Some(0)),
-            posted: ended.posted(),
-            agreed: None,
-        };
+        let Some(mut left) = first.left else { return first.visit };
+        let needs_frames = kind == TabKind::Frameless && left.needs_frames(&first.visit);
+        let again = kind == TabKind::Frameless && (needs_frames || start == Start::Compare) && !left.posted();
+        let mut taught =
+            Taught { demand: left.seen.is_none_or(|seen| seen.demand != Some(0)), posted: left.posted(), agreed: None };
         if !again {
-            if let Some(seen) = ended.seen {
+            if let Some(seen) = left.seen {
                 self.sites.learn(&req.url, start, Some(seen.settled), taught);
             }
             return first.visit;
         }
-        let left = within.saturating_sub(began.elapsed()).max(SECOND_LOAD.min(within));
+        let time_left = within.saturating_sub(began.elapsed()).max(SECOND_LOAD.min(within));
         // A document that was given has no address: Chromium keeps its frames of other origins from private ones.
-        let other_origins = ended.seen.is_some_and(|seen| seen.demand.is_some_and(|bits| bits & OTHER_ORIGINS != 0));
+        let other_origins = left.seen.is_some_and(|seen| seen.demand.is_some_and(|bits| bits & OTHER_ORIGINS != 0));
         let papers = match other_origins {
             true => Papers::default(),
-            false => std::mem::take(&mut ended.papers).for_second_load(),
+            false => std::mem::take(&mut left.papers).for_second_load(),
         };
         let reused = papers.has_first();
-        let second = self.load(shared, req, TabKind::Ordinary, self.errand(req, left, papers)).await;
+        let second = self.load(shared, req, TabKind::Ordinary, self.errand(req, time_left, papers)).await;
         if !needs_frames {
             taught.agreed = agree::found_all(&first.visit.result, &second.visit.result);
         }
-        tracing::debug!(url = %req.url, demand = ended.seen.and_then(|seen| seen.demand), agreed = taught.agreed, reused,
+        tracing::debug!(url = %req.url, demand = left.seen.and_then(|seen| seen.demand), agreed = taught.agreed, reused,
             "page loaded again in an ordinary tab");
-        let settled = second.ended.as_ref().and_then(|ended| ended.seen).map(|seen| seen.settled);
+        let settled = second.left.and_then(|left| left.seen).map(|seen| seen.settled);
         self.sites.learn(&req.url, start, settled, taught);
         with_first_byte_of(second.visit, &first.visit, reused)
     }
@@ -137,7 +135,7 @@ impl Inner {
     /// Loads a page in a tab of this browser; the browser's end ends it at once.
     async fn load(&self, shared: &Arc<Shared>, req: &VisitRequest, kind: TabKind, errand: Errand) -> Loaded {
         let instance = &shared.instance;
-        let over = |visit: BrowserVisit| Loaded { visit, ended: None };
+        let over = |visit: BrowserVisit| Loaded { visit, left: None };
         let patience = self.config.reply_timeout.min(errand.within.max(OPENING));
         let opening = timeout(patience, shared.take_tab(req, kind, self.config.pages_per_tab)).await;
         let opening = opening
@@ -182,8 +180,8 @@ impl Inner {
                     return over(self.browser_lost());
                 }
                 shared.give_back(tab, &req.session, ended.clean).await;
-                let visit = BrowserVisit { result: ended.result.clone(), crash: ended.crash };
-                Loaded { visit, ended: Some(ended) }
+                let Ended { result, crash, left, .. } = ended;
+                Loaded { visit: BrowserVisit { result, crash }, left: Some(left) }
             }
             Some(Err(_)) => {
                 shared.give_back(tab, &req.session, false).await;

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::{Inner, lock};
+use super::Inner;
 use crate::browser::instance::Instance;
 use crate::browser::selftest;
 use crate::browser::shared::Shared;
+use crate::lock::lock;
 
 /// How often idle tabs are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);

@@ -8,24 +8,11 @@ use crate::model::conduct::{HeaderPlace, viewport};
 use crate::model::duration::Span;
 use crate::model::task::{TaskOrigin, TaskSpec};
 use crate::model::text::escape_control;
+use crate::model::visit::HOP_BY_HOP;
 
-/// Headers that belong to the connection, to crawld's own settings, or to the cookie jar.
-const NOT_OURS: &[&str] = &[
-    "accept-language",
-    "connection",
-    "content-length",
-    "cookie",
-    "expect",
-    "host",
-    "keep-alive",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "user-agent",
-];
+/// Headers that belong to the request itself, to crawld's own settings, or to the cookie jar; beside those of a
+/// connection.
+const NOT_OURS: &[&str] = &["accept-language", "content-length", "cookie", "expect", "host", "user-agent"];
 
 /// Words in the name of a header whose value is a secret.
 const SECRET: &[&str] = &["auth", "key", "token", "secret", "password", "session", "credential"];
@@ -140,7 +127,7 @@ fn header(name: &str, value: &str) -> Option<String> {
     if name.is_empty() || !name.bytes().all(token) {
         return Some(format!("`{shown}` is not the name of a header"));
     }
-    if NOT_OURS.contains(&lower.as_str()) {
+    if HOP_BY_HOP.iter().chain(NOT_OURS).any(|not| *not == lower) {
         return Some(format!(
             "`{shown}` is not set this way: it has a setting of its own, or belongs to the connection"
         ));

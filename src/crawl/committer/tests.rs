@@ -3,7 +3,6 @@
 mod damage;
 mod lost_stores;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{RwLock, RwLockReadGuard};
@@ -12,7 +11,7 @@ use super::*;
 use crate::model::counters::Counters;
 use crate::model::lease::{HostUpdate, Lease, Links, NewUrl, RedirectTarget, UrlKind, VisitEnd};
 use crate::model::outcome::{FailureClass, Outcome, SkipReason};
-use crate::model::record::{PAGE_FORMAT, PageRecord};
+use crate::model::record::PageRecord;
 use crate::model::task::ScopeSpec;
 use crate::model::time::Timestamp;
 use crate::model::url::CanonicalUrl;
@@ -46,38 +45,17 @@ pub(super) fn url(text: &str) -> NewUrl {
 
 pub(super) fn record(lease: &Lease) -> PageRecord {
     PageRecord {
-        format: PAGE_FORMAT,
         n: lease.no,
-        url: lease.url.as_str().to_owned(),
-        final_url: None,
-        outcome: Outcome::Fetched.kind(),
-        failure_class: None,
-        skip_reason: None,
         kind: lease.kind,
         http_status: Some(200),
-        content_type: None,
         title: Some("A title".to_owned()),
-        text: None,
         depth: lease.depth,
         via: lease.via,
         attempt: lease.attempt,
         epoch: lease.epoch,
-        fetched_at: Timestamp::from_millis(1),
         duration_ms: 1,
-        ttfb_ms: None,
         bytes: Some(10),
-        links_found: 0,
-        links_added: 0,
-        digest: None,
-        fields: BTreeMap::new(),
-        kept: Default::default(),
-        fetched_with: None,
-        fetch_reason: None,
-        error: None,
-        truncated: false,
-        truncated_by: None,
-        supersedes: None,
-        commit_seq: 0,
+        ..PageRecord::new(&lease.url, Outcome::Fetched, Timestamp::from_millis(1))
     }
 }
 
@@ -139,7 +117,7 @@ impl World {
     pub(super) fn crash(&mut self) {
         let Opened { handle, committer, .. } = self.opened.take().unwrap();
         drop(handle);
-        committer.abandon();
+        drop(committer);
     }
 
     pub(super) fn try_reopen(

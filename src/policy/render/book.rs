@@ -169,11 +169,6 @@ impl RenderBook {
         before != kind.mode
     }
 
-    /// A server that refused plain HTTP was asked by the browser, which got another answer or not.
-    pub fn learn_refusal(&mut self, url: &CanonicalUrl, make: &Make, same: bool) -> bool {
-        self.learn(url, make, (!same).then_some(Difference::Status))
-    }
-
     fn make_room(&mut self) {
         if self.kinds.len() >= KINDS_MOST {
             self.kinds.retain(|_, kind| kind.mode != FetchMode::Auto);

@@ -1,12 +1,10 @@
 //! What operators and recovery do to URLs that have ended or were leased.
 
-use std::collections::BTreeMap;
-
 use crate::crawl::committer::batch::{Committed, FAIL_HOST_BATCH, StoreOp};
 use crate::model::ids::{CommitSeq, Epoch, HostNo};
 use crate::model::lease::UrlKind;
-use crate::model::outcome::{FailureClass, Outcome, OutcomeKind, ParkReason};
-use crate::model::record::{PAGE_FORMAT, PageRecord, UrlRecord};
+use crate::model::outcome::{FailureClass, Outcome, ParkReason};
+use crate::model::record::{PageRecord, UrlRecord};
 use crate::model::time::Timestamp;
 use crate::model::url::CanonicalUrl;
 use crate::store::StoreError;
@@ -127,37 +125,13 @@ impl Group<'_> {
 
 fn unreachable_record(row: &UrlRow, url: &CanonicalUrl, epoch: Epoch, now: Timestamp) -> PageRecord {
     PageRecord {
-        format: PAGE_FORMAT,
         n: row.n,
-        url: url.as_str().to_owned(),
-        final_url: None,
-        outcome: OutcomeKind::Failed,
-        failure_class: Some(FailureClass::HostUnreachable),
-        skip_reason: None,
         kind: row.kind,
-        http_status: None,
-        content_type: None,
-        title: None,
-        text: None,
         depth: row.depth,
         via: row.via,
         attempt: row.attempts.max(1),
         epoch,
-        fetched_at: now,
-        duration_ms: 0,
-        ttfb_ms: None,
-        bytes: None,
-        links_found: 0,
-        links_added: 0,
-        digest: None,
-        fields: BTreeMap::new(),
-        kept: Default::default(),
-        fetched_with: None,
-        fetch_reason: None,
-        error: Some("the host was out of reach for too long; `crawld retry` queues it again".to_owned()),
-        truncated: false,
-        truncated_by: None,
-        supersedes: None,
-        commit_seq: 0,
+        error: Some("the host was out of reach for too long; `crawld retry-failed` queues it again".to_owned()),
+        ..PageRecord::new(url, Outcome::Failed(FailureClass::HostUnreachable), now)
     }
 }
