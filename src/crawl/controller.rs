@@ -19,7 +19,7 @@ use tracing::{error, info, warn};
 use crate::crawl::committer::{Batch, CommitError, Committed, CommitterHandle, LeaseWish, StoreOp};
 use crate::crawl::governor::{HostGovernor, HostGrant};
 use crate::crawl::handle::{HandleEnd, Order, Ordered};
-use crate::crawl::judge::panicked;
+use crate::crawl::judge::{panicked, poisoned};
 use crate::crawl::load::Load;
 use crate::crawl::phase::{Hold, Phase};
 use crate::crawl::pulse::{Pulse, Raised};

@@ -7,6 +7,7 @@ use crate::crawl::links::LinkRules;
 use crate::crawl::worker::Workshop;
 use crate::fetch::HttpClient;
 use crate::fetch::robots::{RobotsAnswer, RobotsCache};
+use crate::lock::lock;
 use crate::model::host::StoredRobots;
 use crate::model::lease::Lease;
 use crate::model::outcome::{FailureClass, SkipReason};
@@ -83,7 +84,7 @@ impl Gate {
 
     /// What was learned on the way.
     pub fn learned(&self) -> Learned {
-        std::mem::take(&mut self.learned.lock().unwrap_or_else(|broken| broken.into_inner()))
+        std::mem::take(&mut lock(&self.learned))
     }
 
     async fn check_address_and_robots(&self, url: &CanonicalUrl) -> Result<(), Refusal> {
@@ -109,7 +110,7 @@ impl Gate {
     }
 
     fn learn(&self, host_key: &str, answer: &RobotsAnswer) {
-        let mut learned = self.learned.lock().unwrap_or_else(|broken| broken.into_inner());
+        let mut learned = lock(&self.learned);
         if let Some(stored) = &answer.fresh {
             learned.fresh.push((host_key.to_owned(), stored.clone()));
         }

@@ -5,10 +5,11 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::frontier::HostPermit;
+use crate::lock::lock;
 use crate::model::host::HostState;
 use crate::model::outcome::FailureClass;
 use crate::model::task::PolitenessSpec;
@@ -150,7 +151,7 @@ impl HostGovernor {
 
     /// The memory is valid after every step, so a panic elsewhere does not spoil it.
     fn locked(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.table)
     }
 }
 

@@ -167,22 +167,28 @@ impl Judge<'_> {
         sort_links(self.rules, answer.links.iter().map(|link| link.href.as_str()), UrlKind::Page, lease.depth + 1, hops)
     }
 
-    /// The record's frame; what an answer knows is filled in by [`fill`].
+    /// The record of a visit; what an answer knows is filled in by [`fill`].
     fn record(&self, visited: &Visited, outcome: Outcome) -> PageRecord {
-        let lease = &visited.lease;
         PageRecord {
-            n: lease.no,
-            kind: lease.kind,
-            depth: lease.depth,
-            via: lease.via,
-            attempt: lease.attempt,
-            epoch: self.epoch,
             duration_ms: millis(visited.took),
             fetched_with: visited.way.map(|(with, _)| with),
             fetch_reason: visited.way.map(|(_, reason)| reason),
-            supersedes: lease.supersedes,
-            ..PageRecord::new(&lease.url, outcome, visited.started_at)
+            ..frame(&visited.lease, self.epoch, visited.started_at, outcome)
         }
+    }
+}
+
+/// What a record takes from the lease.
+fn frame(lease: &Lease, epoch: Epoch, at: Timestamp, outcome: Outcome) -> PageRecord {
+    PageRecord {
+        n: lease.no,
+        kind: lease.kind,
+        depth: lease.depth,
+        via: lease.via,
+        attempt: lease.attempt,
+        epoch,
+        supersedes: lease.supersedes,
+        ..PageRecord::new(&lease.url, outcome, at)
     }
 }
 
@@ -223,8 +229,63 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// The end of a suspect whose crashes were counted where nobody could end it: at openings after the death of the
+/// daemon, or by panics of its own visits. It is not visited once more.
+pub fn poisoned(lease: &Lease, epoch: Epoch, now: Timestamp) -> Option<VisitEnd> {
+    let (explained, unexplained) = lease.crashes;
+    if !lease.suspect || retry::suspect_verdict(explained, unexplained) != SuspectVerdict::Poison {
+        return None;
+    }
+    let outcome = Outcome::Skipped(SkipReason::Poison);
+    let error = format!(
+        "{explained} crashes pointed at it while it was alone, and {unexplained} deaths without an explanation"
+    );
+    let record = PageRecord { error: Some(error), ..frame(lease, epoch, now, outcome) };
+    Some(ended(lease.clone(), outcome, record, Links::default(), None))
+}
+
 /// The end of a visit whose own task panicked: a crash that points at its URL.
 pub fn panicked(lease: Lease, now: Timestamp) -> VisitEnd {
     let alone = lease.suspect;
     VisitEnd::Retry { lease, not_before: now, charged: false, suspect: true, crash_alone: alone.then_some(true) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(suspect: bool, crashes: (u32, u32)) -> Lease {
+        Lease {
+            no: 7,
+            host: 1,
+            url: CanonicalUrl::parse("http://h.example/x").unwrap(),
+            kind: UrlKind::Page,
+            depth: 1,
+            hops: 0,
+            via: Some(1),
+            attempt: 2,
+            epoch: 3,
+            suspect,
+            crashes,
+            supersedes: None,
+        }
+    }
+
+    #[test]
+    fn a_suspect_is_not_visited_once_more_than_it_takes() {
+        #[track_caller]
+        fn check(name: &str, suspect: bool, crashes: (u32, u32), poison: bool) {
+            let end = poisoned(&lease(suspect, crashes), 3, Timestamp::from_millis(5));
+            assert_eq!(end.is_some(), poison, "{name}");
+            if let Some(VisitEnd::Ended { outcome, record, .. }) = end {
+                assert_eq!(outcome, Outcome::Skipped(SkipReason::Poison), "{name}");
+                assert_eq!((record.n, record.attempt, record.epoch), (7, 2, 3), "{name}");
+                assert!(record.error.is_some_and(|why| why.contains("alone")), "{name}");
+            }
+        }
+        check("no suspect", false, (0, 0), false);
+        check("one explained crash to go", true, (2, 9), false);
+        check("three explained", true, (3, 0), true);
+        check("ten unexplained", true, (0, 10), true);
+    }
 }

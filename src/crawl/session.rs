@@ -1,6 +1,8 @@
 //! One session in this process: opened, run, closed.
 
-use std::collections::{BTreeMap, HashSet};
+mod files;
+
+use std::collections::HashSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,9 +14,7 @@ use tracing::{info, warn};
 use crate::browser::Browsers;
 use crate::clock::Clock;
 use crate::crawl::auto::Auto;
-use crate::crawl::committer::{
-    Committer, META_ACTIVE_MS, META_PAUSED, OpenError, OpenSession, Opened, StorePaths, create_session, open_session,
-};
+use crate::crawl::committer::{Committer, META_ACTIVE_MS, META_PAUSED, OpenError, Opened};
 use crate::crawl::controller::{Controller, Parts, queue};
 use crate::crawl::gate::RobotsDesk;
 use crate::crawl::governor::HostGovernor;
@@ -27,14 +27,12 @@ use crate::crawl::phase::final_status;
 use crate::crawl::pulse::Pulse;
 pub use crate::crawl::pulse::Raised;
 use crate::crawl::scribe::Scribe;
-use crate::crawl::secrets;
+use crate::crawl::session::files::{Files, open_files};
 use crate::crawl::totals::{Extension, Totals};
 use crate::crawl::worker::Workshop;
 use crate::exit_code::ExitCode;
 use crate::fetch::{Fetchers, HttpFetcher, RobotsCache, default_user_agent};
 use crate::frontier::Frontier;
-use crate::model::checkpoint::{BROWSER_KEY, LearnedMode};
-use crate::model::host::Breaker;
 use crate::model::ids::{CommitSeq, Epoch};
 use crate::model::lease::{NewUrl, UrlKind};
 use crate::model::session::{CrashReason, SessionStatus, StopReason};
@@ -43,10 +41,9 @@ use crate::model::time::Timestamp;
 use crate::model::url::CanonicalUrl;
 use crate::policy::scope::Scope;
 use crate::policy::traps::TrapConfig;
-use crate::state::inflight::InflightNote;
-use crate::state::lock::{Holder, Lock};
+use crate::state::lock::Lock;
 use crate::state::paths::SessionPaths;
-use crate::state::{checkpoint_file, heartbeat_file, last_words, task_file};
+use crate::state::{last_words, task_file};
 
 /// Meta key: what was used when the operator last extended the session, as JSON.
 pub const META_EXTENSION: &str = "extension";
@@ -220,95 +217,6 @@ pub async fn open(env: Env, task: StoredTask, opening: Opening) -> Result<Opened
         Err(SessionError::Store { session: id.clone(), source })
     })?;
     Ok(furnish(env, task, rules, net, files))
-}
-
-struct Files {
-    opened: Opened,
-    lock: Lock,
-    note: InflightNote,
-    as_paused: bool,
-    extend: bool,
-    revive: bool,
-    /// The last sign of the lifetime before; what the store remembers of hosts is as old as that.
-    last_life: Option<Timestamp>,
-    browser_before: Option<Breaker>,
-    /// Which pages need a browser, as the lifetime before learned it.
-    modes_learned: BTreeMap<String, LearnedMode>,
-}
-
-fn open_files(
-    paths: &SessionPaths,
-    task: &StoredTask,
-    spec: &TaskSpec,
-    seeds: Vec<NewUrl>,
-    opening: Opening,
-    clock: &Clock,
-    settings: &Settings,
-) -> Result<Files, SessionError> {
-    let session = || paths.id().to_string();
-    let prepare_failed = |why: String| SessionError::Prepare { session: session(), why };
-    let now = clock.now();
-    let me = Holder::me(&settings.command, now);
-    let take = || Lock::take(&paths.lock(), &me).map_err(|error| prepare_failed(error.to_string()));
-    let (mut extended, mut revived) = (false, false);
-    let (lock, as_paused, crash) = match opening {
-        Opening::Create => {
-            // A session that waited for its place has been prepared already.
-            if task_file::read(paths).good().is_none() {
-                prepare(paths, task)?;
-            }
-            (take()?, false, None)
-        }
-        Opening::Restart { as_paused } => (take()?, as_paused, None),
-        Opening::Resume { lock, as_paused, crash_reason, extend, revive } => {
-            (extended, revived) = (extend, revive);
-            (lock, as_paused, Some(crash_reason))
-        }
-    };
-    let fresh = crash.is_none();
-    let (checkpoints, heartbeat) = (checkpoint_file::read(paths), heartbeat_file::read(paths));
-    let checkpoint = checkpoints.best().map(|(checkpoint, _)| checkpoint);
-    let last_life = checkpoint.map(|c| c.checkpoint_time).max(heartbeat.good().map(|(beat, _)| beat.timestamp));
-    let browser_before = checkpoint.and_then(|c| c.circuit_breaker_state.get(BROWSER_KEY)).map(|seen| seen.breaker);
-    let modes_learned = checkpoint.map(|c| c.crawler_state.fetch_modes.clone()).unwrap_or_default();
-    secrets::cookies(&task.spec.fetch, &paths.cookies()).map_err(prepare_failed)?;
-    let open = OpenSession {
-        paths: StorePaths { db: paths.store(), out: paths.out(), quarantine: paths.damaged() },
-        scope: spec.scope.clone(),
-        seeds,
-        started: if fresh { Some(Vec::new()) } else { crate::state::inflight::read(&paths.in_flight()) },
-        blame: crash.and_then(blame),
-        epoch_known: checkpoint.map_or(0, |checkpoint| checkpoint.crawler_state.epoch),
-        cache_bytes: settings.cache_bytes,
-        segment_bytes: settings.segment_bytes,
-        now,
-    };
-    let opened = if fresh { create_session(open) } else { open_session(open) };
-    let opened = opened.map_err(|source| SessionError::Store { session: session(), source })?;
-    let note = InflightNote::open(&paths.in_flight(), settings.max_visits as usize)
-        .map_err(|error| prepare_failed(error.to_string()))?;
-    last_words::clear(paths);
-    Ok(Files {
-        opened,
-        lock,
-        note,
-        as_paused,
-        extend: extended,
-        revive: revived,
-        last_life,
-        browser_before,
-        modes_learned,
-    })
-}
-
-/// Whether the way a lifetime ended points at the visits it had: `Some(true)` it does and is explained,
-/// `Some(false)` it may, `None` it does not.
-fn blame(reason: CrashReason) -> Option<bool> {
-    match reason {
-        CrashReason::Clean => None,
-        CrashReason::Panic | CrashReason::Oom | CrashReason::BrowserLoss => Some(true),
-        CrashReason::Reboot | CrashReason::Killed | CrashReason::Watchdog | CrashReason::Unknown => Some(false),
-    }
 }
 
 fn link_rules(spec: &TaskSpec) -> Result<LinkRules, String> {

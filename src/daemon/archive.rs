@@ -9,6 +9,7 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use tar::{Archive, Builder, EntryType, Header};
 
+use crate::daemon::departure;
 use crate::daemon::restart::move_aside;
 use crate::faults::point;
 use crate::model::checkpoint::Checkpoint;
@@ -20,12 +21,12 @@ use crate::model::time::Timestamp;
 use crate::output::files::{self, FileName};
 use crate::state::atomic_file::{create_temporary, open_regular, stale_temporary, sync_dir, temporary_name};
 use crate::state::checkpoint_file::CheckpointWriter;
-use crate::state::end_note::{self, EndNote};
+use crate::state::end_note;
 use crate::state::envelope::{self, Reading};
 use crate::state::lock::{Holder, Lock, LockError};
 use crate::state::paths::{SessionPaths, StateDir};
 use crate::state::remove::remove_beneath;
-use crate::state::{FileError, checkpoint_file, task_file};
+use crate::state::{FileError, task_file};
 
 /// Kill points of export and import.
 pub const POINTS: &[&str] = &[
@@ -33,6 +34,7 @@ pub const POINTS: &[&str] = &[
     "export.before_rename",
     "export.before_mark",
     "export.after_mark",
+    "export.after_marks",
     "import.before_unpack",
     "import.after_unpack",
     "import.before_rename",
@@ -103,9 +105,23 @@ pub fn export(dir: &StateDir, id: &SessionId, file: &Path, copy: bool, now: Time
     if task_file::read(&paths).good().is_none() {
         return Err(ArchiveError::NotExportable(id.clone(), "its task.json is not usable: recover it first".into()));
     }
+    // Packed once more: the archive must not say that the session is elsewhere.
+    let left = departure::found(&paths);
+    if left {
+        departure::unmark(&paths).map_err(|error| ArchiveError::NotExportable(id.clone(), error.to_string()))?;
+    }
+    let written = write(&paths, file, now);
+    if left || (!copy && written.is_ok()) {
+        departure::mark(&paths, file, now)?;
+    }
+    written
+}
+
+/// Writes the archive, beside its place first.
+fn write(paths: &SessionPaths, file: &Path, now: Timestamp) -> Result<u64, ArchiveError> {
     let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let (target, temp) = create_temporary(folder).map_err(at("write beside", file))?;
-    let written = pack(&paths, target, now).map_err(at("write", file)).and_then(|bytes| {
+    let written = pack(paths, target, now).map_err(at("write", file)).and_then(|bytes| {
         point("export.before_rename").map_err(at("write", file))?;
         fs::rename(&temp, file).map_err(at("rename to", file))?;
         sync_dir(folder).map_err(at("sync the folder of", file))?;
@@ -114,21 +130,7 @@ pub fn export(dir: &StateDir, id: &SessionId, file: &Path, copy: bool, now: Time
     if written.is_err() {
         let _ = fs::remove_file(&temp);
     }
-    let bytes = written?;
-    if !copy {
-        point("export.before_mark").map_err(at("mark", &paths.ended()))?;
-        let counters = checkpoint_file::read(&paths).best().map(|(c, _)| c.progress_snapshot.counters);
-        let note = EndNote {
-            session_id: id.clone(),
-            status: SessionStatus::Migrated,
-            at: now,
-            counters: counters.unwrap_or_default(),
-            note: format!("exported to `{}`", file.display()),
-        };
-        end_note::write(&paths, &note)?;
-        point("export.after_mark").map_err(at("mark", &paths.ended()))?;
-    }
-    Ok(bytes)
+    written
 }
 
 fn pack(paths: &SessionPaths, target: File, now: Timestamp) -> io::Result<u64> {
@@ -138,7 +140,7 @@ fn pack(paths: &SessionPaths, target: File, now: Timestamp) -> io::Result<u64> {
     // The task first: an importer sees at once what it is.
     let mut entries = vec![("task.json".to_owned(), paths.task())];
     entries.push(("checkpoint.json".to_owned(), paths.checkpoint()));
-    if end_note::read(paths).good().is_some_and(|(note, _)| note.status != SessionStatus::Migrated) {
+    if end_note::read(paths).good().is_some() && !departure::noted(paths) {
         entries.push(("ended.json".to_owned(), paths.ended()));
     }
     // The session's own state, and as secret as it was at home: the file is the operator's alone (0600).
@@ -317,8 +319,7 @@ fn settle(dir: &StateDir, temp: &Path, file: &Path, now: Timestamp) -> Result<Im
     let here = [paths.dir(), paths.checkpoint(), paths.checkpoint_prev(), paths.heartbeat()];
     let known = here.iter().any(|path| fs::symlink_metadata(path).is_ok());
     // What was exported from here comes home over what it left behind.
-    let left = end_note::read(&paths).good().is_some_and(|(note, _)| note.status == SessionStatus::Migrated);
-    if known && !left {
+    if known && !departure::found(&paths) {
         return Err(ArchiveError::Known(task.session_id));
     }
     if !looks_like_sqlite(&temp.join("frontier.db")) {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::task::NamedAddress;
+use crate::state::checkpoint_file;
 
 const NOW: Timestamp = Timestamp::from_millis(1_763_719_200_000);
 
@@ -18,9 +19,7 @@ fn session(dir: &StateDir, id: &str) -> SessionPaths {
     task.spec.allow_private_networks = vec!["10.0.0.0/8".into()];
     task.named_private = vec![NamedAddress { host: "intranet".into(), port: 80, addresses: vec![] }];
     task_file::write(&paths, &task).unwrap();
-    let mut checkpoint = checkpoint_file::sample(id, 3);
-    checkpoint.progress_snapshot.status = SessionStatus::Migrated;
-    CheckpointWriter::open(&paths).write(checkpoint).unwrap();
+    CheckpointWriter::open(&paths).write(checkpoint_file::sample(id, 3)).unwrap();
     fs::write(paths.store(), b"SQLite format 3\0and more").unwrap();
     fs::write(paths.out().join("urls-00001.jsonl"), "{}\n").unwrap();
     fs::write(paths.out().join("notes.txt"), "not ours").unwrap();
@@ -70,6 +69,24 @@ fn a_session_comes_home_and_what_it_left_behind_is_kept() {
     let kept = fs::read_dir(home.quarantine()).unwrap().next().unwrap().unwrap().path();
     assert_eq!(fs::read(kept.join("out/only-here.txt")).unwrap(), b"kept");
     assert!(matches!(import(&home, &file, NOW), Err(ArchiveError::Known(_))));
+}
+
+#[test]
+fn one_that_left_is_packed_once_more_and_arrives_alive() {
+    let (temp, home) = state();
+    let old = session(&home, "s1");
+    let [first, second] = ["first", "second"].map(|name| temp.path().join(name));
+    export(&home, old.id(), &first, false, NOW).unwrap();
+    fs::remove_file(old.ended()).unwrap();
+    assert!(departure::found(&old), "the checkpoint says it as well");
+    export(&home, old.id(), &second, true, NOW).unwrap();
+    assert!(departure::noted(&old), "the lost note is written again");
+    let (_temp, away) = state();
+    import(&away, &second, NOW).unwrap();
+    let new = away.session(old.id());
+    assert!(!departure::found(&new));
+    let status = checkpoint_file::read(&new).best().unwrap().0.progress_snapshot.status;
+    assert_eq!(status, SessionStatus::Active, "it has arrived");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::daemon::command::{CleanupRequest, OperatorError, Problem, RecoverRequ
 use crate::daemon::desk::{Desk, blocking, give};
 use crate::daemon::mode::RunMode;
 use crate::daemon::systemd::Systemd;
-use crate::daemon::{archive, janitor, summary};
+use crate::daemon::{archive, janitor, records, summary};
 use crate::model::ids::SessionId;
 use crate::model::session::{SessionStatus, Strategy};
 use crate::model::task::TaskOrigin;
@@ -180,7 +180,7 @@ impl Desk {
 
     /// Packs a session that is not running. One that the operator has paused is closed for it, and stays paused.
     pub(super) fn export(
-        &self,
+        &mut self,
         id: SessionId,
         file: PathBuf,
         copy: bool,
@@ -197,7 +197,7 @@ impl Desk {
                 return Err(OperatorError::NotNow(format!("session {id} is {}: {todo}", snapshot.status)));
             }
         }
-        let house = self.house.clone();
+        let (house, registry) = (self.house.clone(), self.supervisor.records().registry());
         Ok(async move {
             let closed = open.is_some();
             if let Some(handle) = open {
@@ -215,8 +215,11 @@ impl Desk {
                     }
                 };
                 let count = packed.map_err(archive_error)?;
-                let status = summary::offline(&house.dir.session(&id), now).summary.status;
-                Ok(Done { session_id: id, status, count })
+                let stands = summary::offline(&house.dir.session(&id), now).summary;
+                if let Some(registry) = registry.filter(|_| !copy) {
+                    records::moved(&registry, &stands, now);
+                }
+                Ok(Done { session_id: id, status: stands.status, count })
             })
             .await
         })
@@ -228,9 +231,21 @@ impl Desk {
             let why = "is false: sessions of another machine are not taken in";
             return Err(OperatorError::Invalid(vec![Problem::new("enable_session_migration", why)]));
         }
-        let house = self.house.clone();
-        let imported =
-            blocking(move || archive::import(&house.dir, &file, house.clock.now())).await.map_err(archive_error)?;
+        let (house, registry) = (self.house.clone(), self.supervisor.records().registry());
+        let unpack = move || {
+            let now = house.clock.now();
+            let imported = archive::import(&house.dir, &file, now)?;
+            if let Some(registry) = registry {
+                // It may have been here before, and the registry knows it as one that left.
+                records::moved(
+                    &registry,
+                    &summary::offline(&house.dir.session(&imported.session_id), now).summary,
+                    now,
+                );
+            }
+            Ok(imported)
+        };
+        let imported = blocking(unpack).await.map_err(archive_error)?;
         let request = RecoverRequest { sessions: vec![imported.session_id.clone()], ..RecoverRequest::default() };
         self.recover(request, true, &Systemd::new()).await;
         Ok(Submitted {

@@ -139,6 +139,19 @@ impl Read {
         imported && matches!(self.lock, Ok(Probe::Free(None)))
     }
 
+    /// It was exported and lives elsewhere. The note says so, and in case that it is lost the store and the last
+    /// checkpoint as well. The registry is asked only where neither of these can speak: it may not have heard
+    /// that the session came home.
+    fn migrated(&self) -> bool {
+        let left = |status: SessionStatus| status == SessionStatus::Migrated;
+        let check = self.checkpoints.current.good().map(|(c, _)| left(c.progress_snapshot.status));
+        if self.ended.good().is_some_and(|(note, _)| left(note.status)) || self.store.migrated || check == Some(true) {
+            return true;
+        }
+        let silent = check.is_none() && !matches!(self.store.state, StoreState::Good(_)) && !self.foreign();
+        silent && self.row.as_ref().is_some_and(|row| left(row.status))
+    }
+
     /// What was declared last, by the newest source that declares anything.
     fn status(&self) -> Option<SessionStatus> {
         let sources = [
@@ -147,7 +160,8 @@ impl Read {
             self.ended.good().map(|(note, _)| (note.at, note.status)),
         ];
         let newest = sources.into_iter().flatten().max_by_key(|(at, _)| *at).map(|(_, status)| status);
-        newest.or(self.row.as_ref().map(|row| row.status))
+        // What the registry knows of a session that has just come home is how it left.
+        newest.or(self.row.as_ref().filter(|_| !self.foreign()).map(|row| row.status))
     }
 
     fn last_life(&self) -> Option<Timestamp> {
@@ -263,7 +277,7 @@ pub fn gather(paths: &SessionPaths, sources: Sources<'_>) -> Gathered {
         too_new: read.too_new(),
         needs_migration: read.store.older || read.foreign(),
         status: read.status(),
-        migrated: read.ended.good().is_some_and(|(note, _)| note.status == SessionStatus::Migrated),
+        migrated: read.migrated(),
         task_known: task.is_some(),
         task_changed: task.as_ref().is_some_and(|task| task_changed(task, sources)),
         ungranted: task.as_ref().is_some_and(|task| task.ungranted),

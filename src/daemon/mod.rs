@@ -3,6 +3,7 @@
 pub mod answers;
 pub mod archive;
 pub mod command;
+mod departure;
 mod desk;
 mod desk_recover;
 mod desk_tasks;

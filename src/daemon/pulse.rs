@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::lock::lock;
 use crate::model::time::Timestamp;
 
 /// When each loop last turned, by the time since boot. A loop that has nothing to do turns as well: it wakes for this.
@@ -15,7 +16,7 @@ pub struct Liveness {
 impl Liveness {
     /// The named loop has turned.
     pub fn turned(&self, name: &str, now: Timestamp) {
-        let mut turns = self.turns.lock().unwrap_or_else(|broken| broken.into_inner());
+        let mut turns = lock(&self.turns);
         match turns.get_mut(name) {
             Some(at) => *at = now,
             None => {
@@ -26,12 +27,12 @@ impl Liveness {
 
     /// The named loop has ended and is not expected any more.
     pub fn ended(&self, name: &str) {
-        self.turns.lock().unwrap_or_else(|broken| broken.into_inner()).remove(name);
+        lock(&self.turns).remove(name);
     }
 
     /// Whether every loop has turned within `limit`. A clock that went back counts as turning.
     pub fn all_turning(&self, now: Timestamp, limit: Duration) -> bool {
-        let turns = self.turns.lock().unwrap_or_else(|broken| broken.into_inner());
+        let turns = lock(&self.turns);
         turns.values().all(|at| now.since(*at) < limit)
     }
 }

@@ -203,6 +203,13 @@ pub fn refill(dir: &StateDir, registry: &Registry, now: Timestamp) -> Result<(),
     Ok(())
 }
 
+/// Notes how a session stands that has left, or has arrived.
+pub(super) fn moved(registry: &Registry, known: &SessionSummary, now: Timestamp) {
+    if let Err(error) = registry.put_session(&row_of(known, now)) {
+        warn!(session_id = %known.session_id, %error, "the registry has not heard that the session moved");
+    }
+}
+
 fn row_of(known: &SessionSummary, now: Timestamp) -> SessionRow {
     let life = known.last_heartbeat.max(known.last_checkpoint);
     SessionRow {

@@ -1,18 +1,19 @@
 //! Planning reads and changes nothing; acting can be interrupted anywhere and repeated.
 
 use super::*;
+use crate::lock::lock;
 use crate::model::session::SessionStatus;
 use crate::state::Durability;
 use crate::state::checkpoint_file::CheckpointWriter;
 use crate::state::{checkpoint_file, end_note, heartbeat_file, last_words};
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 /// Fault points are one per process.
 static FAULTS: Mutex<()> = Mutex::new(());
 
 fn guard() -> MutexGuard<'static, ()> {
-    FAULTS.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&FAULTS)
 }
 
 const URLS: &str = "{\"n\":1,\"url\":\"http://example.test/\",\"depth\":0,\"commit_seq\":1}\n";

@@ -12,7 +12,7 @@ use crate::state::atomic_file::{Content, judge, open_regular};
 use crate::state::paths::SessionPaths;
 use crate::store::reader::Reader;
 use crate::store::rows::EpochEntry;
-use crate::store::schema::{FORMAT, META_CLEAN};
+use crate::store::schema::{FORMAT, META_CLEAN, META_MIGRATED};
 use crate::store::{StoreError, migrate};
 
 /// A store up to this size is always checked; a larger one only after a changed boot, because a death
@@ -42,6 +42,8 @@ pub struct StoreSeen {
     pub clean: Option<bool>,
     /// Whether the operator has paused the session.
     pub paused: Option<bool>,
+    /// It was exported, and lives elsewhere.
+    pub migrated: bool,
     /// Active time over all epochs, in milliseconds.
     pub active_ms: u64,
     /// Output files as committed.
@@ -152,6 +154,7 @@ fn seen(reader: &Reader, rebooted: bool, length: u64) -> Result<StoreSeen, Store
         counters: Some(counters),
         clean: Some(meta.get(META_CLEAN).is_some_and(|value| value == "1")),
         paused: Some(meta.contains_key(META_PAUSED)),
+        migrated: meta.contains_key(META_MIGRATED),
         active_ms: meta.get(META_ACTIVE_MS).and_then(|value| value.parse().ok()).unwrap_or(0),
         outputs: reader.outputs()?.into_iter().map(|row| row.file).collect(),
         ..StoreSeen::default()

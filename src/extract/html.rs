@@ -3,11 +3,13 @@
 mod refs;
 
 use std::borrow::Cow;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use lol_html::html_content::TextType;
 use lol_html::send::{DocumentContentHandlers, ElementContentHandlers, HtmlRewriter, Settings};
 use lol_html::{MemorySettings, Selector};
+
+use crate::lock::lock;
 
 use super::entities::{Entities, MAX_REFERENCE_BYTES, Place};
 use super::links::RawLinks;
@@ -153,10 +155,6 @@ impl HtmlPass {
         }
         take(&mut lock(&self.page))
     }
-}
-
-fn lock(page: &Mutex<Page>) -> MutexGuard<'_, Page> {
-    page.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Page {

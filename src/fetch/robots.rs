@@ -1,7 +1,7 @@
 //! robots.txt of every host, asked for once a day by all sessions together.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::body::Body;
 use super::client::{Accept, HttpClient};
 use super::follow::{Journey, Landed, OpenGate, Stopped};
+use crate::lock::lock;
 pub use crate::model::host::StoredRobots;
 use crate::model::outcome::{FailureClass, SkipReason};
 use crate::model::time::Timestamp;
@@ -142,7 +143,7 @@ impl RobotsCache {
     }
 
     fn hosts(&self) -> MutexGuard<'_, Hosts> {
-        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.hosts)
     }
 
     fn slot(&self, host_key: &str) -> Arc<Slot> {
@@ -178,7 +179,7 @@ impl RobotsCache {
 
 impl Slot {
     fn books(&self) -> MutexGuard<'_, (u64, usize)> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.books)
     }
 }
 

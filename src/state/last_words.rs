@@ -1,10 +1,11 @@
 //! `last-words.json`: what a dying process says about its end, so that the next one need not guess.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use serde::{Deserialize, Serialize};
 
+use crate::lock::lock;
 use crate::model::ids::{Epoch, SessionId};
 use crate::model::session::CrashReason;
 use crate::model::time::Timestamp;
@@ -81,7 +82,7 @@ impl Drop for Enrolled {
 }
 
 fn running() -> MutexGuard<'static, BTreeMap<SessionId, (SessionPaths, Epoch)>> {
-    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&RUNNING)
 }
 
 /// Leaves a note in every running session. For a process that is about to die: waits for nothing, and

@@ -7,11 +7,12 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::lock::lock;
 use crate::model::counters::DayNumbers;
 use crate::model::ids::{CommitSeq, Epoch, SessionId, TaskId};
 use crate::model::session::{Cause, CrashReason, Decision, StopReason};
@@ -174,7 +175,7 @@ impl Registry {
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
         // A panic inside a call left no transaction open: every call is one statement.
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.connection)
     }
 
     /// Puts a session in, or replaces what is known about it. A task given before stays.

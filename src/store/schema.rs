@@ -113,3 +113,5 @@ pub const META_CANONICAL: &str = "canonical_version";
 pub const META_REBUILT: &str = "rebuilt";
 /// Meta key: records known to be lost from the outputs.
 pub const META_LOST: &str = "lost_records";
+/// Meta key: the session lives on another machine now (`1`).
+pub const META_MIGRATED: &str = "migrated";

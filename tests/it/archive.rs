@@ -97,6 +97,57 @@ fn an_exported_session_goes_on_where_it_is_imported_and_not_at_home() {
     away(&world, "away", &["verify"]).run().expect_code(0);
 }
 
+/// Loses a file of an exported session: gone, or half of it.
+fn lose(file: &Path, whole: bool) {
+    match fs::read(file) {
+        Ok(body) if !whole => fs::write(file, &body[..body.len() / 2]).expect("write"),
+        Ok(_) => fs::remove_file(file).expect("remove"),
+        Err(_) => {}
+    }
+}
+
+#[test]
+fn an_exported_session_stays_away_whatever_is_lost_at_home() {
+    let world = world();
+    world.crawl_and_kill(20);
+    let id = world.session();
+    let (file, ended) = export(&world, "moved.tar.gz", &[]);
+    ended.expect_code(0);
+    let lost: [(&str, &[&str]); 5] = [
+        ("the note", &["ID/ended.json"]),
+        ("the checkpoints", &["ID/ended.json", "checkpoint_ID.json", "checkpoint_ID.json.prev"]),
+        ("the store", &["ID/ended.json", "ID/frontier.db", "ID/frontier.db-wal", "checkpoint_ID.json.prev"]),
+        (
+            "all but the outputs",
+            &[
+                "ID/ended.json",
+                "ID/frontier.db",
+                "ID/frontier.db-wal",
+                "checkpoint_ID.json",
+                "checkpoint_ID.json.prev",
+                "heartbeat_ID.json",
+            ],
+        ),
+        ("nothing", &[]),
+    ];
+    for (what, files) in lost {
+        for whole in [true, false] {
+            let fork = world.fork();
+            for name in files {
+                lose(&fork.state.join("sessions").join(name.replace("ID", &id)), whole);
+            }
+            let looked = fork.recover().args(&["--dry-run"]).run().json();
+            assert_eq!(looked["sessions"][0]["cause"], "migrated", "lost, {whole}: {what}; {looked}");
+            assert_eq!(fork.recover().run().code, Some(5), "lost, {whole}: {what}");
+        }
+    }
+    // It comes home, which the registry hears of, and is finished there.
+    import(&world, "state", &file).expect_code(0);
+    let last = world.crawl().run().expect_code(0);
+    assert_eq!(last.json()["session_id"], id.as_str(), "{}", last.said());
+    world.check_complete(&last);
+}
+
 #[test]
 fn permissions_of_the_former_home_are_not_taken_over() {
     let world = world();

@@ -45,7 +45,9 @@ fn a_killed_cleanup_is_finished_by_the_next() {
 
 #[test]
 fn a_killed_export_leaves_one_home() {
-    for point in ["export.before_write", "export.before_rename", "export.before_mark", "export.after_mark"] {
+    for point in
+        ["export.before_write", "export.before_rename", "export.before_mark", "export.after_mark", "export.after_marks"]
+    {
         let home = small();
         home.crawl_and_kill(20);
         let id = home.session();

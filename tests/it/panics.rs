@@ -66,6 +66,23 @@ fn of_a_visit_is_survived_and_speaks_for_no_dead_process() {
 }
 
 #[test]
+fn of_every_visit_of_a_page_sets_that_page_aside() {
+    if without_points("panics::of_every_visit_of_a_page_sets_that_page_aside") {
+        return;
+    }
+    let world = World::new(Config::plain(3), Fetch::Http);
+    let last = world.crawl().failpoints("panic.visit=panic").run().expect_code(0).json();
+    let counters = &last["counters"];
+    assert_eq!((&counters["discovered"], &counters["skipped"]), (&1.into(), &1.into()), "{last}");
+    let crawl = world.outputs();
+    assert_eq!(crawl.pages[0]["skip_reason"], "poison", "{:?}", crawl.pages);
+    world.verify();
+    world.crawld(&["retry-failed", &world.session(), "--quarantined"]).run().expect_code(0);
+    let last = world.recover().run().expect_code(0);
+    world.check_complete(&last);
+}
+
+#[test]
 fn over_one_session_at_recovery_leaves_that_one_alone_and_the_others_go_on() {
     if without_points("panics::over_one_session_at_recovery_leaves_that_one_alone_and_the_others_go_on") {
         return;

@@ -57,9 +57,19 @@ impl Controller {
     pub(super) fn dispatch(&mut self, lease: Lease, grant: Option<HostGrant>) {
         let (Some(grant), Some(slot)) = (grant, self.free_slots.pop()) else {
             error!(url = %lease.url, "lease without a grant or a slot: given back");
+            self.frontier.released(lease.host, self.shop.clock.now());
             self.batch.ends.push(VisitEnd::Released { lease });
             return;
         };
+        let now = self.shop.clock.now();
+        if let Some(end) = poisoned(&lease, self.shop.epoch, now) {
+            warn!(url = %lease.url, "too many crashes point at it: set aside");
+            self.free_slots.push(slot);
+            self.frontier.released(lease.host, now);
+            self.waiting.ends += 1;
+            self.batch.ends.push(end);
+            return;
+        }
         let task = work(self.shop.clone(), lease.clone(), grant, slot, self.partial.0.clone());
         let abort = self.visits.spawn(task);
         self.by_task.insert(abort.id(), Visit { lease, slot, since: Instant::now(), abort });
