@@ -113,6 +113,10 @@ impl Tab {
                 }
                 json!({})
             }
+            // Pictures that say of which page they are.
+            "Page.captureScreenshot" => json!({ "data": self.picture("\u{89}PNG") }),
+            "Page.printToPDF" => json!({ "data": "", "stream": "print-out" }),
+            "IO.read" => json!({ "base64Encoded": true, "data": self.picture("%PDF"), "eof": true }),
             "Fetch.enable" => {
                 self.state().intercept = stages(params);
                 json!({})
@@ -138,6 +142,10 @@ impl Tab {
         if contexts {
             self.announce_context(None);
         }
+    }
+
+    fn picture(&self, kind: &str) -> String {
+        BASE64_STANDARD.encode(format!("{kind} {}", self.state().page.url))
     }
 
     /// `Page.navigate`, from the command to the last event.

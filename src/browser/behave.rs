@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::hook::Key;
 use super::read::{self, ReadError};
 use crate::model::conduct::PageSpec;
+use crate::model::task::ExtractSpec;
 
 const SCRIPT: &str = include_str!("behave.js");
 const HOOK: &str = include_str!("behave_hook.js");
@@ -63,7 +64,7 @@ pub(super) fn hook(key: &Key) -> String {
 
 impl Task {
     /// The task's behaviours, for a page with this hook.
-    pub(super) fn new(page: &PageSpec, max_links: u32, key: &Key, url: &str) -> Task {
+    pub(super) fn new(page: &PageSpec, extract: &ExtractSpec, key: &Key, url: &str) -> Task {
         let name = format!("b{}", key.as_str());
         let all = crate::model::conduct::Behavior::ALL;
         let options = json!({
@@ -72,8 +73,8 @@ impl Task {
             "ms": page.behavior_timeout.0.as_millis() as u64,
             "actions": ACTIONS,
             "rounds": ROUNDS,
-            "maxLinks": max_links,
-            "hashRoutes": false,
+            "maxLinks": extract.max_links,
+            "hashRoutes": extract.hash_routes,
             "names": all,
             "order": page.behaviors,
         });

@@ -15,6 +15,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_util::sync::CancellationToken;
 
+use super::tap::Taps;
 use super::traffic::{self, Command};
 
 /// A message larger than this ends the browser: everything crawld asks for is far smaller.
@@ -32,7 +33,7 @@ pub(super) struct PipeEnds {
 
 /// Opens the bridge. Returns the secret address, and the task that carries; it ends, and cancels
 /// `lost`, as soon as either side does.
-pub(super) async fn open(ends: PipeEnds, lost: CancellationToken) -> io::Result<(String, JoinHandle<()>)> {
+pub(super) async fn open(ends: PipeEnds, lost: CancellationToken, taps: Taps) -> io::Result<(String, JoinHandle<()>)> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let path = secret_path()?;
     let url = format!("ws://{}{path}", listener.local_addr()?);
@@ -43,7 +44,7 @@ pub(super) async fn open(ends: PipeEnds, lost: CancellationToken) -> io::Result<
         if let Ok(Ok(socket)) = accepted {
             tokio::select! {
                 () = lost.cancelled() => {}
-                () = carry(socket, ends) => {}
+                () = carry(socket, ends, taps) => {}
             }
         }
     });
@@ -79,7 +80,7 @@ async fn accept(listener: &TcpListener, path: &str) -> io::Result<Socket> {
     }
 }
 
-async fn carry(socket: Socket, ends: PipeEnds) {
+async fn carry(socket: Socket, ends: PipeEnds, taps: Taps) {
     let (mut to_client, mut from_client) = socket.split();
     let PipeEnds { mut commands, mut answers } = ends;
     let (own_answers, mut own) = tokio::sync::mpsc::channel::<String>(64);
@@ -123,6 +124,7 @@ async fn carry(socket: Socket, ends: PipeEnds) {
             while let Some(found) = memchr::memchr(0, &buffer[start.max(searched)..]) {
                 let end = start.max(searched) + found;
                 let message = &buffer[start..end];
+                taps.hear(message);
                 if traffic::wanted(message) {
                     let text = String::from_utf8_lossy(message).into_owned();
                     if to_client.feed(Message::text(text)).await.is_err() {

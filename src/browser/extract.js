@@ -103,11 +103,13 @@ async (o) => {
   };
   const links = [];
   const seen = new Set();
+  // A client-side route, where those are pages of their own.
+  const isRoute = (hash) => o.routes && /^#!?\/./.test(hash);
   const add = (href) => {
     if (typeof href !== 'string' || href === '') return;
     if (!/^https?:/i.test(href)) return;
     const hash = href.indexOf('#');
-    const bare = hash < 0 ? href : href.slice(0, hash);
+    const bare = hash < 0 || isRoute(href.slice(hash)) ? href : href.slice(0, hash);
     if (seen.has(bare)) return;
     if (links.length >= o.maxLinks) { truncated = true; return; }
     if (bare.length > 65536) return;
@@ -135,7 +137,7 @@ async (o) => {
     const named = (name) => {
       const value = attribute(e, name);
       // A place in this document is no link, unless a base makes it one in another.
-      if (!value || (/^\s*(#|$)/.test(value) && base.split('#')[0] === here)) return;
+      if (!value || (/^\s*(#|$)/.test(value) && base.split('#')[0] === here && !isRoute(value.trim()))) return;
       const script = /^[\0- ]*javascript:/i.exec(value);
       if (!script) add(absolute(value.trim()));
       else try { keep(code, decodeURIComponent(value.slice(script[0].length))); } catch { keep(code, value.slice(script[0].length)); }

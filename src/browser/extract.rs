@@ -106,6 +106,7 @@ pub(super) fn expression(spec: &ExtractSpec, manner: Manner<'_>) -> String {
         "frameless": manner.frameless,
         "maxLinks": spec.max_links,
         "resources": spec.resource_links,
+        "routes": spec.hash_routes,
         "textMax": if spec.text { spec.text_max_bytes } else { 0 },
         "htmlMax": HTML_MAX,
         "sourceMax": spec.source_max(),
@@ -147,7 +148,7 @@ impl Extracted {
         answer.links.extend(self.links.into_iter().map(|href| RawLink { href }));
         let targets: Vec<String> = self.code.iter().flat_map(|code| script_targets(code)).collect();
         let images = self.srcsets.iter().flat_map(|set| srcset_targets(set));
-        answer.add_references(&self.base, targets.iter().map(String::as_str).chain(images));
+        answer.add_references(&self.base, targets.iter().map(String::as_str).chain(images), spec.hash_routes);
         answer.base = Some(self.base);
         answer.nofollow |= self.nofollow;
         answer.fields = self.fields;

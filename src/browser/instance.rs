@@ -31,6 +31,7 @@ use super::flags;
 use super::jar;
 use super::leftovers::Identity;
 use super::process::{self, Process};
+use super::tap::Taps;
 use crate::lock::lock;
 use crate::model::ids::SessionId;
 use crate::model::task::PICTURES_WITHIN;
@@ -77,6 +78,8 @@ pub(super) struct Instance {
     pub launch_time: Duration,
     /// Protocol messages that could not be parsed.
     pub unparsed: Arc<AtomicU64>,
+    /// Who listens to tabs.
+    pub taps: Taps,
     browser: Arc<Browser>,
     routes: Routes,
     reply_timeout: Duration,
@@ -95,9 +98,10 @@ impl Instance {
     /// It cannot be started, or does not answer in time; then nothing of it is left.
     pub(super) async fn launch(config: &BrowserConfig, executable: &Path) -> Result<Instance, BrowserError> {
         let started = Instant::now();
+        let taps = Taps::default();
         let lost = CancellationToken::new();
         let (mut process, ends) = process::spawn(config, executable, lost.clone())?;
-        let connecting = connect(ends, lost.clone());
+        let connecting = connect(ends, lost.clone(), taps.clone());
         let outcome = tokio::select! {
             outcome = timeout(config.launch_timeout, connecting) => outcome,
             () = lost.cancelled() => Ok(Err("it ended by itself".to_owned())),
@@ -112,6 +116,7 @@ impl Instance {
                     born: started,
                     launch_time: started.elapsed(),
                     unparsed: connected.unparsed,
+                    taps,
                     browser: connected.browser,
                     routes: connected.routes,
                     reply_timeout: config.reply_timeout,
@@ -309,8 +314,8 @@ struct Connected {
     tasks: Vec<JoinHandle<()>>,
 }
 
-async fn connect(ends: bridge::PipeEnds, lost: CancellationToken) -> Result<Connected, String> {
-    let (url, carrier) = bridge::open(ends, lost.clone()).await.map_err(|error| format!("bridge: {error}"))?;
+async fn connect(ends: bridge::PipeEnds, lost: CancellationToken, taps: Taps) -> Result<Connected, String> {
+    let (url, carrier) = bridge::open(ends, lost.clone(), taps).await.map_err(|error| format!("bridge: {error}"))?;
     let config = HandlerConfig {
         ignore_https_errors: false,
         ignore_invalid_messages: false,

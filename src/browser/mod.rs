@@ -31,8 +31,10 @@ mod selftest;
 mod shared;
 mod sites;
 mod tab;
+mod tap;
 mod traffic;
 mod visit;
+mod watch;
 
 pub use config::{BrowserConfig, BrowserError};
 pub use cookie_file::import_cookies;

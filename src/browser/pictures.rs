@@ -19,14 +19,14 @@ use tokio::time::{Instant, interval_at, sleep_until, timeout};
 
 use super::tab::{Event, Tab};
 use super::visit::Ended;
+use crate::clock::Clock;
 use crate::model::kept::{KeptKind, LeftOut, Screenshot};
+use crate::model::long::{KEEPALIVE, Operation, Voice};
 use crate::model::task::PICTURES_WITHIN;
 use crate::model::visit::{VisitRequest, VisitResult};
 
 /// A picture of what the window shows, and any picture of a page that did not end cleanly.
 const SHORT: Duration = Duration::from_secs(30);
-/// How often it is said that a picture is still being taken.
-const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Pixels of a picture at most: as a message, the worst of them stays below what the bridge carries.
 const PIXELS_MAX: f64 = 21e6;
 /// Width of a picture at most.
@@ -82,6 +82,8 @@ async fn attended(
     picture: impl Future<Output = Result<Picture, String>>,
 ) -> Result<Picture, String> {
     let began = Instant::now();
+    let operation = if kind == KeptKind::Pdf { Operation::Pdf } else { Operation::Screenshot };
+    let mut voice = Voice::new(&req.long, operation, &req.url, Clock::system().now());
     let mut keepalive = interval_at(began + KEEPALIVE, KEEPALIVE);
     tokio::pin!(picture);
     loop {
@@ -92,7 +94,7 @@ async fn attended(
             () = sleep_until(by) => return Err("it was not taken in time".to_owned()),
             Some(event) = tab.events.next() => answer(tab.page.clone(), tab.target.clone(), event).await,
             _ = keepalive.tick() => {
-                let elapsed_ms = began.elapsed().as_millis() as u64;
+                let elapsed_ms = voice.alive(Clock::system().now()).as_millis() as u64;
                 tracing::info!(url = %req.url, step = kind.as_str(), elapsed_ms, "visit still working");
             }
         }

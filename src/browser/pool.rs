@@ -3,6 +3,7 @@
 mod loads;
 mod upkeep;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -22,7 +23,7 @@ use super::sites::Sites;
 use super::{find, flags, tab};
 use crate::clock::boottime_ms;
 use crate::lock::lock;
-use crate::model::checkpoint::BrowserInfo;
+use crate::model::checkpoint::{BrowserInfo, LearnedSite};
 use crate::model::ids::SessionId;
 use crate::model::outcome::FailureClass;
 use crate::model::task::FetchSpec;
@@ -137,6 +138,16 @@ impl Browsers {
         let shown = lock(&self.inner.shown).clone();
         let Some(shared) = shown else { return };
         shared.end_session(session).await;
+    }
+
+    /// What was learned about these hosts, for the next lifetime; of at most so many.
+    pub fn learned<'a>(&self, hosts: impl Iterator<Item = &'a str>, most: usize) -> BTreeMap<String, LearnedSite> {
+        self.inner.sites.learned(hosts, most)
+    }
+
+    /// Takes up what an earlier lifetime learned.
+    pub fn remember(&self, sites: &BTreeMap<String, LearnedSite>) {
+        self.inner.sites.remember(sites);
     }
 
     /// The browser in use, for the checkpoint; none before the first launch.

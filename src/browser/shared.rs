@@ -65,7 +65,7 @@ impl Shared {
             Some(tabs.remove(newest))
         });
         if let Some(mut tab) = idle {
-            if tab.pages < pages_per_tab && tab.adapt(&self.instance, &req.fetch).await.is_ok() {
+            if tab.pages < pages_per_tab && tab.adapt(&self.instance, req).await.is_ok() {
                 return Ok(tab);
             }
             self.close(tab).await;

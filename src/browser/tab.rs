@@ -6,6 +6,7 @@ use std::time::Instant;
 use chromiumoxide::Page;
 use chromiumoxide::cdp::browser_protocol::emulation::SetUserAgentOverrideParams;
 use chromiumoxide::cdp::browser_protocol::fetch::{self, EventRequestPaused, RequestPattern, RequestStage};
+use chromiumoxide::cdp::browser_protocol::log;
 use chromiumoxide::cdp::browser_protocol::network::{EnableReturns, EventDataReceived, ResourceType};
 use chromiumoxide::cdp::browser_protocol::page::{
     AddScriptToEvaluateOnNewDocumentParams, EventJavascriptDialogOpening, EventLifecycleEvent,
@@ -20,6 +21,8 @@ use super::config::BrowserError;
 use super::hook::{self, Key};
 use super::instance::{Instance, Listening};
 use super::look::Look;
+use super::tap::Tap;
+use super::watch::Wanted;
 use super::{behave, traffic, visit};
 use crate::model::conduct::Conduct;
 use crate::model::task::FetchSpec;
@@ -53,6 +56,8 @@ pub(super) struct Tab {
     pub events: SelectAll<BoxStream<'static, Event>>,
     /// What the browser reports about the page.
     pub listening: Listening,
+    /// What is heard of it besides, where the task asks for that.
+    pub tap: Option<Tap>,
     /// Whether its frames are drawn.
     pub kind: TabKind,
     /// The key of the hook in its pages.
@@ -132,6 +137,14 @@ impl Tab {
             events.push(bytes.map(Event::Bytes).boxed());
             instance.step("Network.enable", page.execute(CountBytes {})).await?;
         }
+        let wanted = Wanted::of(&req.extract);
+        let tap = wanted.map(|wanted| instance.taps.open(page.session_id().as_ref(), &target, wanted));
+        if wanted.is_some_and(|wanted| wanted.requests) {
+            instance.step("Network.enable", page.execute(CountBytes {})).await?;
+        }
+        if wanted.is_some_and(|wanted| wanted.console.is_some()) {
+            instance.step("Log.enable", page.execute(HearLog {})).await?;
+        }
         let script = AddScriptToEvaluateOnNewDocumentParams::new(hook::script(&key));
         instance.step("Page.addScriptToEvaluateOnNewDocument", page.execute(script)).await?;
         if conduct.page.behaves() {
@@ -141,16 +154,17 @@ impl Tab {
         let (agent, look) = (Agent::of(instance, fetch), Look::of(fetch));
         look.put_on(instance, &page).await?;
         let used = Instant::now();
-        let mut tab = Tab { page, target, events, listening, kind, key, pages: 0, used, blank: true, agent, look };
+        let mut tab = Tab { page, target, events, listening, tap, kind, key, pages: 0, used, blank: true, agent, look };
         tab.apply(instance).await?;
         Ok(tab)
     }
 
-    /// Changes what the task of this visit wants otherwise than the one before.
+    /// Changes what this visit wants otherwise than the one before.
     ///
     /// # Errors
     /// The browser is gone or does not do as told.
-    pub(super) async fn adapt(&mut self, instance: &Instance, fetch: &FetchSpec) -> Result<(), BrowserError> {
+    pub(super) async fn adapt(&mut self, instance: &Instance, req: &VisitRequest) -> Result<(), BrowserError> {
+        let fetch = &req.fetch;
         if self.look != Look::of(fetch) {
             return Err(BrowserError::Command { step: "another task's tab", reason: "it looks otherwise".to_owned() });
         }
@@ -158,6 +172,10 @@ impl Tab {
         if agent != self.agent {
             self.agent = agent;
             self.apply(instance).await?;
+        }
+        // In the document that is shown a route would only be another place.
+        if req.url.is_route() && !self.blank {
+            self.empty(instance).await?;
         }
         Ok(())
     }
@@ -209,6 +227,20 @@ impl Method for CountBytes {
 
 impl Command for CountBytes {
     type Response = EnableReturns;
+}
+
+/// `Log.enable` under a name that passes.
+#[derive(Debug, Clone, Serialize)]
+struct HearLog {}
+
+impl Method for HearLog {
+    fn identifier(&self) -> MethodId {
+        traffic::HEAR_LOG.into()
+    }
+}
+
+impl Command for HearLog {
+    type Response = log::EnableReturns;
 }
 
 /// `Page.navigate` under the name that keeps it out of chromiumoxide's own queue.

@@ -20,7 +20,9 @@ mod cookies;
 pub(super) mod kinds;
 mod known;
 mod pictures;
+mod routes;
 mod succession;
+mod watched;
 
 /// Every test ends within this time.
 const BOUND: Duration = Duration::from_secs(60);
@@ -62,6 +64,7 @@ impl Stage {
             gate: Arc::new(Gate),
             document: None,
             way_out: Some(self.egress.clone()),
+            long: Default::default(),
         }
     }
 
@@ -460,15 +463,8 @@ async fn measure() {
             .iter()
             .filter_map(|pid| {
                 let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-                Some(
-                    stat.rsplit_once(')')?
-                        .1
-                        .split_whitespace()
-                        .skip(11)
-                        .take(2)
-                        .map(|n| n.parse::<f64>().unwrap())
-                        .sum::<f64>(),
-                )
+                let times = stat.rsplit_once(')')?.1.split_whitespace().skip(11).take(2);
+                Some(times.map(|n| n.parse::<f64>().unwrap()).sum::<f64>())
             })
             .sum();
         ticks * 10.0

@@ -12,6 +12,13 @@ pub(super) const NAVIGATE: &str = "Crawld.navigate";
 /// How crawld names its own wish to hear of bytes received, which otherwise nobody reads.
 pub(super) const COUNT_BYTES: &str = "Crawld.countBytes";
 
+/// How crawld names its own wish to hear what the browser says of a page in its console.
+pub(super) const HEAR_LOG: &str = "Crawld.hearLog";
+
+/// Names of our own, and what the browser calls them.
+const OURS: [(&str, &str); 3] =
+    [(NAVIGATE, "Page.navigate"), (COUNT_BYTES, "Network.enable"), (HEAR_LOG, "Log.enable")];
+
 /// What becomes of a command.
 #[derive(Debug, PartialEq)]
 pub(super) enum Command<'a> {
@@ -29,11 +36,8 @@ const NEEDLESS: [&str; 3] =
 /// Judges a command.
 pub(super) fn command(text: &str) -> Command<'_> {
     let head = &text[..text.floor_char_boundary(160)];
-    if head.contains(NAVIGATE) {
-        return Command::Pass(Cow::Owned(text.replacen(NAVIGATE, "Page.navigate", 1)));
-    }
-    if head.contains(COUNT_BYTES) {
-        return Command::Pass(Cow::Owned(text.replacen(COUNT_BYTES, "Network.enable", 1)));
+    if let Some((own, name)) = OURS.iter().find(|(own, _)| head.contains(own)) {
+        return Command::Pass(Cow::Owned(text.replacen(own, name, 1)));
     }
     match (NEEDLESS.iter().any(|needless| head.contains(needless)), call_id(head)) {
         (true, Some(id)) => Command::Answer(format!(r#"{{"id":{id},"result":{{}}}}"#)),

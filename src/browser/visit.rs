@@ -30,7 +30,7 @@ use super::report::{BrowserVisit, CrashScope};
 use super::response::Head;
 use super::tab::{Event, Navigate, Tab};
 use crate::model::outcome::FailureClass;
-use crate::model::url::CanonicalUrl;
+use crate::model::url::{CanonicalUrl, is_route};
 use crate::model::visit::{PageAnswer, Refusal, VisitFailure, VisitRequest, VisitResult};
 use crate::policy::settle::{Patience, Settled};
 use behaving::Acting;
@@ -384,6 +384,7 @@ impl Visit<'_> {
 
     /// The answer with what the response said, and with what the page said when it was read.
     fn answer(&mut self, extracted: Option<Extracted>) -> PageAnswer {
+        let routes = self.req.extract.hash_routes;
         let mut answer = PageAnswer { hops: self.hops.clone(), ttfb: self.ttfb, ..PageAnswer::default() };
         if let Some(document) = &self.document {
             answer.http_status = document.head.status;
@@ -399,13 +400,17 @@ impl Visit<'_> {
         answer.truncated |= answer.cut.is_some();
         if let Some(document) = &self.document {
             let at = self.hops.last().unwrap_or(&self.req.url);
-            answer.add_references(at.as_str(), document.head.references.iter().map(String::as_str));
+            answer.add_references(at.as_str(), document.head.references.iter().map(String::as_str), routes);
         }
         let windows = std::mem::take(&mut self.windows);
         let here = self.hops.last().unwrap_or(&self.req.url).as_str();
         // A place in the page itself is none of its links.
-        let elsewhere = windows.iter().filter(|url| url.split('#').next() != Some(here));
-        answer.add_references(here, elsewhere.map(String::as_str));
+        let document = self.hops.last().unwrap_or(&self.req.url).document();
+        let elsewhere = windows.iter().filter(|url| match url.split_once('#') {
+            Some((at, fragment)) => at != document || (routes && is_route(fragment) && *url != here),
+            None => *url != document,
+        });
+        answer.add_references(here, elsewhere.map(String::as_str), routes);
         self.add_found(&mut answer);
         answer
     }

@@ -75,6 +75,7 @@ pub(super) async fn visit(visiting: &Visiting<'_>, permit: Result<SemaphorePermi
     let postponed = lock(&shop.auto.postponed).remove(&lease.no);
     let first = match postponed {
         Some(postponed) => First::Browser(postponed.reason),
+        None if lease.url.is_route() => First::Browser(FetchReason::Route),
         None => lock(&shop.auto.book).first(&lease.url, lease.attempt),
     };
     if let First::Browser(reason) = first {

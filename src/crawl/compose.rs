@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::browser::Browsers;
 use crate::model::checkpoint::{
-    BROWSER_KEY, BreakerSnapshot, BrowserInfo, Checkpoint, CrawlerState, EgressFacts, Excerpt, LearnedMode, OutputFile,
-    ProgressSnapshot, RecoveryMetadata, ResultEntry, UrlEntry,
+    BROWSER_KEY, BreakerSnapshot, BrowserInfo, Checkpoint, CrawlerState, EgressFacts, Excerpt, LearnedMode,
+    LearnedSite, OutputFile, ProgressSnapshot, RecoveryMetadata, ResultEntry, UrlEntry,
 };
 use crate::model::counters::Counters;
 use crate::model::host::{Breaker, BreakerState, HostState};
@@ -28,8 +30,11 @@ use crate::store::reader::{Reader, UrlView};
 /// pages make a shorter list.
 const TAIL_BYTES: u64 = 4 << 20;
 
+/// Hosts of which the next lifetime is told what the browser learned: at half a kilobyte each.
+const SITES: usize = 200;
+
 /// What the store does not know.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Facts {
     /// The session.
     pub session: SessionId,
@@ -53,6 +58,10 @@ pub struct Facts {
     pub fetch_mode: FetchMode,
     /// What a task in mode `auto` has learned.
     pub fetch_modes: BTreeMap<String, LearnedMode>,
+    /// What the browser had learned about hosts.
+    pub sites: BTreeMap<String, LearnedSite>,
+    /// Where it runs, it is asked what it knows by now.
+    pub browsers: Option<Arc<Browsers>>,
     /// Name → (used, limit).
     pub limits_used: BTreeMap<String, (u64, Option<u64>)>,
     /// Items in each list at most.
@@ -80,6 +89,9 @@ fn gather(reader: &Reader, paths: &SessionPaths, facts: &Facts) -> Result<Checkp
     let hosts = reader.host_states(facts.inline_urls)?;
     let suspects: Vec<_> = reader.suspects()?.into_iter().map(|(n, _)| n).take(facts.inline_urls).collect();
     let ended = newest_records(paths, &outputs, facts.inline_urls);
+    let keys = hosts.iter().map(|(key, _)| key.as_str());
+    let sites = facts.browsers.as_ref().map(|browsers| browsers.learned(keys, SITES));
+    let sites = sites.unwrap_or_else(|| facts.sites.clone());
     Ok(Checkpoint {
         session_id: facts.session.clone(),
         task_id: facts.task.clone(),
@@ -99,6 +111,7 @@ fn gather(reader: &Reader, paths: &SessionPaths, facts: &Facts) -> Result<Checkp
         crawler_state: CrawlerState {
             epoch: facts.epoch,
             fetch_modes: facts.fetch_modes.clone(),
+            sites,
             fetch_mode: facts.fetch_mode,
             limits_used: facts.limits_used.clone(),
             robots_known: reader.robots_known()?,

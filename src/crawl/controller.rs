@@ -252,6 +252,8 @@ impl Controller {
         if self.totals.heartbeat_due(now) {
             self.batch.ops.push(StoreOp::active_ms(millis(self.totals.active)));
             self.beat(false);
+        } else if self.shop.long.take_news() {
+            self.beat(false);
         }
         if self.totals.checkpoint_due(now) {
             self.checkpoint(None);
@@ -335,7 +337,7 @@ impl Controller {
 }
 
 /// Query strings carry tokens; who reads heartbeats need not see them.
-fn redacted(url: &CanonicalUrl) -> String {
+pub(super) fn redacted(url: &CanonicalUrl) -> String {
     match url.as_str().split_once('?') {
         Some((before, _)) => format!("{before}?…"),
         None => url.as_str().to_owned(),

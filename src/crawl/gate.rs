@@ -98,7 +98,7 @@ impl Gate {
         }
         let answer = self.robots.cache.access(&self.client, url.host_key()).await?;
         self.learn(url.host_key(), &answer);
-        match answer.access().judge(&self.robots.user_agent, url.as_str()) {
+        match answer.access().judge(&self.robots.user_agent, url.document()) {
             Some(verdict) if verdict.allowed => Ok(()),
             Some(_) => Err(Refusal::Skip(SkipReason::Robots)),
             None => {

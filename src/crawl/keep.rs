@@ -93,7 +93,8 @@ struct Workbench {
 impl Workbench {
     /// Makes everything; an error means that the disk is full, and then nothing is left on it.
     fn make(&self, raw: Raw, address: &str) -> Result<Kept, OutputError> {
-        let mut kept = Kept { left_out: raw.left_out, ..Kept::default() };
+        let Raw { console, requests, left_out, .. } = raw;
+        let mut kept = Kept { console, requests, left_out, ..Kept::default() };
         let mut bodies = Vec::new();
         if let Some(source) = &raw.source {
             let made = extract::make(source, address, &self.extract);

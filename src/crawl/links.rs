@@ -15,6 +15,8 @@ pub struct LinkRules {
     pub scope: Scope,
     /// Length, repetition, templates.
     pub traps: TrapConfig,
+    /// Client-side routes are pages of their own.
+    pub routes: bool,
 }
 
 impl LinkRules {
@@ -58,7 +60,7 @@ pub fn sort_links<'a>(
     let mut met = HashSet::new();
     for href in hrefs {
         links.seen += 1;
-        let Ok(url) = CanonicalUrl::parse(href) else { continue };
+        let Ok(url) = CanonicalUrl::parse_with(href, rules.routes) else { continue };
         if met.contains(&url) {
             continue;
         }
@@ -75,4 +77,38 @@ pub fn sort_links<'a>(
 pub fn sitemap_hosts(spec: &TaskSpec) -> HashSet<String> {
     let seeds = spec.seeds.iter().filter(|_| spec.scope.use_sitemaps);
     seeds.filter_map(|seed| CanonicalUrl::parse(seed).ok()).map(|url| url.host_key().to_owned()).collect()
+}
+
+/// The rules of a task.
+///
+/// # Errors
+/// What in the task is none.
+pub(super) fn link_rules(spec: &TaskSpec) -> Result<LinkRules, String> {
+    let routes = spec.extract.hash_routes;
+    let seeds: Vec<CanonicalUrl> = spec
+        .seeds
+        .iter()
+        .map(|seed| CanonicalUrl::parse_with(seed, routes))
+        .collect::<Result<_, _>>()
+        .map_err(|e| e.to_string())?;
+    let scope = Scope::new(&spec.scope, &seeds).map_err(|error| error.to_string())?;
+    Ok(LinkRules { scope, traps: TrapConfig::default(), routes })
+}
+
+/// The task's seeds, in the crawl whatever the scope says of them: the operator named them.
+///
+/// # Errors
+/// What in the task is no URL.
+pub(super) fn seeds(spec: &TaskSpec, rules: &LinkRules) -> Result<Vec<NewUrl>, String> {
+    let pages = spec.seeds.iter().map(|seed| (seed, UrlKind::Page));
+    let sitemaps = spec.sitemaps.iter().map(|sitemap| (sitemap, UrlKind::Sitemap));
+    let mut met = HashSet::new();
+    let mut urls = Vec::new();
+    for (text, kind) in pages.chain(sitemaps) {
+        let url = CanonicalUrl::parse_with(text, rules.routes).map_err(|error| error.to_string())?;
+        if met.insert(url.clone()) {
+            urls.push(rules.named(url, kind));
+        }
+    }
+    Ok(urls)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 use crate::crawl::compose::{Facts, compose};
-use crate::crawl::controller::Controller;
+use crate::crawl::controller::{Controller, redacted};
 use crate::crawl::handle::Snapshot;
 use crate::crawl::scribe::{CheckpointReply, Compose, Scribble};
 use crate::crawl::session::{SessionEnd, Settings};
@@ -148,6 +148,8 @@ impl Controller {
             self.governor.snapshot(host).is_some_and(|h| h.breaker.state != crate::model::host::BreakerState::Closed)
         };
         let p99 = self.stats.commit_p99_ms();
+        // A large page takes minutes to draw, and says that it is being drawn.
+        let pictures = if self.shop.long.is_empty() { Duration::ZERO } else { self.shop.extract.extra_time() };
         HealthInputs {
             fetched,
             failed,
@@ -156,7 +158,7 @@ impl Controller {
             mean_rate: rates.pages_per_second_15m,
             idle: now.since(self.stats.last_progress()),
             oldest_visit: self.oldest_visit().1,
-            visit_deadline: self.shop.fetch.page_timeout.0 + self.shop.conduct.extra_time(),
+            visit_deadline: self.shop.fetch.page_timeout.0 + self.shop.conduct.extra_time() + pictures,
             browser_restarts: load.browser_restarts_last_hour,
             breakers_share: self.frontier.queued_share(open),
             browser_out: load.browser_out(),
@@ -202,6 +204,7 @@ impl Controller {
             rates,
             eta_seconds: snapshot.eta_seconds,
             oldest_visit_seconds: snapshot.oldest_visit_seconds,
+            long_operations: self.shop.long.list(redacted),
             last_commit_seq: snapshot.last_commit_seq,
             browser_restarts: load.browser_restarts,
             breakers_open: snapshot.breakers_open,
@@ -233,6 +236,8 @@ impl Controller {
             fetch_mode: self.shop.mode,
             limits_used: self.totals.limits_used(),
             fetch_modes: self.shop.auto.learned(self.pulse.inline_urls),
+            sites: Default::default(),
+            browsers: self.shop.fetchers.browser.clone(),
             inline_urls: self.pulse.inline_urls,
             browser: self.load.borrow().browser.clone(),
             browser_breaker: self.browser_breaker(),

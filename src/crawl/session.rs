@@ -2,7 +2,6 @@
 
 mod files;
 
-use std::collections::HashSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,7 +19,7 @@ use crate::crawl::gate::RobotsDesk;
 use crate::crawl::governor::HostGovernor;
 use crate::crawl::handle::{self, SessionHandle, Snapshot};
 use crate::crawl::keep::Keeper;
-use crate::crawl::links::{LinkRules, sitemap_hosts};
+use crate::crawl::links::{LinkRules, link_rules, seeds, sitemap_hosts};
 use crate::crawl::load::Load;
 use crate::crawl::net::Net;
 use crate::crawl::phase::final_status;
@@ -34,13 +33,10 @@ use crate::exit_code::ExitCode;
 use crate::fetch::{Fetchers, HttpFetcher, RobotsCache, default_user_agent};
 use crate::frontier::Frontier;
 use crate::model::ids::{CommitSeq, Epoch};
-use crate::model::lease::{NewUrl, UrlKind};
+use crate::model::long::LongOperations;
 use crate::model::session::{CrashReason, SessionStatus, StopReason};
-use crate::model::task::{StoredTask, TaskSpec};
+use crate::model::task::StoredTask;
 use crate::model::time::Timestamp;
-use crate::model::url::CanonicalUrl;
-use crate::policy::scope::Scope;
-use crate::policy::traps::TrapConfig;
 use crate::state::lock::Lock;
 use crate::state::paths::SessionPaths;
 use crate::state::{last_words, task_file};
@@ -219,31 +215,20 @@ pub async fn open(env: Env, task: StoredTask, opening: Opening) -> Result<Opened
     Ok(furnish(env, task, rules, net, files))
 }
 
-fn link_rules(spec: &TaskSpec) -> Result<LinkRules, String> {
-    let seeds: Vec<CanonicalUrl> =
-        spec.seeds.iter().map(|seed| CanonicalUrl::parse(seed)).collect::<Result<_, _>>().map_err(|e| e.to_string())?;
-    let scope = Scope::new(&spec.scope, &seeds).map_err(|error| error.to_string())?;
-    Ok(LinkRules { scope, traps: TrapConfig::default() })
-}
-
-/// Seeds are in the crawl whatever the scope says of them: the operator named them.
-fn seeds(spec: &TaskSpec, rules: &LinkRules) -> Result<Vec<NewUrl>, String> {
-    let pages = spec.seeds.iter().map(|seed| (seed, UrlKind::Page));
-    let sitemaps = spec.sitemaps.iter().map(|sitemap| (sitemap, UrlKind::Sitemap));
-    let mut met = HashSet::new();
-    let mut urls = Vec::new();
-    for (text, kind) in pages.chain(sitemaps) {
-        let url = CanonicalUrl::parse(text).map_err(|error| error.to_string())?;
-        if met.insert(url.clone()) {
-            urls.push(rules.named(url, kind));
-        }
-    }
-    Ok(urls)
-}
-
 fn furnish(env: Env, task: StoredTask, rules: Arc<LinkRules>, net: Net, files: Files) -> OpenedSession {
     let Net { client, egress, conduct } = net;
-    let Files { opened, lock, note, as_paused, extend, revive, last_life, browser_before, modes_learned } = files;
+    let Files {
+        opened,
+        lock,
+        note,
+        as_paused,
+        extend,
+        revive,
+        last_life,
+        browser_before,
+        modes_learned,
+        sites_learned,
+    } = files;
     let now = env.clock.now();
     let saved_at = last_life.unwrap_or(now).min(now);
     let (epoch, seq) = (opened.epoch, opened.seq);
@@ -253,6 +238,9 @@ fn furnish(env: Env, task: StoredTask, rules: Arc<LinkRules>, net: Net, files: F
     }
     for (host, stored) in &opened.robots {
         env.robots.restore(host, stored.clone());
+    }
+    if let Some(browsers) = &env.browsers {
+        browsers.remember(&sites_learned);
     }
     let mut frontier = Frontier::new();
     for host in &opened.hosts {
@@ -268,6 +256,7 @@ fn furnish(env: Env, task: StoredTask, rules: Arc<LinkRules>, net: Net, files: F
         epoch,
         mode: task.spec.fetch.mode,
         fetch: Arc::new(task.spec.fetch.clone()),
+        long: LongOperations::default(),
         keeper: Keeper::new(extract.clone(), env.paths.out(), epoch),
         extract,
         conduct,

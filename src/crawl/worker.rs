@@ -22,6 +22,7 @@ use crate::model::host::BreakerState;
 use crate::model::ids::{Epoch, SessionId};
 use crate::model::kept::Raw;
 use crate::model::lease::{HostUpdate, Lease, Links, UrlKind, VisitEnd};
+use crate::model::long::LongOperations;
 use crate::model::outcome::{FailureClass, FetchReason, FetchedWith};
 use crate::model::task::{ExtractSpec, FetchMode, FetchSpec, PolitenessSpec};
 use crate::model::visit::{Refusal, VisitFailure, VisitRequest, VisitResult, WayOut};
@@ -69,6 +70,8 @@ pub struct Workshop {
     pub auto: Auto,
     /// Makes what pages leave behind by option.
     pub keeper: Keeper,
+    /// What takes long with pages.
+    pub long: LongOperations,
     /// Which visits have started, for the next lifetime to know.
     pub note: Arc<InflightNote>,
     /// The wall clock.
@@ -250,6 +253,7 @@ impl Visiting<'_> {
             gate: self.gate.clone(),
             document: None,
             way_out: self.shop.egress.clone().map(|egress| egress as Arc<dyn WayOut>),
+            long: self.shop.long.clone(),
         }
     }
 }

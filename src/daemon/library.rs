@@ -151,6 +151,8 @@ fn facts(paths: &SessionPaths, now: Timestamp) -> Result<Facts, String> {
         epoch: seen.epoch.map_or(0, |(epoch, _)| epoch),
         fetch_mode: task.spec.fetch.mode,
         fetch_modes: last.map(|c| c.crawler_state.fetch_modes.clone()).unwrap_or_default(),
+        sites: last.map(|c| c.crawler_state.sites.clone()).unwrap_or_default(),
+        browsers: None,
         limits_used: last.map(|c| c.crawler_state.limits_used.clone()).unwrap_or_default(),
         inline_urls: INLINE_URLS,
         browser: None,

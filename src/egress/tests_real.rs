@@ -43,6 +43,7 @@ async fn visit(pool: &Browsers, egress: Arc<Egress>, url: &str) -> VisitResult {
         conduct: Default::default(),
         gate: Arc::new(Open),
         way_out: Some(egress),
+        long: Default::default(),
         document: None,
     };
     pool.visit(request).await.result
@@ -140,6 +141,7 @@ async fn without_a_way_out_nothing_is_reached() {
         conduct: Default::default(),
         gate: Arc::new(Open),
         way_out: None,
+        long: Default::default(),
         document: None,
     };
     assert!(matches!(pool.visit(request.clone()).await.result, VisitResult::Failed(_)));

@@ -15,6 +15,7 @@ use super::entities::{Entities, MAX_REFERENCE_BYTES, Place};
 use super::links::RawLinks;
 use super::signs::{SignReader, Tag};
 use super::text::Folded;
+use crate::model::task::ExtractSpec;
 
 /// What the parser may hold of one document: open elements and one unfinished token.
 const PARSER_MEMORY: usize = 4 << 20;
@@ -82,16 +83,16 @@ pub(super) struct HtmlPass {
 }
 
 impl HtmlPass {
-    /// `text_limit`: `None` when the task keeps no text. `resources`: images and the like are links too.
-    pub(super) fn new(text_limit: Option<usize>, max_links: usize, resources: bool) -> Self {
+    /// For what the task takes. `text_limit`: `None` when it keeps no text.
+    pub(super) fn new(text_limit: Option<usize>, spec: &ExtractSpec) -> Self {
         let page = Arc::new(Mutex::new(Page {
             title: Folded::new(TITLE_BYTES),
             text: text_limit.map(Folded::new),
-            links: RawLinks::new(max_links),
+            links: RawLinks::new(spec.max_links as usize).with_routes(spec.hash_routes),
             base: None,
             nofollow: false,
             srcdocs: Vec::new(),
-            resources,
+            resources: spec.resource_links,
             posts: false,
             clicks: false,
             signs: None,

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use url::Url;
 
+use crate::model::url::is_route;
 use crate::model::visit::RawLink;
 
 /// A longer reference than this is no link that anybody could follow.
@@ -21,12 +22,27 @@ pub struct RawLinks {
     limit: usize,
     cut: bool,
     fragments: bool,
+    routes: bool,
 }
 
 impl RawLinks {
     /// Takes at most `limit` references.
     pub fn new(limit: usize) -> Self {
-        RawLinks { hrefs: Vec::new(), known: HashSet::new(), bytes: 0, limit, cut: false, fragments: false }
+        RawLinks {
+            hrefs: Vec::new(),
+            known: HashSet::new(),
+            bytes: 0,
+            limit,
+            cut: false,
+            fragments: false,
+            routes: false,
+        }
+    }
+
+    /// Client-side routes are links as well.
+    pub fn with_routes(mut self, routes: bool) -> Self {
+        self.routes = routes;
+        self
     }
 
     /// Takes one reference, unless it is known, cannot lead to a page, or a limit is reached.
@@ -34,7 +50,8 @@ impl RawLinks {
         let href = href.trim_matches(|c: char| c <= ' ');
         // A place in this document; with a base declared, one in that.
         self.fragments |= href.starts_with('#');
-        if href.is_empty() || href.starts_with('#') || has_foreign_scheme(href) {
+        let place = href.strip_prefix('#').is_some_and(|fragment| !(self.routes && is_route(fragment)));
+        if href.is_empty() || place || has_foreign_scheme(href) {
             return;
         }
         let full = self.hrefs.len() >= self.limit || self.bytes + href.len() > MAX_TOTAL_BYTES;
@@ -58,7 +75,7 @@ impl RawLinks {
         self.cut
     }
 
-    /// Absolute http and https URLs without fragments, each once, in document order.
+    /// Absolute http and https URLs without fragments but routes, each once, in document order.
     pub fn resolve(self, base: &Url) -> Vec<RawLink> {
         let mut known = HashSet::with_capacity(self.hrefs.len());
         let mut links = Vec::with_capacity(self.hrefs.len());
@@ -67,7 +84,9 @@ impl RawLinks {
             if !matches!(url.scheme(), "http" | "https") {
                 continue;
             }
-            url.set_fragment(None);
+            if !url.fragment().is_some_and(|fragment| self.routes && is_route(fragment)) {
+                url.set_fragment(None);
+            }
             let href = String::from(url);
             if known.insert(xxhash_rust::xxh3::xxh3_64(href.as_bytes())) {
                 links.push(RawLink { href });
@@ -133,6 +152,15 @@ mod tests {
         );
         check(&["a", "a", "a#x", " a\n", "./a"], &["http://h/d/a"]);
         check(&["HTTP://H/up", "a:b/c", "1:2", "http://[bad"], &["http://h/up", "http://h/d/1:2"]);
+    }
+
+    #[test]
+    fn routes_are_links_where_they_are_pages() {
+        let mut links = RawLinks::new(100).with_routes(true);
+        ["#/a", "#top", "#/", "x#!/b", "x#c", "#/a"].iter().for_each(|href| links.push(href));
+        let found: Vec<_> =
+            links.resolve(&Url::parse("http://h/d/p#/z").unwrap()).into_iter().map(|l| l.href).collect();
+        assert_eq!(found, ["http://h/d/p#/a", "http://h/d/x#!/b", "http://h/d/x"]);
     }
 
     #[test]

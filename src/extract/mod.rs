@@ -134,9 +134,7 @@ impl Extractor {
     pub fn new(spec: &ExtractSpec, address: &CanonicalUrl, kind: BodyKind, content_type: Option<&str>) -> Self {
         let text_limit = spec.text.then(|| usize::try_from(spec.text_max_bytes).unwrap_or(usize::MAX));
         let pass = match kind {
-            BodyKind::Html => {
-                Pass::Html(Box::new(html::HtmlPass::new(text_limit, spec.max_links as usize, spec.resource_links)))
-            }
+            BodyKind::Html => Pass::Html(Box::new(html::HtmlPass::new(text_limit, spec))),
             BodyKind::Text if spec.text => Pass::Text(String::new()),
             BodyKind::Feed => Pass::Feed,
             _ => Pass::Nothing,
@@ -211,7 +209,7 @@ impl Extractor {
             Pass::Nothing => {}
             Pass::Text(text) => extracted.text = Some(text),
             Pass::Feed => {
-                let mut links = links::RawLinks::new(self.spec.max_links as usize);
+                let mut links = links::RawLinks::new(self.spec.max_links as usize).with_routes(self.spec.hash_routes);
                 feed::feed_links(self.whole.as_deref().unwrap_or_default(), &mut links);
                 extracted.truncated |= links.is_cut();
                 extracted.links = links.resolve(&self.address);
@@ -234,7 +232,7 @@ impl Extractor {
 
 /// The links of a document that stands in an attribute of a frame: it has the base of the page around it.
 fn srcdoc_links(srcdoc: &str, outer: &Url, spec: &ExtractSpec) -> Vec<RawLink> {
-    let mut pass = html::HtmlPass::new(None, spec.max_links as usize, spec.resource_links);
+    let mut pass = html::HtmlPass::new(None, spec);
     pass.feed(srcdoc);
     pass.finish(|page| {
         let base = links::document_base(outer, page.base.as_deref());

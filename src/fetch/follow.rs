@@ -81,7 +81,7 @@ impl Journey<'_> {
             let Ok((page, target)) = hop else {
                 return Err(Stopped { hops, why: Refusal::Skip(SkipReason::OutOfScope) });
             };
-            let moved = page != *hops.last().unwrap_or(first);
+            let moved = page.as_str() != hops.last().unwrap_or(first).document();
             if moved {
                 hops.push(page);
             }

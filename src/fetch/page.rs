@@ -98,7 +98,7 @@ impl HttpFetcher {
         match self.extract(req, &mut answer, kind, content_type.as_deref(), body, by, kept).await {
             Ok(()) => {
                 let at = answer.hops.last().unwrap_or(&req.url).clone();
-                answer.add_references(at.as_str(), named.iter().map(String::as_str));
+                answer.add_references(at.as_str(), named.iter().map(String::as_str), req.extract.hash_routes);
                 VisitResult::Answer(Box::new(answer))
             }
             Err(fault) => failed(fault, &answer, ttfb),

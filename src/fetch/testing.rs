@@ -204,6 +204,7 @@ pub(super) fn request(url: CanonicalUrl, fetch: FetchSpec, gate: Arc<dyn HopGate
         gate,
         document: None,
         way_out: None,
+        long: Default::default(),
     }
 }
 

@@ -97,6 +97,10 @@ pub struct CrawlerState {
     pub epoch: Epoch,
     /// Fetch modes learned by a task whose mode is `auto`, by the first page of each kind of page.
     pub fetch_modes: BTreeMap<String, LearnedMode>,
+    /// What the browser learned about the session's hosts: in which tabs their pages are loaded, and how long they are
+    /// waited for; the best known ones.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sites: BTreeMap<String, LearnedSite>,
     /// The task's fetch mode.
     pub fetch_mode: FetchMode,
     /// Limits and how much of each is used: name → (used, limit).
@@ -151,6 +155,23 @@ pub struct LearnedMode {
     pub falls: u32,
     /// The kind, for the next lifetime.
     pub kind: String,
+}
+
+/// What the browser learned about a host, for the next lifetime.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct LearnedSite {
+    /// Pages seen lately, and those of them that asked for frames to be drawn.
+    pub pages: (u32, u32),
+    /// The same by kind of page (hash of the path template).
+    pub templates: BTreeMap<String, (u32, u32)>,
+    /// Pages that were loaded with and without frames and agreed.
+    pub agreed: u32,
+    /// Pages loaded without frames.
+    pub frameless: u32,
+    /// Something was lost without frames once, or its pages send: none without frames any more.
+    pub ordinary_only: bool,
+    /// Pages waited for, those in a row that did not settle, and those in a row whose wait for modules was in vain.
+    pub settle: (u32, u32, u32),
 }
 
 /// A breaker as a person wants to see it.

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::ids::{CommitSeq, Epoch, SessionId};
+use crate::model::long::LongOperation;
 use crate::model::session::SessionStatus;
 use crate::model::time::Timestamp;
 
@@ -71,6 +72,9 @@ pub struct Heartbeat {
     pub eta_seconds: Option<u64>,
     /// Age of the oldest visit in flight.
     pub oldest_visit_seconds: f64,
+    /// What takes longer than 30 s with a page and lives: each said so in the last 30 s. The oldest first.
+    #[serde(default)]
+    pub long_operations: Vec<LongOperation>,
     /// The last commit.
     pub last_commit_seq: CommitSeq,
     /// Browser restarts in this lifetime.

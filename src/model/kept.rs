@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::outcome::closed_list;
+use crate::model::watched::{ConsoleMessage, PageRequest};
 
 closed_list! {
     /// A thing that a page can leave behind by option.
@@ -20,6 +21,10 @@ closed_list! {
         Screenshot = "screenshot",
         /// The page as it would be printed: a PDF file.
         Pdf = "pdf",
+        /// What its console said.
+        Console = "console",
+        /// What it asked for.
+        Requests = "requests",
     }
 }
 
@@ -40,7 +45,7 @@ impl KeptKind {
             KeptKind::Html => Some("html.gz"),
             KeptKind::Screenshot => Some("png"),
             KeptKind::Pdf => Some("pdf"),
-            KeptKind::Markdown | KeptKind::Metadata => None,
+            KeptKind::Markdown | KeptKind::Metadata | KeptKind::Console | KeptKind::Requests => None,
         }
     }
 }
@@ -53,6 +58,12 @@ pub struct Kept {
     pub markdown: Option<String>,
     /// What the page says about itself; `None` where the task does not ask for it.
     pub metadata: Option<Box<PageMetadata>>,
+    /// What the page's console said, oldest first; absent where the task does not ask for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub console: Option<Vec<ConsoleMessage>>,
+    /// What the page asked for, oldest first; absent where the task does not ask for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<Vec<PageRequest>>,
     /// Files, all written and named in the same commit as the record.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<KeptFile>,
@@ -117,6 +128,10 @@ pub struct PageMetadata {
 pub struct Raw {
     /// The page's HTML.
     pub source: Option<Source>,
+    /// What the console said.
+    pub console: Option<Vec<ConsoleMessage>>,
+    /// What the page asked for.
+    pub requests: Option<Vec<PageRequest>>,
     /// Files as they are to be kept.
     pub files: Vec<(KeptKind, Vec<u8>)>,
     /// What was asked for and could not be had.

@@ -151,6 +151,8 @@ closed_list! {
         Retry = "retry",
         /// The answer is no page that a browser would show otherwise.
         NotRendered = "not_rendered",
+        /// A client-side route.
+        Route = "route",
     }
 }
 

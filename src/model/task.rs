@@ -11,6 +11,7 @@ use crate::model::duration::Span;
 use crate::model::ids::TaskId;
 use crate::model::kept::{KeptKind, Screenshot};
 use crate::model::outcome::closed_list;
+use crate::model::watched::ConsoleLevel;
 
 closed_list! {
     /// How far links are followed from the seeds.
@@ -272,6 +273,8 @@ pub struct ExtractSpec {
     pub max_links: u32,
     /// Images, media, scripts and style sheets are links as well.
     pub resource_links: bool,
+    /// Client-side routes, `#/…` and `#!/…`, are pages of their own (not in mode `http`).
+    pub hash_routes: bool,
     /// Fields by name.
     pub fields: BTreeMap<String, FieldSpec>,
     /// Keep the main content as Markdown, at most `text_max_bytes` of it.
@@ -284,6 +287,10 @@ pub struct ExtractSpec {
     pub screenshot: Option<Screenshot>,
     /// Keep the page as it would be printed.
     pub pdf: bool,
+    /// Keep what the page's console says: errors, or warnings as well.
+    pub console: Option<ConsoleLevel>,
+    /// Keep the list of the page's requests, each with status, type, bytes and time.
+    pub requests: bool,
     /// Bytes of all files of a page at most; one that does not fit is left out, and the record says so.
     pub capture_max_bytes: u64,
 }
@@ -295,12 +302,15 @@ impl Default for ExtractSpec {
             text_max_bytes: 1 << 20,
             max_links: 5000,
             resource_links: false,
+            hash_routes: false,
             fields: BTreeMap::new(),
             markdown: false,
             metadata: false,
             html: false,
             screenshot: None,
             pdf: false,
+            console: None,
+            requests: false,
             capture_max_bytes: 32 << 20,
         }
     }
@@ -320,6 +330,8 @@ impl ExtractSpec {
             (KeptKind::Html, self.html),
             (KeptKind::Screenshot, self.screenshot.is_some()),
             (KeptKind::Pdf, self.pdf),
+            (KeptKind::Console, self.console.is_some()),
+            (KeptKind::Requests, self.requests),
         ];
         asked.into_iter().filter_map(|(kind, asked)| asked.then_some(kind))
     }

@@ -8,14 +8,15 @@ use xxhash_rust::xxh3::xxh3_64;
 /// An absolute http or https URL in canonical form.
 ///
 /// Parsed by the WHATWG rules (lower-case scheme and host, IDNA, no default port, no dot segments), then:
-/// no fragment, no user name or password, no trailing dot of the host, percent-encoding in its shortest
+/// no fragment (but a route, where the task has it so), no user name or password, no trailing dot of the host, percent-encoding in its shortest
 /// upper-case form, no empty query, no tracking parameters and no session ids. The order of the query's
 /// parameters is kept: servers may tell it apart.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CanonicalUrl(String);
 
-/// Version of the canonicalisation rules; a change makes old seen-sets wrong.
+/// Version of the canonicalisation rules; a change makes old seen-sets wrong. Routes are kept or not by the task, which
+/// a session never changes.
 pub const CANONICAL_VERSION: u32 = 1;
 
 /// Query parameters (lower case) that say where a visitor came from, never what is shown.
@@ -54,11 +55,29 @@ impl UrlError {
     }
 }
 
+/// Whether a fragment (without its `#`) names a client-side route: `/…` or `!/…`. The root route alone is the
+/// document itself.
+pub fn is_route(fragment: &str) -> bool {
+    let path = fragment.strip_prefix('!').unwrap_or(fragment);
+    path.strip_prefix('/').is_some_and(|rest| !rest.is_empty())
+}
+
 impl CanonicalUrl {
     /// Canonicalises an absolute URL.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
         let url = ::url::Url::parse(text).map_err(|_| UrlError::invalid(text))?;
         Self::from_url(url)
+    }
+
+    /// The same, and a client-side route (`#/…`, `#!/…`) stays when `routes` are pages of their own.
+    pub fn parse_with(text: &str, routes: bool) -> Result<Self, UrlError> {
+        let url = ::url::Url::parse(text).map_err(|_| UrlError::invalid(text))?;
+        let route = url.fragment().filter(|fragment| routes && is_route(fragment)).map(str::to_owned);
+        let CanonicalUrl(document) = Self::from_url(url)?;
+        Ok(match route {
+            Some(route) => CanonicalUrl(format!("{document}#{}", shorten_percent(&route).unwrap_or(route))),
+            None => CanonicalUrl(document),
+        })
     }
 
     /// Canonicalises a link found in a document with this base URL. Links of other schemes are told by
@@ -108,12 +127,22 @@ impl CanonicalUrl {
         ::url::Url::parse(&self.0).map_err(|_| UrlError::invalid(&self.0))
     }
 
+    /// What a server is asked for: the URL without its route.
+    pub fn document(&self) -> &str {
+        self.0.split_once('#').map_or(&self.0, |(document, _)| document)
+    }
+
+    /// It is a client-side route, which only a browser can follow.
+    pub fn is_route(&self) -> bool {
+        self.0.contains('#')
+    }
+
     /// `scheme://host[:port]`: what politeness, robots.txt and breakers are kept by.
     pub fn host_key(&self) -> &str {
         self.0.split_at(self.split()).0
     }
 
-    /// Path and query, from the first slash.
+    /// Path and query (and route), from the first slash.
     pub fn path(&self) -> &str {
         self.0.split_at(self.split()).1
     }
@@ -377,6 +406,30 @@ mod tests {
             ("./a:b", Some("https://example.org/dir/a:b")),
         ] {
             assert_eq!(CanonicalUrl::join(&base, href).ok().as_ref().map(CanonicalUrl::as_str), want, "{href}");
+        }
+    }
+
+    #[test]
+    fn routes_are_kept_where_they_are_pages() {
+        for (input, want) in [
+            ("http://h.example/app#/a", "http://h.example/app#/a"),
+            ("http://h.example/app?x#!/a%2fb/%41?y=1", "http://h.example/app?x#!/a%2Fb/A?y=1"),
+            ("http://h.example#/a b", "http://h.example/#/a%20b"),
+            ("http://h.example/app#/", "http://h.example/app"),
+            ("http://h.example/app#!/", "http://h.example/app"),
+            ("http://h.example/app#top", "http://h.example/app"),
+            ("http://h.example/app#!top", "http://h.example/app"),
+        ] {
+            let url = CanonicalUrl::parse_with(input, true).unwrap();
+            assert_eq!(url.as_str(), want, "{input}");
+            assert_eq!(CanonicalUrl::parse_with(want, true).unwrap(), url, "{want} is not stable");
+            assert_eq!(CanonicalUrl::from_parts(url.host_key(), url.path()), url);
+            let plain = CanonicalUrl::parse(input).unwrap();
+            assert_eq!(
+                (CanonicalUrl::parse_with(input, false).unwrap(), url.document()),
+                (plain.clone(), plain.as_str())
+            );
+            assert_eq!(url.is_route(), url != plain);
         }
     }
 

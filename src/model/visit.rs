@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use crate::model::conduct::{Conduct, PageCut};
 use crate::model::ids::SessionId;
 use crate::model::kept::Raw;
+use crate::model::long::LongOperations;
 use crate::model::outcome::{FailureClass, SkipReason};
 use crate::model::task::{ExtractSpec, FetchSpec};
-use crate::model::url::CanonicalUrl;
+use crate::model::url::{CanonicalUrl, is_route};
 
 /// What a fetcher needs to know about one visit.
 #[derive(Clone)]
@@ -36,6 +37,8 @@ pub struct VisitRequest {
     pub document: Option<Arc<KnownDocument>>,
     /// How a browser reaches the network for this session; without one, it reaches nothing.
     pub way_out: Option<Arc<dyn WayOut>>,
+    /// Told of what takes long.
+    pub long: LongOperations,
 }
 
 /// A main document that was received before the browser is sent to it.
@@ -199,14 +202,16 @@ pub struct PageAnswer {
 
 impl PageAnswer {
     /// Adds references that were found beside the document's links, resolved against `base`, where they are
-    /// new and lead to the web.
-    pub fn add_references<'a>(&mut self, base: &str, references: impl IntoIterator<Item = &'a str>) {
+    /// new and lead to the web. `routes`: those of the client's side are pages.
+    pub fn add_references<'a>(&mut self, base: &str, references: impl IntoIterator<Item = &'a str>, routes: bool) {
         let mut references = references.into_iter().peekable();
         let Some(base) = references.peek().and_then(|_| url::Url::parse(base).ok()) else { return };
         let mut known: HashSet<String> = self.links.iter().map(|link| link.href.clone()).collect();
         for reference in references {
             let Ok(mut url) = base.join(reference.trim()) else { continue };
-            url.set_fragment(None);
+            if !url.fragment().is_some_and(|fragment| routes && is_route(fragment)) {
+                url.set_fragment(None);
+            }
             let href = String::from(url);
             if href.starts_with("http") && known.insert(href.clone()) {
                 self.links.push(RawLink { href });

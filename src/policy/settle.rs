@@ -56,6 +56,16 @@ impl SettleMemory {
         Patience { busy: if short { BUSY_LEARNED } else { BUSY }, modules: (!skip).then_some(MODULES) }
     }
 
+    /// Tells the next lifetime.
+    pub fn tell(&self) -> (u32, u32, u32) {
+        (self.pages, self.strikes, self.futile)
+    }
+
+    /// As an earlier lifetime told it.
+    pub fn told((pages, strikes, futile): (u32, u32, u32)) -> SettleMemory {
+        SettleMemory { pages, strikes: strikes.min(2 * STRIKES), futile: futile.min(FUTILE) }
+    }
+
     /// Learns from a page.
     pub fn learn(&mut self, page: Settled) {
         self.pages = self.pages.wrapping_add(1);
@@ -80,6 +90,7 @@ mod tests {
         let mut memory = SettleMemory::default();
         pages.iter().for_each(|page| memory.learn(*page));
         assert_eq!(memory.patience(), Patience { busy, modules: modules.then_some(MODULES) }, "{name}");
+        assert_eq!(SettleMemory::told(memory.tell()), memory, "{name}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::model::checkpoint::LearnedSite;
 use crate::model::outcome::closed_list;
 use crate::model::url::CanonicalUrl;
 
@@ -38,6 +39,9 @@ const COUNTS_MAX: u32 = 64;
 
 /// Path templates remembered of a site; of others only the site's own count is kept.
 const TEMPLATES_MAX: usize = 64;
+
+/// Those that the next lifetime is told of.
+const TEMPLATES_TOLD: usize = 8;
 
 closed_list! {
     /// The kinds of tab.
@@ -127,6 +131,33 @@ impl SiteMemory {
             return Start::Compare;
         }
         Start::Frameless { keep: count.share() > KEEP_ABOVE }
+    }
+
+    /// Tells the next lifetime; of path templates only the ones seen most.
+    pub fn tell(&self, site: &mut LearnedSite) {
+        let mut templates: Vec<_> = self.templates.iter().collect();
+        templates.sort_by_key(|(_, count)| std::cmp::Reverse(count.seen));
+        let told = |(template, count): &(&u64, &Count)| (format!("{template:016x}"), (count.seen, count.demanded));
+        site.templates = templates.iter().take(TEMPLATES_TOLD).map(told).collect();
+        site.pages = (self.all.seen, self.all.demanded);
+        (site.agreed, site.frameless, site.ordinary_only) = (self.agreed, self.frameless, self.ordinary_only);
+    }
+
+    /// As an earlier lifetime told it.
+    pub fn told(site: &LearnedSite) -> SiteMemory {
+        let count = |(seen, demanded): (u32, u32)| {
+            let seen = seen.min(COUNTS_MAX);
+            Count { seen, demanded: demanded.min(seen) }
+        };
+        let template =
+            |(name, pages): (&String, &(u32, u32))| Some((u64::from_str_radix(name, 16).ok()?, count(*pages)));
+        SiteMemory {
+            all: count(site.pages),
+            templates: site.templates.iter().filter_map(template).take(TEMPLATES_MAX).collect(),
+            agreed: site.agreed,
+            frameless: site.frameless,
+            ordinary_only: site.ordinary_only,
+        }
     }
 
     /// Learns from a page that was started in this way.
@@ -243,6 +274,25 @@ mod tests {
             site.learn(1, Start::Ordinary, STILL);
         }
         assert_ne!(site.start(1), Start::Ordinary, "and now no more");
+    }
+
+    #[test]
+    fn the_next_lifetime_goes_on_where_this_one_was() {
+        for pages in [vec![], times(9, 1, AGREED), times(9, 1, FRAMES), times(5, 1, LOST)] {
+            let site = site(&pages);
+            let mut told = LearnedSite::default();
+            site.tell(&mut told);
+            assert_eq!(SiteMemory::told(&told), site);
+        }
+        let mut many = SiteMemory::default();
+        (0..100).for_each(|template| many.learn(template, Start::Ordinary, STILL));
+        (0..3).for_each(|_| many.learn(7, Start::Ordinary, STILL));
+        let mut told = LearnedSite::default();
+        many.tell(&mut told);
+        assert_eq!(told.templates.len(), TEMPLATES_TOLD);
+        assert_eq!(SiteMemory::told(&told).start(7), many.start(7));
+        let damaged = LearnedSite { pages: (u32::MAX, u32::MAX), ..LearnedSite::default() };
+        assert_eq!(SiteMemory::told(&damaged).start(1), Start::Ordinary);
     }
 
     #[test]

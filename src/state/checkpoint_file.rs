@@ -115,6 +115,7 @@ fn shrink(checkpoint: &mut Checkpoint) -> serde_json::Result<bool> {
         size(&c.adaptive_delays_state)?,
         size(&c.circuit_breaker_state)?,
         size(&c.recovery_metadata.suspects)?,
+        size(&c.crawler_state.sites)?,
         size(&c.crawler_state.fetch_modes)?,
     ];
     let (largest, bytes) = sizes.iter().enumerate().max_by_key(|(_, size)| **size).unwrap_or((0, &0));
@@ -139,6 +140,7 @@ fn shrink(checkpoint: &mut Checkpoint) -> serde_json::Result<bool> {
         }
         5 => halve_map(&mut c.circuit_breaker_state),
         6 => c.recovery_metadata.suspects.truncate(c.recovery_metadata.suspects.len() / 2),
+        7 => halve_map(&mut c.crawler_state.sites),
         _ => halve_map(&mut c.crawler_state.fetch_modes),
     }
     let hint = "some lists were shortened to keep the checkpoint below 1 MiB; the store has them whole".to_owned();
@@ -185,6 +187,7 @@ pub(crate) fn sample(id: &str, commit_seq: u64) -> Checkpoint {
         crawler_state: CrawlerState {
             epoch: 1,
             fetch_modes: Default::default(),
+            sites: Default::default(),
             fetch_mode: crate::model::task::FetchMode::Http,
             limits_used: Default::default(),
             robots_known: 1,

@@ -70,6 +70,7 @@ pub(crate) fn sample(id: &str, commit_seq: u64) -> Heartbeat {
         rates: Default::default(),
         eta_seconds: None,
         oldest_visit_seconds: 0.0,
+        long_operations: Vec::new(),
         last_commit_seq: commit_seq,
         browser_restarts: 0,
         breakers_open: 0,

@@ -76,6 +76,8 @@ fn facts(dir: &SessionPaths) -> Facts {
         epoch: 1,
         fetch_mode: FetchMode::Http,
         fetch_modes: Default::default(),
+        sites: Default::default(),
+        browsers: None,
         limits_used: BTreeMap::new(),
         inline_urls: 1_000,
         browser: None,

@@ -90,3 +90,39 @@ fn records_that_are_lost_take_their_files_with_them() {
     fs::write(&pages, &body[..body.len() / 2]).expect("pages file");
     world.finish();
 }
+
+/// Every picture of a finished crawl is that of its page; the scripted browser's say whose they are.
+#[track_caller]
+fn check_pictures(world: &World) {
+    let crawl = world.finish();
+    let out = world.session_dir().join("out");
+    for page in
+        crawl.latest().into_values().filter(|page| page["fetched_with"] == "browser" && page["http_status"] == 200)
+    {
+        for (kind, head) in [("screenshot", "\u{89}PNG"), ("pdf", "%PDF")] {
+            let body = fs::read(out.join(file(page, kind).expect("a picture"))).expect("a file");
+            assert_eq!(String::from_utf8_lossy(&body), format!("{head} {}", page["final_url"].as_str().unwrap_or("?")));
+        }
+        assert!(page["left_out"].is_null() && page["requests"].is_array(), "{page:#}");
+    }
+}
+
+#[test]
+fn pictures_are_there_exactly_once_whenever_it_is_killed() {
+    if !cfg!(feature = "failpoints") {
+        return crate::support::skip::because("kept", "built without the feature `failpoints`");
+    }
+    for point in [
+        "files.after_write=5",
+        "files.before_place=4",
+        "files.after_place=7",
+        "store.before_commit=6",
+        "store.after_commit=6",
+    ] {
+        let world = World::new(Config { latency: Duration::from_millis(1), ..Config::plain(12) }, Fetch::Scripted);
+        let keeping = "screenshot = \"viewport\"\npdf = true\nrequests = true";
+        let killed = world.crawl_keeping(keeping).failpoints(&format!("{point}*off->return(kill)")).run();
+        assert_ne!(killed.code, Some(0), "{point} was not passed");
+        check_pictures(&world);
+    }
+}

@@ -222,6 +222,7 @@ async fn rendered(pool: &Browsers, row: &Row, extract: Arc<ExtractSpec>, media: 
         gate: Arc::new(Nowhere),
         document: Some(Arc::new(KnownDocument::new(200, headers, row.1.as_bytes().to_vec(), true))),
         way_out: None,
+        long: Default::default(),
     };
     match pool.visit(request).await.result {
         VisitResult::Answer(answer) => answer.links.into_iter().map(|link| link.href).collect(),

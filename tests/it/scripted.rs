@@ -51,6 +51,7 @@ impl Stage {
             gate: Arc::new(Loopback),
             document: None,
             way_out: None,
+            long: Default::default(),
         };
         let within = Duration::from_secs(20);
         tokio::time::timeout(within, self.pool.visit(request)).await.unwrap_or_else(|_| panic!("{path} did not end"))

@@ -40,7 +40,8 @@ impl Inner {
         let sized = req.fetch.viewport.is_some() || req.fetch.device_scale.is_some();
         // Where no frame is drawn, a picture never comes.
         let pictured = !req.extract.extra_time().is_zero();
-        let start = match counted || sized || pictured || page.behaves() {
+        let listed = req.extract.requests;
+        let start = match counted || listed || sized || pictured || page.behaves() {
             true => Start::Ordinary,
             false => self.sites.start(&req.url),
         };
@@ -156,7 +157,13 @@ impl Inner {
             () = instance.lost.cancelled() => None,
             () = self.closing.cancelled() => None,
             ended = async {
+                if let Some(tap) = &tab.tap {
+                    tap.begin();
+                }
                 let mut ended = timeout(within, visit::visit(&mut tab, req, errand)).await?;
+                if let (Some(tap), VisitResult::Answer(answer)) = (&tab.tap, &mut ended.result) {
+                    tap.take(&mut answer.raw);
+                }
                 if kind == TabKind::Ordinary {
                     pictures::take(&mut tab, req, &mut ended).await;
                 }

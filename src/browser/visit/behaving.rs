@@ -11,11 +11,11 @@ use super::Visit;
 use crate::browser::behave::{Behaved, Task};
 use crate::browser::extract::Extracted;
 use crate::browser::read;
+use crate::clock::Clock;
 use crate::model::conduct::PageCut;
+use crate::model::long::{KEEPALIVE, Operation, Voice};
 use crate::model::visit::{PageAnswer, RawLink};
 
-/// Said in the log once in this time, for as long as a page is worked on.
-const SAY_EVERY: Duration = Duration::from_secs(30);
 /// For reading the page once more, besides the behaviours' own time.
 const READ_AGAIN: Duration = Duration::from_secs(20);
 
@@ -25,9 +25,9 @@ pub(super) struct Acting {
     at: At,
     /// The work itself.
     pub work: Option<Pin<Box<dyn Future<Output = Behaved> + Send>>>,
-    /// When the log is told next.
+    /// When log and heartbeat are told next.
     pub say_at: Option<Instant>,
-    began: Option<Instant>,
+    voice: Option<Voice>,
     links: Vec<String>,
     cut: bool,
     /// The page as it was before, should it be beyond reading afterwards.
@@ -63,14 +63,15 @@ impl Visit<'_> {
             return Some(read);
         }
         let here = self.hops.last().unwrap_or(&self.req.url);
-        let task = Task::new(page, self.req.extract.max_links, &self.tab.key, here.as_str());
+        let task = Task::new(page, &self.req.extract, &self.tab.key, here.as_str());
         let now = Instant::now();
         self.give_up = now + page.behavior_timeout.0 + READ_AGAIN;
         self.end = self.give_up + read::FORCED_WITHIN;
         self.acting.at = At::Now;
         self.acting.before = Some(read);
-        self.acting.began = Some(now);
-        self.acting.say_at = Some(now + SAY_EVERY);
+        let voice = Voice::new(&self.req.long, Operation::Behaviors, &self.req.url, Clock::system().now());
+        self.acting.voice = Some(voice);
+        self.acting.say_at = Some(now + KEEPALIVE);
         self.acting.work = Some(Box::pin(task.run(self.tab.page.clone())));
         None
     }
@@ -80,6 +81,7 @@ impl Visit<'_> {
         self.acting.at = At::After;
         self.acting.work = None;
         self.acting.say_at = None;
+        self.acting.voice = None;
         self.acting.cut = behaved.cut;
         self.acting.links.extend(behaved.links);
         if behaved.stuck {
@@ -104,12 +106,13 @@ impl Visit<'_> {
         }
     }
 
-    /// Tells the log that nothing is stuck.
+    /// Tells log and heartbeat that nothing is stuck.
     pub(super) fn say_alive(&mut self) {
-        let elapsed = self.acting.began.map_or(Duration::ZERO, |began| began.elapsed());
+        let now = Instant::now();
+        let elapsed = self.acting.voice.as_mut().map_or(Duration::ZERO, |voice| voice.alive(Clock::system().now()));
         tracing::info!(session_id = %self.req.session.as_str(), url = %self.req.url,
             elapsed_ms = elapsed.as_millis() as u64, "a page is still worked on");
-        self.acting.say_at = Some(Instant::now() + SAY_EVERY);
+        self.acting.say_at = Some(now + KEEPALIVE);
     }
 
     /// Adds what the behaviours found.

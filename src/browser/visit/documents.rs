@@ -93,7 +93,7 @@ impl Visit<'_> {
     async fn on_hop(&mut self, paused: &EventRequestPaused, url: CanonicalUrl) -> Option<End> {
         self.redirects += 1;
         let here = self.hops.last().unwrap_or(&self.req.url);
-        let moved = *here != url;
+        let moved = here.document() != url.as_str();
         if moved {
             self.hops.push(url.clone());
         }
@@ -280,8 +280,8 @@ fn now_seconds() -> i64 {
 
 /// Equal, or equal but for an upgrade from http to https by Chromium's own rules.
 fn same_but_scheme(one: &CanonicalUrl, other: &CanonicalUrl) -> bool {
-    let bare = |url: &CanonicalUrl| url.as_str().split_once("://").map(|(_, rest)| rest.to_owned());
-    one == other || bare(one) == bare(other)
+    let bare = |url: &CanonicalUrl| url.document().split_once("://").map(|(_, rest)| rest.to_owned());
+    bare(one) == bare(other)
 }
 
 /// `NameNotResolved` as `NAME_NOT_RESOLVED`.

@@ -114,9 +114,9 @@ fn with_defaults(draft: &Draft, defaults: &Config) -> Draft {
 
 /// Seeds and sitemaps in canonical form, each once, in the order given.
 pub fn normalise(mut spec: TaskSpec) -> TaskSpec {
-    for urls in [&mut spec.seeds, &mut spec.sitemaps] {
+    for (urls, routes) in [(&mut spec.seeds, spec.extract.hash_routes), (&mut spec.sitemaps, false)] {
         let mut known = BTreeSet::new();
-        let canonical = urls.iter().filter_map(|text| CanonicalUrl::parse(text.trim()).ok());
+        let canonical = urls.iter().filter_map(|text| CanonicalUrl::parse_with(text.trim(), routes).ok());
         *urls = canonical.map(|url| url.to_string()).filter(|url| known.insert(url.clone())).collect();
     }
     spec

@@ -61,11 +61,20 @@ pub fn validate(spec: &TaskSpec) -> Vec<Problem> {
             say("allow_private_networks", error.trim_start_matches("allow_private_networks: ").to_owned());
         }
     }
-    for (key, asked) in [("extract.screenshot", spec.extract.screenshot.is_some()), ("extract.pdf", spec.extract.pdf)] {
+    let extract = &spec.extract;
+    for (key, asked) in [
+        ("extract.screenshot", extract.screenshot.is_some()),
+        ("extract.pdf", extract.pdf),
+        ("extract.console", extract.console.is_some()),
+        ("extract.requests", extract.requests),
+    ] {
         if asked && spec.fetch.mode != FetchMode::Browser {
             let mode = spec.fetch.mode;
             say(key, format!("needs `fetch.mode = \"browser\"` (is `{mode}`): only a browser shows a page"));
         }
+    }
+    if extract.hash_routes && spec.fetch.mode == FetchMode::Http {
+        say("extract.hash_routes", "needs a browser, which alone follows them (`fetch.mode` is `http`)".to_owned());
     }
     numbers(spec, &mut say);
     super::conduct::check(spec, &mut say);

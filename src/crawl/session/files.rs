@@ -6,7 +6,7 @@ use crate::clock::Clock;
 use crate::crawl::committer::{OpenSession, Opened, StorePaths, create_session, open_session};
 use crate::crawl::secrets;
 use crate::crawl::session::{Opening, SessionError, Settings, prepare};
-use crate::model::checkpoint::{BROWSER_KEY, LearnedMode};
+use crate::model::checkpoint::{BROWSER_KEY, LearnedMode, LearnedSite};
 use crate::model::host::Breaker;
 use crate::model::lease::NewUrl;
 use crate::model::session::CrashReason;
@@ -30,6 +30,8 @@ pub(super) struct Files {
     pub(super) browser_before: Option<Breaker>,
     /// Which pages need a browser, as the lifetime before learned it.
     pub(super) modes_learned: BTreeMap<String, LearnedMode>,
+    /// What the browser knew of the hosts.
+    pub(super) sites_learned: BTreeMap<String, LearnedSite>,
 }
 
 /// Takes the lock, opens store and outputs, and reads what the lifetime before left.
@@ -68,6 +70,7 @@ pub(super) fn open_files(
     let last_life = checkpoint.map(|c| c.checkpoint_time).max(heartbeat.good().map(|(beat, _)| beat.timestamp));
     let browser_before = checkpoint.and_then(|c| c.circuit_breaker_state.get(BROWSER_KEY)).map(|seen| seen.breaker);
     let modes_learned = checkpoint.map(|c| c.crawler_state.fetch_modes.clone()).unwrap_or_default();
+    let sites_learned = checkpoint.map(|c| c.crawler_state.sites.clone()).unwrap_or_default();
     secrets::cookies(&task.spec.fetch, &paths.cookies()).map_err(prepare_failed)?;
     let open = OpenSession {
         paths: StorePaths { db: paths.store(), out: paths.out(), quarantine: paths.damaged() },
@@ -95,6 +98,7 @@ pub(super) fn open_files(
         last_life,
         browser_before,
         modes_learned,
+        sites_learned,
     })
 }
 
