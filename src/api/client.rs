@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::api::listener::SOCKET_NAME;
 use crate::api::problem::ProblemBody;
-use crate::api::{ExportBody, ImportBody, OrderBody, ShutdownBody, SubmitBody};
+use crate::api::{ExportBody, ImportBody, OrderBody, RecoverBody, ShutdownBody, SubmitBody};
 use crate::daemon::answers::{
     CleanupReport, Done, OwnerHealth, RecoveryReport, SessionDetail, SessionSummary, StatsReport, Submitted,
 };
@@ -146,7 +146,7 @@ impl Client {
 
     /// Looks at sessions that nobody runs, decides, acts.
     pub async fn recover(&self, request: &RecoverRequest) -> Result<RecoveryReport, OperatorError> {
-        self.call(Method::POST, "/recover", Some(request), WORK_DEADLINE).await
+        self.call(Method::POST, "/recover", Some(&RecoverBody::from(request)), WORK_DEADLINE).await
     }
 
     /// Removes what is old.

@@ -8,17 +8,19 @@ use serde::de::DeserializeOwned;
 
 use crate::api::problem::{ProblemBody, Refused};
 use crate::api::server::Shared;
-use crate::api::{ExportBody, ImportBody, OrderBody, ShutdownBody, SubmitBody};
+use crate::api::{ExportBody, ImportBody, OrderBody, RecoverBody, ShutdownBody, SubmitBody};
 use crate::config::Problem;
 use crate::config::task::{Draft, name_private, prepare};
 use crate::daemon::answers::{
     CleanupReport, Done, OwnerHealth, RecoveryReport, SessionDetail, SessionSummary, StatsReport, Submitted,
 };
 use crate::daemon::command::{OperatorError, SessionOrder};
+use crate::daemon::session_key::SessionKey;
 use crate::model::heartbeat::Heartbeat;
 use crate::model::ids::SessionId;
 use crate::model::task::TaskOrigin;
 use crate::model::text::escape_control;
+use crate::state::paths::StateDir;
 
 type Answer<T> = Result<Json<T>, Refused>;
 
@@ -29,8 +31,21 @@ fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Refused> {
         .map_err(|error| ProblemBody::request(StatusCode::BAD_REQUEST, format!("the body is wrong: {error}")).into())
 }
 
-fn id(text: &str) -> Result<SessionId, OperatorError> {
-    text.parse().map_err(|_| OperatorError::UnknownSession(escape_control(text).into_owned()))
+/// The session of a path.
+async fn id(shared: &Shared, text: &str) -> Result<SessionId, OperatorError> {
+    let key = text.parse().map_err(|_| OperatorError::UnknownSession(escape_control(text).into_owned()))?;
+    known(shared, key).await
+}
+
+/// The session of a key; its task, where one is named, is compared with the session's own.
+async fn known(shared: &Shared, key: SessionKey) -> Result<SessionId, OperatorError> {
+    let dir = shared.state_dir.clone();
+    let look = move || {
+        let state = StateDir::existing(&dir).map_err(|error| OperatorError::Io(error.to_string()))?;
+        key.of(&state)
+    };
+    let looked = tokio::task::spawn_blocking(look).await;
+    looked.unwrap_or_else(|error| Err(OperatorError::Io(format!("the session's task was not read: {error}"))))
 }
 
 pub(super) async fn health(State(shared): State<Shared>) -> Answer<OwnerHealth> {
@@ -42,11 +57,11 @@ pub(super) async fn sessions(State(shared): State<Shared>) -> Answer<Vec<Session
 }
 
 pub(super) async fn session(State(shared): State<Shared>, Path(session): Path<String>) -> Answer<SessionDetail> {
-    Ok(Json(shared.operator.status(id(&session)?).await?))
+    Ok(Json(shared.operator.status(id(&shared, &session).await?).await?))
 }
 
 pub(super) async fn heartbeat(State(shared): State<Shared>, Path(session): Path<String>) -> Answer<Heartbeat> {
-    let detail = shared.operator.status(id(&session)?).await?;
+    let detail = shared.operator.status(id(&shared, &session).await?).await?;
     let missing = || OperatorError::NotNow(format!("session `{}` has no heartbeat yet", detail.summary.session_id));
     Ok(Json(detail.heartbeat.ok_or_else(missing)?))
 }
@@ -81,11 +96,16 @@ pub(super) async fn order(
         "release-parked" => SessionOrder::ReleaseParked,
         _ => return Err(ProblemBody::request(StatusCode::NOT_FOUND, "no such order").into()),
     };
-    Ok(Json(shared.operator.order(id(&session)?, order).await?))
+    Ok(Json(shared.operator.order(id(&shared, &session).await?, order).await?))
 }
 
 pub(super) async fn recover(State(shared): State<Shared>, body: Bytes) -> Answer<RecoveryReport> {
-    Ok(Json(shared.operator.recover(read(&body)?).await?))
+    let mut body: RecoverBody = read(&body)?;
+    let mut sessions = Vec::new();
+    for key in std::mem::take(&mut body.sessions) {
+        sessions.push(known(&shared, key).await?);
+    }
+    Ok(Json(shared.operator.recover(body.about(sessions)).await?))
 }
 
 pub(super) async fn cleanup(State(shared): State<Shared>, body: Bytes) -> Answer<CleanupReport> {
@@ -94,6 +114,7 @@ pub(super) async fn cleanup(State(shared): State<Shared>, body: Bytes) -> Answer
 
 pub(super) async fn export(State(shared): State<Shared>, body: Bytes) -> Answer<Done> {
     let ExportBody { session, file, copy } = read(&body)?;
+    let session = known(&shared, session).await?;
     Ok(Json(shared.operator.export(session, file, copy).await?))
 }
 

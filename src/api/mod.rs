@@ -14,7 +14,8 @@ pub use server::serve;
 
 use serde::{Deserialize, Serialize};
 
-use crate::daemon::command::StopLevel;
+use crate::daemon::command::{RecoverRequest, StopLevel, Strategy};
+use crate::daemon::session_key::SessionKey;
 use crate::model::ids::SessionId;
 use crate::model::task::TaskOrigin;
 
@@ -49,12 +50,60 @@ pub struct OrderBody {
     pub quarantined: bool,
 }
 
+/// Body of `POST /recover`; every key may be left out.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RecoverBody {
+    /// These only, each by its id or by its id and its task's; empty: all.
+    pub sessions: Vec<SessionKey>,
+    /// What the operator prefers.
+    pub strategy: Strategy,
+    /// Say only what would be done.
+    pub dry_run: bool,
+    /// Repair but do not crawl.
+    pub no_run: bool,
+    /// Continue sessions that reached a limit; the limits count anew.
+    pub extend: bool,
+}
+
+impl RecoverBody {
+    /// The request about these sessions, which were looked up.
+    fn about(self, sessions: Vec<SessionId>) -> RecoverRequest {
+        RecoverRequest {
+            sessions,
+            strategy: self.strategy,
+            dry_run: self.dry_run,
+            no_run: self.no_run,
+            extend: self.extend,
+            ..RecoverRequest::default()
+        }
+    }
+}
+
+impl Default for RecoverBody {
+    fn default() -> Self {
+        RecoverBody::from(&RecoverRequest::default())
+    }
+}
+
+impl From<&RecoverRequest> for RecoverBody {
+    fn from(request: &RecoverRequest) -> Self {
+        RecoverBody {
+            sessions: request.sessions.iter().cloned().map(SessionKey::from).collect(),
+            strategy: request.strategy,
+            dry_run: request.dry_run,
+            no_run: request.no_run,
+            extend: request.extend,
+        }
+    }
+}
+
 /// Body of `POST /export`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExportBody {
-    /// The session.
-    pub session: SessionId,
+    /// The session: its id, or its id and its task's.
+    pub session: SessionKey,
     /// Absolute path of the file to write.
     pub file: std::path::PathBuf,
     /// Leave the session as it is at home.

@@ -16,7 +16,7 @@ pub struct ProblemBody {
     pub status: u16,
     /// In words.
     pub detail: String,
-    /// Stable word: unknown_session, not_now, ended, cancelled, invalid, io, gone, request.
+    /// Stable word: unknown_session, other_task, not_now, ended, cancelled, invalid, io, gone, request.
     pub code: String,
     /// What it is about: a session id, or the sentence without its frame.
     #[serde(default)]
@@ -49,6 +49,7 @@ impl From<OperatorError> for ProblemBody {
     fn from(error: OperatorError) -> Self {
         let (subject, problems) = match &error {
             OperatorError::UnknownSession(text)
+            | OperatorError::OtherTask(text)
             | OperatorError::NotNow(text)
             | OperatorError::Ended(text)
             | OperatorError::Cancelled(text)
@@ -72,6 +73,7 @@ impl From<ProblemBody> for OperatorError {
     fn from(body: ProblemBody) -> Self {
         match body.code.as_str() {
             "unknown_session" => OperatorError::UnknownSession(body.subject),
+            "other_task" => OperatorError::OtherTask(body.subject),
             "ended" => OperatorError::Ended(body.subject),
             "cancelled" => OperatorError::Cancelled(body.subject),
             "not_now" => OperatorError::NotNow(body.subject),
@@ -121,6 +123,7 @@ mod tests {
     fn errors_survive_the_wire() {
         for error in [
             OperatorError::UnknownSession("a".into()),
+            OperatorError::OtherTask("a is of b".into()),
             OperatorError::NotNow("paused".into()),
             OperatorError::Ended("a".into()),
             OperatorError::Invalid(vec![Problem::new("seeds", "is empty")]),

@@ -1,6 +1,7 @@
 //! Routes, and what stands around every handler: body limit, deadline, problem answers.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ const STOP_DEADLINE: Duration = Duration::from_secs(3);
 pub(super) struct Shared {
     pub(super) operator: Operator,
     pub(super) config: Arc<Config>,
+    /// Where the sessions are: not always what the configuration says.
+    pub(super) state_dir: Arc<Path>,
 }
 
 /// Serves `/api/v1` until `stop` is cancelled; answers under way get 3 s more.
@@ -42,9 +45,10 @@ pub async fn serve(
     listener: UnixListener,
     operator: Operator,
     config: Arc<Config>,
+    state_dir: &Path,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let app = router(Shared { operator, config });
+    let app = router(Shared { operator, config, state_dir: state_dir.into() });
     let service = app.into_make_service_with_connect_info::<Busy>();
     let told = stop.clone();
     let server =
@@ -105,7 +109,6 @@ async fn guard(ConnectInfo(busy): ConnectInfo<Busy>, request: Request, next: Nex
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
     use std::time::Instant;
 
     use serde_json::json;
@@ -119,6 +122,8 @@ mod tests {
     use crate::model::session::SessionStatus;
     use crate::model::task::TaskOrigin;
     use crate::model::time::Timestamp;
+    use crate::state::paths::StateDir;
+    use crate::state::task_file;
 
     /// Answers a few commands as a daemon would.
     async fn answer(mut inbox: tokio::sync::mpsc::Receiver<Command>) {
@@ -168,7 +173,8 @@ mod tests {
         tasks.spawn(answer(inbox));
         let listener = bind(directory).unwrap();
         let token = stop.clone();
-        tasks.spawn(async move { serve(listener, operator, Arc::new(Config::default()), token).await.unwrap() });
+        let dir = directory.to_owned();
+        tasks.spawn(async move { serve(listener, operator, Arc::new(Config::default()), &dir, token).await.unwrap() });
         (tasks, stop)
     }
 
@@ -199,6 +205,38 @@ mod tests {
         let error = client.submit(&body(json!({"seeds": ["a"], "scope": {"deep": 1}}))).await.unwrap_err();
         assert_eq!(error.to_string(), "task: scope.deep: unknown key: `crawld schema task` prints all of them");
         stop.cancel();
+    }
+
+    #[tokio::test]
+    async fn a_session_of_another_task_is_refused_wherever_it_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path()).unwrap();
+        let paths = state.session(&"s1".parse().unwrap());
+        paths.create().unwrap();
+        let task = task_file::sample("s1");
+        task_file::write(&paths, &task).unwrap();
+        let (_tasks, _stop) = start(dir.path()).await;
+        let ask = async |method: &str, path: &str, body: serde_json::Value| {
+            let (body, head) = (body.to_string(), "Host: a\r\nConnection: close");
+            let request =
+                format!("{method} /api/v1{path} HTTP/1.1\r\n{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            raw(dir.path(), request.as_bytes()).await
+        };
+        let wrong = "s1:another";
+        for (method, path, body) in [
+            ("GET", "/sessions/s1:another", json!({})),
+            ("GET", "/sessions/s1%3Aanother/heartbeat", json!({})),
+            ("POST", "/sessions/s1:another/pause", json!({})),
+            ("POST", "/recover", json!({ "sessions": [wrong] })),
+            ("POST", "/export", json!({ "session": wrong, "file": "/nowhere" })),
+        ] {
+            let answer = ask(method, path, body).await;
+            assert!(answer.starts_with("HTTP/1.1 404"), "{path}: {answer}");
+            assert!(answer.contains("\"other_task\"") && answer.contains("is of task"), "{path}: {answer}");
+        }
+        let right = format!("/sessions/{}/retry-failed", task.session_id.composite_key(&task.task_id));
+        let answer = ask("POST", &right, json!({ "quarantined": true })).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"s1\""), "{answer}");
     }
 
     #[tokio::test]

@@ -18,8 +18,9 @@ pub(super) async fn run(config: Config, mode: RunMode, started: oneshot::Sender<
     let shared = Arc::clone(&config);
     let serve_api: ServeApi = Box::new(move |state_dir: &Path, operator: Operator, stop: CancellationToken| {
         let listener = api::bind(state_dir)?;
+        let state_dir = state_dir.to_owned();
         Ok(tokio::spawn(async move {
-            if let Err(error) = api::serve(listener, operator, shared, stop).await {
+            if let Err(error) = api::serve(listener, operator, shared, &state_dir, stop).await {
                 tracing::error!(%error, "API ended");
             }
         }))

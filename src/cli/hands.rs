@@ -146,7 +146,7 @@ impl Hands {
 
     pub(super) async fn export(&self, session: SessionId, file: PathBuf, copy: bool) -> Result<Done, OperatorError> {
         match self {
-            Hands::Remote(client) => client.export(&ExportBody { session, file, copy }).await,
+            Hands::Remote(client) => client.export(&ExportBody { session: session.into(), file, copy }).await,
             Hands::Local(operator) => operator.export(session, file, copy).await,
         }
     }

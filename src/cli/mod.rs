@@ -12,7 +12,6 @@ mod offline;
 mod out;
 mod panic;
 mod progress;
-mod session_arg;
 mod session_table;
 mod table;
 

@@ -164,6 +164,11 @@ impl RecoveryItem {
 pub struct RecoveryReport {
     /// A line for each session looked at.
     pub sessions: Vec<RecoveryItem>,
+    /// After a recovery that crawls nothing: the sessions that were opened, repaired and closed again, as they
+    /// stand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(skip)]
+    pub repaired: Vec<SessionSummary>,
 }
 
 /// One thing that the janitor removes or keeps.

@@ -52,8 +52,7 @@ pub struct CleanupRequest {
 }
 
 /// What `recover` looks at and does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecoverRequest {
     /// These only; empty: all.
     pub sessions: Vec<SessionId>,
@@ -66,10 +65,8 @@ pub struct RecoverRequest {
     /// Continue sessions that reached a limit; the limits count anew.
     pub extend: bool,
     /// An order gives ended sessions new work.
-    #[serde(skip)]
     pub revive: bool,
     /// An order waits for the session: it is opened even while all places are taken.
-    #[serde(skip)]
     pub at_once: bool,
 }
 
@@ -214,6 +211,9 @@ pub enum OperatorError {
     /// No such session.
     #[error("no session `{0}`")]
     UnknownSession(String),
+    /// There is such a session, but it is not of the task that was named with it; says of which it is.
+    #[error("{0}")]
+    OtherTask(String),
     /// The session or the daemon is in a state that does not allow it; says which and what to do.
     #[error("not now: {0}")]
     NotNow(String),
@@ -242,7 +242,7 @@ impl OperatorError {
     /// What to do about it, where there is something general to say.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            OperatorError::UnknownSession(_) => Some("list them with `crawld sessions`"),
+            OperatorError::UnknownSession(_) | OperatorError::OtherTask(_) => Some("list them with `crawld sessions`"),
             OperatorError::NotNow(_) => None,
             OperatorError::Ended(_) => Some(
                 "`crawld resume SESSION --extend` continues one that reached a limit; `crawld crawl --new` starts another",
@@ -259,9 +259,10 @@ impl OperatorError {
     /// For the shell.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            OperatorError::UnknownSession(_) | OperatorError::Ended(_) | OperatorError::Cancelled(_) => {
-                ExitCode::Nothing
-            }
+            OperatorError::UnknownSession(_)
+            | OperatorError::OtherTask(_)
+            | OperatorError::Ended(_)
+            | OperatorError::Cancelled(_) => ExitCode::Nothing,
             OperatorError::NotNow(_) => ExitCode::InUse,
             OperatorError::Invalid(_) => ExitCode::BadConfig,
             OperatorError::Io(_) => ExitCode::CannotWrite,
@@ -272,7 +273,7 @@ impl OperatorError {
     /// For the API.
     pub fn http_status(&self) -> u16 {
         match self {
-            OperatorError::UnknownSession(_) => 404,
+            OperatorError::UnknownSession(_) | OperatorError::OtherTask(_) => 404,
             OperatorError::NotNow(_) | OperatorError::Ended(_) | OperatorError::Cancelled(_) => 409,
             OperatorError::Invalid(_) => 422,
             OperatorError::Io(_) => 507,
@@ -284,6 +285,7 @@ impl OperatorError {
     pub fn code(&self) -> &'static str {
         match self {
             OperatorError::UnknownSession(_) => "unknown_session",
+            OperatorError::OtherTask(_) => "other_task",
             OperatorError::NotNow(_) => "not_now",
             OperatorError::Ended(_) => "ended",
             OperatorError::Cancelled(_) => "cancelled",
@@ -392,6 +394,7 @@ mod tests {
     fn every_error_has_an_exit_code_and_a_status() {
         for (error, exit, status) in [
             (OperatorError::UnknownSession("a".into()), 5, 404),
+            (OperatorError::OtherTask("a is of b".into()), 5, 404),
             (OperatorError::NotNow("paused".into()), 75, 409),
             (OperatorError::Ended("a".into()), 5, 409),
             (OperatorError::Cancelled("a".into()), 5, 409),

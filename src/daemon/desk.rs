@@ -15,6 +15,7 @@ use crate::daemon::command::{Command, OperatorError, RecoverRequest, SessionOrde
 use crate::daemon::desk_recover::finish_interrupted;
 use crate::daemon::house::House;
 use crate::daemon::mode::{RunEnd, RunMode};
+use crate::daemon::repairs::Repairs;
 use crate::daemon::summary;
 use crate::daemon::supervisor::{Supervisor, Wanted};
 use crate::daemon::systemd::Systemd;
@@ -33,6 +34,8 @@ pub struct Desk {
     pub(super) mode: RunMode,
     /// Sessions whose own loop panicked in this process: recovered once, not for ever.
     panicked: BTreeSet<SessionId>,
+    /// Recoveries that crawl nothing.
+    pub(super) repairs: Repairs,
     /// What runs beside the loop.
     pub errands: Errands,
 }
@@ -66,7 +69,14 @@ pub struct Begun {
 impl Desk {
     /// An empty desk.
     pub fn new(house: Arc<House>, supervisor: Supervisor, mode: RunMode) -> Self {
-        Desk { supervisor, house, mode, errands: Errands::default(), panicked: BTreeSet::new() }
+        Desk {
+            supervisor,
+            house,
+            mode,
+            errands: Errands::default(),
+            panicked: BTreeSet::new(),
+            repairs: Repairs::default(),
+        }
     }
 
     /// Does what the mode asks for at the start.
@@ -83,17 +93,13 @@ impl Desk {
                 self.reload_tasks().await;
                 Ok(Begun { sessions, joined: false, recovery })
             }
-            RunMode::Recover { sessions, strategy, no_run: false } => {
-                let request = RecoverRequest { sessions, strategy, ..RecoverRequest::default() };
+            RunMode::Recover { sessions, strategy, no_run } => {
+                let request = RecoverRequest { sessions, strategy, no_run, ..RecoverRequest::default() };
                 let (recovery, sessions) = self.recover(request, true, systemd).await;
-                Ok(Begun { sessions, joined: false, recovery })
-            }
-            RunMode::Recover { sessions, strategy, no_run: true } => {
-                // Opening is what repairs outputs: each is opened, rests, and is closed again.
-                self.supervisor.rest();
-                let request = RecoverRequest { sessions, strategy, at_once: true, ..RecoverRequest::default() };
-                let (recovery, _) = self.recover(request, true, systemd).await;
-                self.supervisor.stop(true).await;
+                if !no_run {
+                    return Ok(Begun { sessions, joined: false, recovery });
+                }
+                self.repair(recovery.clone(), sessions, None);
                 Ok(Begun { sessions: Vec::new(), joined: false, recovery })
             }
             RunMode::Crawl { task, new } => {
@@ -136,8 +142,12 @@ impl Desk {
                 None => drop(reply.send(self.order_at_rest(session, order).await)),
             },
             Command::Recover { request, reply } => {
-                let (report, _) = self.recover(request, true, &Systemd::new()).await;
-                let _ = reply.send(Ok(report));
+                let no_run = request.no_run;
+                let (report, started) = self.recover(request, true, &Systemd::new()).await;
+                match no_run {
+                    true => self.repair(report, started, Some(reply)),
+                    false => drop(reply.send(Ok(report))),
+                }
             }
             Command::Cleanup { request, reply } => {
                 let cleanup = self.cleanup(request);
@@ -304,7 +314,11 @@ impl Desk {
     /// Sees a session end. A task file with `rerun` starts anew.
     pub async fn session_ended(&mut self, end: Result<(Id, SessionEnd), JoinError>) {
         let Some(last) = self.supervisor.saw_end(end).await else { return };
-        if last.status == SessionStatus::Crashed {
+        if self.repairs.ended(&last) {
+            if last.status == SessionStatus::Crashed {
+                self.supervisor.raise(ExitCode::Bug);
+            }
+        } else if last.status == SessionStatus::Crashed {
             self.recover_panicked(last.session_id).await;
         } else if matches!(self.mode, RunMode::Daemon) && last.status == SessionStatus::Completed {
             self.rerun(&last).await;

@@ -42,6 +42,23 @@ struct Ground {
     command: String,
 }
 
+/// The sessions of this process.
+#[derive(Default)]
+struct Ours {
+    running: Vec<SessionId>,
+    waiting: Vec<SessionId>,
+}
+
+impl Ours {
+    /// What this process does with a session, in words.
+    fn stands(&self, id: &SessionId) -> Option<&'static str> {
+        if self.running.contains(id) {
+            return Some("it runs here");
+        }
+        self.waiting.contains(id).then_some("it waits for a free place here, and is repaired when it gets one")
+    }
+}
+
 /// What came of one session.
 struct Acted {
     item: RecoveryItem,
@@ -65,18 +82,23 @@ impl Desk {
             command: self.mode.name().to_owned(),
         };
         let options = options(&ground.config, &request, by_command);
-        let running: Vec<SessionId> = self.supervisor.snapshots().into_iter().map(|s| s.session_id).collect();
+        let ours = Ours {
+            running: self.supervisor.snapshots().into_iter().map(|s| s.session_id).collect(),
+            waiting: self.supervisor.waiting(),
+        };
         let (only, dry_run) = (request.sessions.clone(), request.dry_run);
-        let work = blocking(move || look_and_act(&ground, &only, &running, &options, dry_run));
+        let work = blocking(move || look_and_act(&ground, &only, &ours, &options, dry_run));
         let acted = patiently(work, systemd).await;
         let mut report = RecoveryReport::default();
         let mut started = Vec::new();
         for Acted { mut item, wanted } in acted {
-            if let Some(wanted) = wanted.filter(|_| !request.no_run) {
+            // At a start that acts only by command, what an interrupted restart made waits for one.
+            if let Some(wanted) = wanted.filter(|_| by_command || !request.no_run) {
                 let id = wanted.task.session_id.clone();
-                let started_now = match request.at_once {
-                    true => self.supervisor.start(wanted).await,
-                    false => self.supervisor.want(wanted).await,
+                let started_now = match (request.no_run, request.at_once) {
+                    (true, _) => self.supervisor.open_at_rest(wanted).await,
+                    (false, true) => self.supervisor.start(wanted).await,
+                    (false, false) => self.supervisor.want(wanted).await,
                 };
                 match started_now {
                     Ok(()) => started.push(id),
@@ -109,8 +131,8 @@ pub fn dry_run(config: Config, dir: &StateDir, now: Timestamp, request: &Recover
         now,
         command: "recover".to_owned(),
     };
-    let acted = look_and_act(&ground, &request.sessions, &[], &options, true);
-    Ok(RecoveryReport { sessions: acted.into_iter().map(|acted| acted.item).collect() })
+    let acted = look_and_act(&ground, &request.sessions, &Ours::default(), &options, true);
+    Ok(RecoveryReport { sessions: acted.into_iter().map(|acted| acted.item).collect(), repaired: Vec::new() })
 }
 
 fn options(config: &Config, request: &RecoverRequest, by_command: bool) -> Options {
@@ -162,13 +184,7 @@ async fn patiently<T>(work: impl Future<Output = T>, systemd: &Systemd) -> T {
     }
 }
 
-fn look_and_act(
-    ground: &Ground,
-    only: &[SessionId],
-    running: &[SessionId],
-    options: &Options,
-    dry_run: bool,
-) -> Vec<Acted> {
+fn look_and_act(ground: &Ground, only: &[SessionId], ours: &Ours, options: &Options, dry_run: bool) -> Vec<Acted> {
     let mut acted = Vec::new();
     if !dry_run {
         acted.extend(finish_restarts(ground));
@@ -187,12 +203,17 @@ fn look_and_act(
         acted.iter().filter_map(|acted| acted.wanted.as_ref().map(|w| w.task.session_id.clone())).collect();
     for plan in planned {
         let id = &plan.info.session_id;
-        // Asked about by name, a session that runs here is answered: its owner is alive.
-        let unasked = running.contains(id) && only.is_empty();
+        let here = ours.stands(id);
+        // Asked about by name, a session of this process is answered.
+        let unasked = here.is_some() && only.is_empty();
         if unasked || fresh.contains(id) {
             continue;
         }
-        acted.push(if dry_run { said(&plan) } else { act_on(&plan, ground, options) });
+        acted.push(match here {
+            Some(why) => left_alone(&plan, why),
+            None if dry_run => said(&plan),
+            None => act_on(&plan, ground, options),
+        });
     }
     acted
 }
@@ -208,6 +229,17 @@ fn finish_restarts(ground: &Ground) -> Vec<Acted> {
 fn said(plan: &Planned) -> Acted {
     let message = plan.gathered.evidence.environment.clone().or_else(|| losses(plan));
     Acted { item: item(plan.info.clone(), RecoveryResult::Planned, None, message), wanted: None }
+}
+
+/// A session that this process runs, or is about to.
+fn left_alone(plan: &Planned, why: &str) -> Acted {
+    let info = SessionRecoveryInfo {
+        recovery_strategy: Decision::Skip,
+        cause: Cause::OwnerAlive,
+        recovery_possible: false,
+        ..plan.info.clone()
+    };
+    Acted { item: item(info, RecoveryResult::Skipped, None, Some(why.to_owned())), wanted: None }
 }
 
 /// What the outputs have lost: it is queued again when the session is opened.

@@ -394,10 +394,6 @@ fn never_begun(read: &Read) -> bool {
 }
 
 fn end_facts(read: &Read) -> EndFacts {
-    let grown = match (read.holder().and_then(|holder| holder.oom_kills), process::oom_kills()) {
-        (Some(then), Some(now)) => now > then,
-        _ => false,
-    };
     let boot_changed = read.boot_changed();
     EndFacts {
         lived: read.holder().is_some() || read.epoch() > 0,
@@ -406,7 +402,7 @@ fn end_facts(read: &Read) -> EndFacts {
         // A note of an earlier lifetime that was not cleared explains nothing.
         last_words: read.words.as_ref().filter(|words| words.epoch >= read.epoch()).map(|words| words.reason),
         boot_changed,
-        oom_killed: grown && !boot_changed,
+        oom_killed: !boot_changed && read.holder().is_some_and(Holder::oom_killed),
     }
 }
 

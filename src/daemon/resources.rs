@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::state::cgroup;
 pub use parse::MemoryUse;
 pub use tree::TreeSample;
 use tree::TreeSampler;
@@ -124,10 +125,7 @@ struct Cgroup {
 
 impl Cgroup {
     fn of_this_process() -> Self {
-        let (Some(own), Some(mounts)) = (read("/proc/self/cgroup"), read("/proc/self/mountinfo")) else {
-            return Cgroup::default();
-        };
-        let dirs = parse::memory_cgroup_dirs(&own, &mounts);
+        let dirs = cgroup::own_dirs();
         let existing = |dirs: Vec<PathBuf>| dirs.into_iter().filter(|dir| dir.is_dir()).collect();
         Cgroup { v2: existing(dirs.v2), v1: existing(dirs.v1) }
     }
@@ -159,7 +157,7 @@ impl Cgroup {
     fn oom_kills(&self) -> Option<u64> {
         let v2 = self.v2.first().and_then(|dir| read(dir.join("memory.events")));
         let v1 = || self.v1.first().and_then(|dir| read(dir.join("memory.oom_control")));
-        v2.or_else(v1).and_then(|text| parse::counter(&text, "oom_kill"))
+        v2.or_else(v1).and_then(|text| cgroup::counter(&text, "oom_kill"))
     }
 }
 

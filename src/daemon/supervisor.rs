@@ -39,6 +39,8 @@ struct Running {
     handle: SessionHandle,
     load: watch::Sender<Load>,
     task: StoredTask,
+    /// Open for an order or a repair: nothing of it is crawled.
+    rests: bool,
 }
 
 /// The sessions of this process.
@@ -159,9 +161,21 @@ impl Supervisor {
     /// # Errors
     /// As for [`Supervisor::want`].
     pub async fn start(&mut self, wanted: Wanted) -> Result<(), (ExitCode, String)> {
+        self.open(wanted, self.resting).await
+    }
+
+    /// Opens a session at rest, which repairs it; nothing of it is crawled, whatever else runs here.
+    ///
+    /// # Errors
+    /// As for [`Supervisor::want`].
+    pub async fn open_at_rest(&mut self, wanted: Wanted) -> Result<(), (ExitCode, String)> {
+        self.open(wanted, true).await
+    }
+
+    async fn open(&mut self, wanted: Wanted, rests: bool) -> Result<(), (ExitCode, String)> {
         let Wanted { task, opening } = wanted;
         let id = task.session_id.clone();
-        let (load, env) = self.env(&task).await?;
+        let (load, env) = self.env(&task, rests).await?;
         let created = !matches!(opening, Opening::Resume { .. });
         let opened = session::open(env, task.clone(), opening).await;
         let opened = opened.map_err(|error| (error.exit_code(), error.to_string()))?;
@@ -170,18 +184,18 @@ impl Supervisor {
         let abort = self.tasks.spawn(opened.run);
         self.names.insert(abort.id(), id.clone());
         self.ended.remove(&id);
-        self.running.insert(id, Running { handle: opened.handle, load, task });
+        self.running.insert(id, Running { handle: opened.handle, load, task, rests });
         self.share();
         Ok(())
     }
 
-    async fn env(&self, task: &StoredTask) -> Result<(watch::Sender<Load>, Env), (ExitCode, String)> {
+    async fn env(&self, task: &StoredTask, rests: bool) -> Result<(watch::Sender<Load>, Env), (ExitCode, String)> {
         let house = &self.house;
         let mode = task.spec.fetch.mode;
         let browsers = match mode {
             FetchMode::Http => None,
             // Nothing is visited: an order needs no browser.
-            FetchMode::Browser | FetchMode::Auto if self.resting => None,
+            FetchMode::Browser | FetchMode::Auto if rests => None,
             FetchMode::Browser | FetchMode::Auto => {
                 Some(house.browsers().await.map_err(|error| (error.exit_code(), error.to_string()))?)
             }
@@ -295,13 +309,14 @@ impl Supervisor {
     fn share(&self) {
         for lane in [FetchMode::Browser, FetchMode::Http] {
             let of_mode = || self.running.values().filter(|running| running.task.spec.fetch.mode.lane() == lane);
-            let sessions = u32::try_from(of_mode().count()).unwrap_or(u32::MAX).max(1);
+            let sessions = of_mode().filter(|running| !running.rests).count();
+            let sessions = u32::try_from(sessions).unwrap_or(u32::MAX).max(1);
             let all = self.machine.visits_of(lane);
             let most = self.house.visits.of(lane).most;
             for running in of_mode() {
                 // A task that names its number gets it, as far as the process can give it.
                 let fair = running.task.spec.fetch.tabs.map_or(all.div_ceil(sessions), |tabs| tabs.min(most));
-                let share = if self.resting { 0 } else { fair.max(1) };
+                let share = if running.rests { 0 } else { fair.max(1) };
                 let load = self.machine.load_for(running.task.spec.fetch.mode, share);
                 running.load.send_if_modified(|old| {
                     let changed = *old != load;

@@ -8,6 +8,7 @@ pub mod health;
 pub mod hints;
 pub mod hosts;
 pub mod limits;
+pub mod oom;
 pub mod pressure;
 pub mod recovery;
 pub mod render;

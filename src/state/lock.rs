@@ -10,7 +10,9 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::model::time::Timestamp;
+use crate::policy::oom::{self, GroupKills, OomKills};
 use crate::state::atomic_file::{Content, read_bounded};
+use crate::state::cgroup::OomGroup;
 use crate::state::process;
 
 /// A probe holds a shared lock for an instant; a taker waits that long before it believes it.
@@ -32,9 +34,12 @@ pub struct Holder {
     /// Milliseconds since boot when it took the lock: a clock that nobody can set.
     #[serde(default)]
     pub boottime_ms: u64,
-    /// The kernel's count of out-of-memory kills then.
+    /// The kernel's count of out-of-memory kills on the machine then.
     #[serde(default)]
     pub oom_kills: Option<u64>,
+    /// Those in its own cgroup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_group: Option<OomGroup>,
 }
 
 impl Holder {
@@ -48,7 +53,16 @@ impl Holder {
             command: command.to_owned(),
             boottime_ms: crate::clock::boottime_ms(),
             oom_kills: process::oom_kills(),
+            oom_group: OomGroup::own(),
         }
+    }
+
+    /// Whether the out-of-memory killer may explain its death, as far as the kernel's counters tell now.
+    pub fn oom_killed(&self) -> bool {
+        let of = |group: &OomGroup| GroupKills { id: group.id, kills: group.kills };
+        let then = OomKills { group: self.oom_group.as_ref().map(of), machine: self.oom_kills };
+        let group = self.oom_group.as_ref().and_then(OomGroup::now);
+        oom::grew(&then, &OomKills { group, machine: process::oom_kills() })
     }
 }
 
@@ -63,12 +77,12 @@ impl std::fmt::Display for Holder {
 pub enum LockError {
     /// Another process has it.
     #[error("`{}` is held by {}: stop it first, or use another --state-dir", .path.display(),
-        .holder.as_ref().map_or_else(|| "another process".to_owned(), Holder::to_string))]
+        .holder.as_ref().map_or_else(|| "another process".to_owned(), ToString::to_string))]
     Held {
         /// The lock file.
         path: PathBuf,
         /// Who, when it can be read.
-        holder: Option<Holder>,
+        holder: Option<Box<Holder>>,
     },
     /// The lock file cannot be used.
     #[error("cannot lock `{path}`: {source}")]
@@ -111,7 +125,7 @@ impl Lock {
                     std::thread::sleep(Duration::from_millis(5));
                 }
                 Err(rustix::io::Errno::WOULDBLOCK) => {
-                    return Err(LockError::Held { path: path.to_owned(), holder: read_holder(path) });
+                    return Err(LockError::Held { path: path.to_owned(), holder: read_holder(path).map(Box::new) });
                 }
                 Err(error) => return Err(at(error.into())),
             }
@@ -203,12 +217,26 @@ mod tests {
         let lock = Lock::take(&path, &me()).unwrap();
         assert_eq!(probe(&path).unwrap(), Probe::Held(Some(me())));
         match Lock::take(&path, &me()) {
-            Err(LockError::Held { holder, .. }) => assert_eq!(holder, Some(me())),
+            Err(LockError::Held { holder, .. }) => assert_eq!(holder.as_deref(), Some(&me())),
             other => panic!("{other:?}"),
         }
         drop(lock);
         assert_eq!(probe(&path).unwrap(), Probe::Free(Some(me())));
         Lock::take(&path, &me()).unwrap();
+    }
+
+    #[test]
+    fn a_kill_elsewhere_does_not_explain_the_holder_s_death() {
+        let temp = tempfile::tempdir().unwrap();
+        let file = temp.path().join("memory.events");
+        std::fs::write(&file, "oom_kill 2\n").unwrap();
+        let id = std::fs::metadata(temp.path()).unwrap().ino();
+        let holder = |kills| {
+            let group = OomGroup { file: file.clone(), id, kills };
+            Holder { oom_group: Some(group), oom_kills: Some(0), ..me() }
+        };
+        assert!(!holder(2).oom_killed(), "whatever the machine counts");
+        assert!(holder(1).oom_killed());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Small files: paths, atomic replacement, locks, checkpoint and heartbeat.
 
 pub mod atomic_file;
+pub mod cgroup;
 pub mod checkpoint_file;
 pub mod end_note;
 pub mod envelope;

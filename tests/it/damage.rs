@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use serde_json::Value;
 
 use crate::site::Config;
 use crate::support::world::Fetch;
-use crate::support::{World, skip};
+use crate::support::{World, child, poll, skip};
 
 /// What is done to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -424,10 +425,28 @@ fn recovering_twice_is_recovering_once() {
 
 #[test]
 fn without_a_run_what_was_lost_is_reported_and_repaired_and_nothing_is_crawled() {
+    repaired_without_a_run(false);
+}
+
+#[test]
+fn a_running_crawld_repairs_without_a_run_as_none_does() {
+    repaired_without_a_run(true);
+}
+
+fn repaired_without_a_run(beside_a_daemon: bool) {
     let world = World::new(Config { latency: Duration::from_millis(15), ..Config::plain(80) }, Fetch::Http);
     world.crawl_and_kill(30);
     Damage::Cut.apply(&world.session_dir().join("out/pages-00001.jsonl"));
     let before = world.site.hits();
+    let daemon = beside_a_daemon.then(|| {
+        let run = world.crawld(&["run"]).env("CRAWLD_TASKS_DIR", world.path());
+        let mut daemon = run.env("CRAWLD_SESSION_RECOVERY_ENABLED", "false").spawn();
+        poll::expect("the daemon's answer", child::PATIENCE, || {
+            assert!(!daemon.has_ended(), "{}", daemon.said());
+            UnixStream::connect(world.state.join("crawld.sock")).is_ok().then_some(())
+        });
+        daemon
+    });
     let looked = world.recover().args(&["--dry-run"]).run().expect_code(0).json();
     let repaired = world.recover().args(&["--no-run"]).run().expect_code(0).json();
     for said in [&looked, &repaired] {
@@ -435,9 +454,17 @@ fn without_a_run_what_was_lost_is_reported_and_repaired_and_nothing_is_crawled()
         assert_eq!(item["cause"], "outputs_damaged", "{said}");
         assert!(item["message"].as_str().is_some_and(|text| text.contains("pages-00001.jsonl")), "{said}");
     }
+    let end = &repaired["sessions"][0]["end"];
+    assert_eq!(end["status"], "recoverable", "it says how the session was left: {repaired}");
     assert_eq!(world.site.hits(), before, "nothing is crawled");
     assert!(world.unfinished());
     world.verify();
+    if let Some(daemon) = daemon {
+        let shown = world.recover().args(&["--dry-run"]).run().json();
+        assert_eq!(shown["sessions"][0]["cause"], "clean_stop", "{shown}");
+        daemon.signal(rustix::process::Signal::TERM);
+        daemon.wait(child::PATIENCE).expect_code(0);
+    }
     assert_eq!(world.recover().args(&["--dry-run"]).run().json()["sessions"][0]["cause"], "clean_stop");
     world.finish();
 }

@@ -6,15 +6,15 @@ use clap::{Args, ValueHint};
 
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
-use crate::cli::session_arg::SessionArg;
 use crate::cli::{Outcome, hands, out};
+use crate::daemon::session_key::SessionKey;
 use crate::exit_code::ExitCode;
 use crate::model::text::escape_control;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ExportArgs {
     /// The session
-    session: SessionArg,
+    session: SessionKey,
     /// The file to write (a tar archive)
     #[arg(value_hint = ValueHint::FilePath)]
     file: PathBuf,

@@ -5,23 +5,23 @@ use clap::Args;
 use crate::cli::context::Context;
 use crate::cli::format::count;
 use crate::cli::hands;
-use crate::cli::session_arg::SessionArg;
 use crate::cli::{Outcome, out};
 use crate::daemon::answers::Done;
 use crate::daemon::command::SessionOrder;
+use crate::daemon::session_key::SessionKey;
 use crate::exit_code::ExitCode;
 use crate::model::session::SessionStatus;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct OneSession {
     /// The session, as `crawld sessions` lists it
-    session: SessionArg,
+    session: SessionKey,
 }
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ResumeArgs {
     /// The session, as `crawld sessions` lists it
-    session: SessionArg,
+    session: SessionKey,
     /// Continue past the limit that it has reached; the limit counts anew
     #[arg(long)]
     extend: bool,
@@ -30,7 +30,7 @@ pub(in crate::cli) struct ResumeArgs {
 #[derive(Debug, Args)]
 pub(in crate::cli) struct RetryArgs {
     /// The session, as `crawld sessions` lists it
-    session: SessionArg,
+    session: SessionKey,
     /// Also the URLs that crashed their browser every time
     #[arg(long)]
     quarantined: bool,
@@ -60,7 +60,7 @@ pub(in crate::cli) async fn release_parked(context: &Context, args: OneSession) 
     give(context, args.session, SessionOrder::ReleaseParked).await
 }
 
-async fn give(context: &Context, session: SessionArg, order: SessionOrder) -> Outcome {
+async fn give(context: &Context, session: SessionKey, order: SessionOrder) -> Outcome {
     let session = session.of(&context.existing()?)?;
     let (done, remote) = hands::with_existing(context, order.name(), async |hands, _| {
         Ok((hands.order(&session, order).await?, hands.remote()))

@@ -9,7 +9,6 @@ use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::format::{age, count, percent};
 use crate::cli::hands::{self, Hands};
-use crate::cli::session_arg::SessionArg;
 use crate::cli::session_table::{self, CrawlEnd};
 use crate::cli::table::Table;
 use crate::cli::{Outcome, engine, out, words};
@@ -17,6 +16,7 @@ use crate::daemon;
 use crate::daemon::answers::{RecoveryItem, RecoveryReport, RecoveryResult, SessionSummary};
 use crate::daemon::command::{OperatorError, RecoverRequest, Strategy};
 use crate::daemon::mode::RunMode;
+use crate::daemon::session_key::SessionKey;
 use crate::exit_code::ExitCode;
 use crate::model::ids::SessionId;
 use crate::model::session::{Cause, Decision};
@@ -25,7 +25,7 @@ use crate::model::time::Timestamp;
 #[derive(Debug, Args)]
 pub(in crate::cli) struct RecoverArgs {
     /// These only [default: all]
-    sessions: Vec<SessionArg>,
+    sessions: Vec<SessionKey>,
     /// Show what would be done; change nothing
     #[arg(long)]
     dry_run: bool,
@@ -61,7 +61,10 @@ pub(in crate::cli) async fn run(context: &Context, args: RecoverArgs) -> Outcome
     let strategy = Strategy::parse(&args.strategy).unwrap_or(Strategy::Auto);
     let owner = hands::owner(context).await?;
     if let Some(client) = owner {
-        context.say("crawld: a crawld is running here; asking it");
+        context.say(match args.no_run {
+            true => "crawld: a crawld is running here; asking it to repair what it does not run",
+            false => "crawld: a crawld is running here; asking it",
+        });
         return ask(context, &Hands::Remote(client), request(&args, named, strategy)).await;
     }
     if args.dry_run {
@@ -79,7 +82,9 @@ fn request(args: &RecoverArgs, sessions: Vec<SessionId>, strategy: Strategy) -> 
 
 async fn ask(context: &Context, hands: &Hands, request: RecoverRequest) -> Outcome {
     let report = hands.recover(request).await?;
-    conclude(context, &report, &[])
+    let verdict = conclude(context, &report, &report.repaired)?;
+    print_ends(context, &report.repaired)?;
+    Ok(verdict)
 }
 
 /// Without an owner: be the owner, for as long as there is something to continue.
@@ -108,12 +113,20 @@ async fn here(context: &Context, sessions: Vec<SessionId>, no_run: bool, strateg
     }
     if context.json {
         print_json(&report, &end.sessions)?;
-    } else if !context.quiet {
-        for summary in &end.sessions {
-            out::line(&format!("\n{}", session_table::end(summary, false)))?;
-        }
     }
+    print_ends(context, &end.sessions)?;
     Ok(verdict(&report, end.exit))
+}
+
+/// How each session was left, for a person.
+fn print_ends(context: &Context, ends: &[SessionSummary]) -> Result<(), Failure> {
+    if context.json || context.quiet {
+        return Ok(());
+    }
+    for summary in ends {
+        out::line(&format!("\n{}", session_table::end(summary, false)))?;
+    }
+    Ok(())
 }
 
 /// Whether any line is about more than a session that ended long ago.
@@ -243,7 +256,7 @@ mod tests {
                 let result = if failed.is_some() { RecoveryResult::Failed } else { RecoveryResult::Planned };
                 RecoveryItem { result, exit: *failed, ..item("a", *decision, *cause, None) }
             });
-            let report = RecoveryReport { sessions: items.collect() };
+            let report = RecoveryReport { sessions: items.collect(), repaired: Vec::new() };
             assert_eq!(verdict(&report, end).code(), expected, "{name}");
         }
         let good = (Decision::Resume, Cause::Crash, None);
@@ -276,6 +289,7 @@ mod tests {
                 item("session_1_aaaaaaaa", Decision::Resume, Cause::Crash, None),
                 item("b", Decision::Skip, Cause::CrashLoop, Some("see\u{1b}[2J log")),
             ],
+            repaired: Vec::new(),
         };
         assert!(acted(&report));
         insta::assert_snapshot!(table(&report, Timestamp::from_millis(120_000)), @r"

@@ -4,16 +4,16 @@ use clap::Args;
 
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
-use crate::cli::session_arg::SessionArg;
 use crate::cli::{Outcome, offline, out, session_table};
 use crate::daemon::answers::{OwnerHealth, SessionDetail, SessionSummary};
+use crate::daemon::session_key::SessionKey;
 use crate::exit_code::ExitCode;
 use crate::model::session::SessionStatus;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct StatusArgs {
     /// The session [default: all]
-    session: Option<SessionArg>,
+    session: Option<SessionKey>,
     /// Exit non-zero when a session that should be crawling is below the threshold
     #[arg(long)]
     check: bool,

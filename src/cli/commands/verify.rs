@@ -6,11 +6,11 @@ use serde::Serialize;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::format::count;
-use crate::cli::session_arg::SessionArg;
 use crate::cli::{Outcome, out};
 use crate::crawl::committer::StorePaths;
 use crate::crawl::verify::verify;
 use crate::daemon::command::OperatorError;
+use crate::daemon::session_key::SessionKey;
 use crate::exit_code::ExitCode;
 use crate::model::counters::Counters;
 use crate::model::ids::{CommitSeq, SessionId};
@@ -21,7 +21,7 @@ use crate::state::paths::StateDir;
 #[derive(Debug, Args)]
 pub(in crate::cli) struct VerifyArgs {
     /// These only [default: all]
-    sessions: Vec<SessionArg>,
+    sessions: Vec<SessionKey>,
 }
 
 /// What was found out about one session.

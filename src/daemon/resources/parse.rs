@@ -1,6 +1,6 @@
 //! Reads what the kernel writes. Total: whatever is missing or malformed is `None`.
 
-use std::path::{Path, PathBuf};
+use crate::state::cgroup::counter;
 
 /// Memory used of a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,61 +72,10 @@ fn limited(limit: &str, usage: &str, reclaimable: Option<u64>) -> Option<MemoryU
     Some(MemoryUse { limit, used: usage.saturating_sub(reclaimable.unwrap_or(0)) })
 }
 
-/// A line `name value`, as in `memory.stat`, `memory.events` and `memory.oom_control`.
-pub(super) fn counter(text: &str, name: &str) -> Option<u64> {
-    text.lines().find_map(|line| {
-        let (key, value) = line.split_once(' ')?;
-        (key == name).then(|| value.trim().parse().ok())?
-    })
-}
-
 /// PSI: the share of time in which some task stalled, over 10 s, in percent.
 pub(super) fn psi_some_avg10(text: &str) -> Option<f64> {
     let line = text.lines().find_map(|line| line.strip_prefix("some "))?;
     line.split_ascii_whitespace().find_map(|field| field.strip_prefix("avg10="))?.parse().ok()
-}
-
-/// Directories in which this process' memory is accounted, its own first.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct CgroupDirs {
-    /// Unified hierarchy.
-    pub(super) v2: Vec<PathBuf>,
-    /// The v1 memory controller.
-    pub(super) v1: Vec<PathBuf>,
-}
-
-/// From `/proc/self/cgroup` and `/proc/self/mountinfo`. A path that is not below its mount (a container that sees
-/// the host's names) leaves the mount itself.
-pub(super) fn memory_cgroup_dirs(cgroup: &str, mountinfo: &str) -> CgroupDirs {
-    let mut dirs = CgroupDirs::default();
-    for line in mountinfo.lines() {
-        let Some((root, mount, v2)) = cgroup_mount(line) else { continue };
-        let own = cgroup.lines().find_map(|line| {
-            let mut fields = line.splitn(3, ':').skip(1);
-            let (controllers, path) = (fields.next()?, fields.next()?);
-            let ours = if v2 { controllers.is_empty() } else { controllers.split(',').any(|c| c == "memory") };
-            ours.then_some(path)
-        });
-        let Some(own) = own else { continue };
-        let below = Path::new(own).strip_prefix(root).unwrap_or(Path::new(""));
-        let chain = below.ancestors().map(|part| Path::new(mount).join(part)).collect();
-        *(if v2 { &mut dirs.v2 } else { &mut dirs.v1 }) = chain;
-    }
-    dirs
-}
-
-/// Root, mount point and version of a mount of cgroup2 or of the v1 memory controller.
-fn cgroup_mount(line: &str) -> Option<(&str, &str, bool)> {
-    let (before, after) = line.split_once(" - ")?;
-    let mut before = before.split(' ').skip(3);
-    let (root, mount) = (before.next()?, before.next()?);
-    let mut after = after.split(' ');
-    let (kind, options) = (after.next()?, after.nth(1).unwrap_or(""));
-    match kind {
-        "cgroup2" => Some((root, mount, true)),
-        "cgroup" if options.split(',').any(|option| option == "memory") => Some((root, mount, false)),
-        _ => None,
-    }
 }
 
 /// What `/proc/<pid>/stat` says of a process.
@@ -202,36 +151,10 @@ mod tests {
     }
 
     #[test]
-    fn counters_and_stalls() {
-        assert_eq!(counter("low 0\nhigh 3\noom 2\noom_kill 1\n", "oom_kill"), Some(1));
-        assert_eq!(counter("oom_kill_disable 0\nunder_oom 0\noom_kill 7\n", "oom_kill"), Some(7));
-        assert_eq!(counter("oom_kill x\n", "oom_kill"), None);
-        assert_eq!(counter("", "oom_kill"), None);
+    fn stalls() {
         let psi = "some avg10=12.50 avg60=1.00 avg300=0.00 total=5\nfull avg10=3.00 avg60=0.00 avg300=0.00 total=1\n";
         assert_eq!(psi_some_avg10(psi), Some(12.5));
         assert_eq!(psi_some_avg10("full avg10=3.00\n"), None);
-    }
-
-    #[test]
-    fn control_groups_are_found() {
-        let dirs = |paths: &[&str]| paths.iter().map(PathBuf::from).collect::<Vec<_>>();
-        let v2_mount = "31 23 0:28 / /sys/fs/cgroup rw,relatime shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
-        let found = memory_cgroup_dirs("0::/system.slice/crawld.service\n", v2_mount);
-        let chain = ["/sys/fs/cgroup/system.slice/crawld.service", "/sys/fs/cgroup/system.slice", "/sys/fs/cgroup/"];
-        assert_eq!((found.v2, found.v1), (dirs(&chain), Vec::new()), "v2");
-
-        let v1_mounts = "32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
-                         35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n";
-        let found = memory_cgroup_dirs("4:memory:/a/b\n1:cpu:/c\n0::/\n", v1_mounts);
-        let chain = ["/sys/fs/cgroup/memory/a/b", "/sys/fs/cgroup/memory/a", "/sys/fs/cgroup/memory/"];
-        assert_eq!((found.v2, found.v1), (Vec::new(), dirs(&chain)), "v1");
-
-        let bound = "35 31 0:32 /docker/abc /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n";
-        let found = memory_cgroup_dirs("4:memory:/docker/abc\n", bound);
-        assert_eq!(found.v1, dirs(&["/sys/fs/cgroup/memory/"]), "bind mount of its own directory");
-        let found = memory_cgroup_dirs("4:memory:/elsewhere\n", bound);
-        assert_eq!(found.v1, dirs(&["/sys/fs/cgroup/memory/"]), "the host's names");
-        assert_eq!(memory_cgroup_dirs("", ""), CgroupDirs::default());
     }
 
     #[test]
