@@ -3,7 +3,7 @@
 //! Without the feature `failpoints` every point compiles to nothing. With it, the environment
 //! variable `FAILPOINTS` (or `fail::cfg`) arms a point: `store.before_commit=3*off->return(kill)`
 //! kills the process with SIGKILL at the fourth passage; `return(ENOSPC)` and `return(EIO)` make an
-//! I/O step fail with that error.
+//! I/O step fail with that error; `return(say)` says on stderr that the point was passed.
 
 use std::io;
 
@@ -26,6 +26,10 @@ fn act(name: &str, action: Option<&str>) -> io::Result<()> {
     match action {
         Some("ENOSPC") => Err(io::Error::from_raw_os_error(28)),
         Some("EIO") => Err(io::Error::from_raw_os_error(5)),
+        Some("say") => {
+            eprintln!("passed {name}");
+            Ok(())
+        }
         Some("kill") | None => {
             let me = rustix::process::getpid();
             let _ = rustix::process::kill_process(me, rustix::process::Signal::KILL);
