@@ -15,11 +15,12 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_util::sync::CancellationToken;
 
+use super::attach;
 use super::tap::Taps;
 use super::traffic::{self, Command};
 
 /// A message larger than this ends the browser: everything crawld asks for is far smaller.
-const MESSAGE_MAX: usize = 128 << 20;
+pub(super) const MESSAGE_MAX: usize = 128 << 20;
 /// How long chromiumoxide may take to connect.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
@@ -31,9 +32,18 @@ pub(super) struct PipeEnds {
     pub answers: pipe::Receiver,
 }
 
+/// The browser's side of the bridge.
+#[expect(clippy::large_enum_variant, reason = "there is one in a browser's life, and it is taken apart at once")]
+pub(super) enum Far {
+    /// The pipe of a browser that crawld has started.
+    Pipe(PipeEnds),
+    /// The socket of one that it is attached to.
+    Socket(Socket),
+}
+
 /// Opens the bridge. Returns the secret address, and the task that carries; it ends, and cancels
 /// `lost`, as soon as either side does.
-pub(super) async fn open(ends: PipeEnds, lost: CancellationToken, taps: Taps) -> io::Result<(String, JoinHandle<()>)> {
+pub(super) async fn open(far: Far, lost: CancellationToken, taps: Taps) -> io::Result<(String, JoinHandle<()>)> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let path = secret_path()?;
     let url = format!("ws://{}{path}", listener.local_addr()?);
@@ -42,9 +52,15 @@ pub(super) async fn open(ends: PipeEnds, lost: CancellationToken, taps: Taps) ->
         let accepted = tokio::time::timeout(CONNECT_WITHIN, accept(&listener, &path)).await;
         drop(listener);
         if let Ok(Ok(socket)) = accepted {
+            let carrying = async {
+                match far {
+                    Far::Pipe(ends) => carry(socket, ends, taps).await,
+                    Far::Socket(browser) => attach::carry(socket, browser, taps).await,
+                }
+            };
             tokio::select! {
                 () = lost.cancelled() => {}
-                () = carry(socket, ends, taps) => {}
+                () = carrying => {}
             }
         }
     });
@@ -57,7 +73,8 @@ fn secret_path() -> io::Result<String> {
     Ok(random.iter().fold(String::from("/"), |path, byte| format!("{path}{byte:02x}")))
 }
 
-type Socket = tokio_tungstenite::WebSocketStream<TcpStream>;
+/// Of either side.
+pub(super) type Socket = tokio_tungstenite::WebSocketStream<TcpStream>;
 
 /// Accepts until the right path is asked for.
 async fn accept(listener: &TcpListener, path: &str) -> io::Result<Socket> {

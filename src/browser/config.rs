@@ -4,12 +4,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::exit_code::ExitCode;
+use crate::model::endpoint::DebugEndpoint;
 
 /// Settings of the browser pool. `BrowserConfig::new` gives the defaults.
 #[derive(Debug, Clone)]
 pub struct BrowserConfig {
     /// The browser to start; none: looked for, see [`super::find_executable`].
     pub executable: Option<PathBuf>,
+    /// A running browser to use instead, which somebody else started: no address rule holds for it.
+    pub attach: Option<DebugEndpoint>,
     /// Run Chromium without its sandbox: only by the operator's explicit word (`CRAWLD_NO_SANDBOX=1`).
     pub no_sandbox: bool,
     /// Where profiles live, one fresh directory per launch; owned by one daemon (its state lock).
@@ -44,6 +47,7 @@ impl BrowserConfig {
     pub fn new(profile_root: PathBuf) -> Self {
         BrowserConfig {
             executable: None,
+            attach: None,
             no_sandbox: false,
             profile_root,
             jars: None,
@@ -103,6 +107,16 @@ pub enum BrowserError {
         reason: String,
         /// The last of what it printed, or empty.
         log: String,
+    },
+    /// Nobody to attach to.
+    #[error(
+        "cannot attach to the browser at {endpoint}: {reason}; start it with --remote-debugging-port, or unset cdp_url"
+    )]
+    Attach {
+        /// Where it should be.
+        endpoint: DebugEndpoint,
+        /// What happened.
+        reason: String,
     },
     /// A protocol command failed or timed out.
     #[error("browser command {step} failed: {reason}")]

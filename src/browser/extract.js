@@ -267,6 +267,8 @@ async (o) => {
     hooked: noted !== null,
     heap: performance.memory?.usedJSHeapSize ?? 0,
     posted: noted?.posted === 1,
+    signed: typeof o.sign === 'string' && has(o.sign),
+    foreignFrames: [...all('iframe,frame')].some((frame) => frame.contentDocument === null),
     modules: has('script[type=module],link[rel=modulepreload]'),
   });
 }

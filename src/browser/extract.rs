@@ -74,6 +74,18 @@ pub(super) struct Extracted {
     /// It has script modules, whose imports the hook cannot count.
     #[serde(default)]
     pub modules: bool,
+    /// It shows the sign that was asked for.
+    #[serde(default)]
+    signed: bool,
+    /// It has frames that it cannot look into.
+    #[serde(default)]
+    pub foreign_frames: bool,
+    /// One of those did not answer.
+    #[serde(skip)]
+    pub frames_lost: bool,
+    /// What those hold.
+    #[serde(skip)]
+    pub within: Vec<Extracted>,
 }
 
 /// How a page is asked.
@@ -85,6 +97,20 @@ pub(super) struct Manner<'a> {
     pub busy: Option<Duration>,
     /// No frame is ever drawn.
     pub frameless: bool,
+    /// What a page shows for which nobody is logged in.
+    pub sign: Option<&'a str>,
+}
+
+/// The expression that asks a frame of another origin for its links alone.
+pub(super) fn links_expression(spec: &ExtractSpec, manner: Manner<'_>) -> String {
+    let links = ExtractSpec {
+        text: false,
+        max_links: spec.max_links,
+        resource_links: spec.resource_links,
+        hash_routes: spec.hash_routes,
+        ..ExtractSpec::default()
+    };
+    expression(&links, manner)
 }
 
 /// The expression that asks for what the task wants.
@@ -112,6 +138,7 @@ pub(super) fn expression(spec: &ExtractSpec, manner: Manner<'_>) -> String {
         "sourceMax": spec.source_max(),
         "fieldMax": FIELDS_MAX,
         "fields": fields,
+        "sign": manner.sign,
     });
     format!("({SCRIPT})({options})")
 }
@@ -149,8 +176,22 @@ impl Extracted {
         let targets: Vec<String> = self.code.iter().flat_map(|code| script_targets(code)).collect();
         let images = self.srcsets.iter().flat_map(|set| srcset_targets(set));
         answer.add_references(&self.base, targets.iter().map(String::as_str).chain(images), spec.hash_routes);
+        let own = answer.links.len();
+        let most = spec.max_links as usize;
+        let mut full = false;
+        for frame in self.within.into_iter().filter(|frame| !frame.nofollow) {
+            let targets: Vec<String> = frame.code.iter().flat_map(|code| script_targets(code)).collect();
+            let images: Vec<String> =
+                frame.srcsets.iter().flat_map(|set| srcset_targets(set)).map(Into::into).collect();
+            let all = frame.links.iter().chain(&targets).chain(&images);
+            answer.add_references(&frame.base, all.map(String::as_str), spec.hash_routes);
+            full |= answer.links.len() > most || frame.truncated;
+        }
+        answer.links.truncate(most.max(own));
+        answer.truncated |= full;
         answer.base = Some(self.base);
         answer.nofollow |= self.nofollow;
+        answer.logged_out = self.signed;
         answer.fields = self.fields;
         answer.bytes = self.bytes;
         answer.content_type = answer.content_type.take().or(self.content_type);

@@ -25,7 +25,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::bridge;
+use super::attach;
+use super::bridge::{self, Far};
 use super::config::{BrowserConfig, BrowserError};
 use super::flags;
 use super::jar;
@@ -70,8 +71,8 @@ pub(super) struct Instance {
     pub version: String,
     /// The browser's own user agent.
     pub user_agent: String,
-    /// Who the process is.
-    pub identity: Identity,
+    /// Who the process is; none where somebody else started it.
+    pub identity: Option<Identity>,
     /// When it was started.
     pub born: Instant,
     /// From spawn to the first answer.
@@ -87,12 +88,12 @@ pub(super) struct Instance {
     jars: Option<PathBuf>,
     /// When each session's cookies were last looked at.
     kept: Mutex<HashMap<SessionId, Instant>>,
-    process: tokio::sync::Mutex<Process>,
+    process: tokio::sync::Mutex<Option<Process>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Instance {
-    /// Starts a browser and connects to it, within `config.launch_timeout`.
+    /// Starts a browser and connects to it, or attaches to the one that is named, within `config.launch_timeout`.
     ///
     /// # Errors
     /// It cannot be started, or does not answer in time; then nothing of it is left.
@@ -100,33 +101,25 @@ impl Instance {
         let started = Instant::now();
         let taps = Taps::default();
         let lost = CancellationToken::new();
+        if let Some(endpoint) = &config.attach {
+            let attaching =
+                async { connect(Far::Socket(attach::connect(endpoint).await?), lost.clone(), taps.clone()).await };
+            let reason = match timeout(config.launch_timeout, attaching).await {
+                Ok(Ok(connected)) => return Ok(Instance::new(config, None, connected, (lost, taps), started)),
+                Ok(Err(reason)) => reason,
+                Err(_) => format!("no answer within {:?}", config.launch_timeout),
+            };
+            lost.cancel();
+            return Err(BrowserError::Attach { endpoint: endpoint.clone(), reason });
+        }
         let (mut process, ends) = process::spawn(config, executable, lost.clone())?;
-        let connecting = connect(ends, lost.clone(), taps.clone());
+        let connecting = connect(Far::Pipe(ends), lost.clone(), taps.clone());
         let outcome = tokio::select! {
             outcome = timeout(config.launch_timeout, connecting) => outcome,
             () = lost.cancelled() => Ok(Err("it ended by itself".to_owned())),
         };
         let reason = match outcome {
-            Ok(Ok(connected)) => {
-                return Ok(Instance {
-                    lost,
-                    version: connected.version,
-                    user_agent: connected.user_agent,
-                    identity: process.identity.clone(),
-                    born: started,
-                    launch_time: started.elapsed(),
-                    unparsed: connected.unparsed,
-                    taps,
-                    browser: connected.browser,
-                    routes: connected.routes,
-                    reply_timeout: config.reply_timeout,
-                    contexts: tokio::sync::Mutex::default(),
-                    jars: config.jars.clone(),
-                    kept: Mutex::default(),
-                    process: tokio::sync::Mutex::new(process),
-                    tasks: Mutex::new(connected.tasks),
-                });
-            }
+            Ok(Ok(connected)) => return Ok(Instance::new(config, Some(process), connected, (lost, taps), started)),
             Ok(Err(reason)) => reason,
             Err(_) => format!("no answer within {:?}", config.launch_timeout),
         };
@@ -135,6 +128,43 @@ impl Instance {
         let said = process.log.text();
         let log = if said.is_empty() { said } else { format!("; it said: {said}") };
         Err(BrowserError::Launch { reason, log })
+    }
+
+    fn new(
+        config: &BrowserConfig,
+        process: Option<Process>,
+        connected: Connected,
+        (lost, taps): (CancellationToken, Taps),
+        started: Instant,
+    ) -> Instance {
+        Instance {
+            lost,
+            version: connected.version,
+            user_agent: connected.user_agent,
+            identity: process.as_ref().map(|process| process.identity.clone()),
+            born: started,
+            launch_time: started.elapsed(),
+            unparsed: connected.unparsed,
+            taps,
+            browser: connected.browser,
+            routes: connected.routes,
+            reply_timeout: config.reply_timeout,
+            contexts: tokio::sync::Mutex::default(),
+            jars: config.jars.clone(),
+            kept: Mutex::default(),
+            process: tokio::sync::Mutex::new(process),
+            tasks: Mutex::new(connected.tasks),
+        }
+    }
+
+    /// Its connection, for what concerns no single page.
+    pub(super) fn browser(&self) -> Arc<Browser> {
+        Arc::clone(&self.browser)
+    }
+
+    /// Its main process, where crawld has started it.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.identity.as_ref().map(|identity| identity.pid)
     }
 
     /// Awaits a protocol step under the reply deadline and the browser's life.
@@ -186,6 +216,8 @@ impl Instance {
         if let Some(context) = contexts.get(session) {
             return Ok(context.clone());
         }
+        // Somebody else's browser knows no name of ours, and may not even be on this machine.
+        let proxy = proxy.filter(|_| self.identity.is_some());
         let create = CreateBrowserContextParams {
             dispose_on_detach: Some(true),
             proxy_server: proxy.map(flags::proxy_server),
@@ -247,6 +279,13 @@ impl Instance {
         }
     }
 
+    async fn end_contexts(&self) {
+        let contexts: Vec<_> = self.contexts.lock().await.drain().collect();
+        for (_, context) in contexts {
+            let _ = self.browser.execute(DisposeBrowserContextParams::new(context)).await;
+        }
+    }
+
     /// Closes a tab, however it behaves.
     pub(super) async fn close_page(&self, page: &Page) {
         let close = self.browser.execute(CloseTargetParams::new(page.target_id().clone()));
@@ -262,9 +301,14 @@ impl Instance {
         Listening { routes: Arc::clone(&self.routes), target: target.to_owned(), signals }
     }
 
-    /// Ends the browser: asked politely first when `polite`, then by signals. Nothing of it is left.
+    /// Ends the browser: asked politely first when `polite`, then by signals. Nothing of it is left. Of somebody
+    /// else's browser only our contexts end, with their tabs: by a word of ours, or with the connection.
     pub(super) async fn end(&self, polite: bool) {
-        if polite && !self.lost.is_cancelled() {
+        if self.identity.is_none() {
+            if polite && !self.lost.is_cancelled() {
+                let _ = timeout(CLOSE_WITHIN, self.end_contexts()).await;
+            }
+        } else if polite && !self.lost.is_cancelled() {
             let closing = self.browser.execute(CloseParams::default());
             let _ = timeout(CLOSE_WITHIN, async {
                 let _ = closing.await;
@@ -273,7 +317,9 @@ impl Instance {
             .await;
         }
         self.lost.cancel();
-        self.process.lock().await.end().await;
+        if let Some(process) = &mut *self.process.lock().await {
+            process.end().await;
+        }
         for task in std::mem::take(&mut *lock(&self.tasks)) {
             task.abort();
         }
@@ -314,8 +360,9 @@ struct Connected {
     tasks: Vec<JoinHandle<()>>,
 }
 
-async fn connect(ends: bridge::PipeEnds, lost: CancellationToken, taps: Taps) -> Result<Connected, String> {
-    let (url, carrier) = bridge::open(ends, lost.clone(), taps).await.map_err(|error| format!("bridge: {error}"))?;
+async fn connect(far: Far, lost: CancellationToken, taps: Taps) -> Result<Connected, String> {
+    let own = matches!(far, Far::Pipe(_));
+    let (url, carrier) = bridge::open(far, lost.clone(), taps).await.map_err(|error| format!("bridge: {error}"))?;
     let config = HandlerConfig {
         ignore_https_errors: false,
         ignore_invalid_messages: false,
@@ -331,7 +378,9 @@ async fn connect(ends: bridge::PipeEnds, lost: CancellationToken, taps: Taps) ->
     let routes = Routes::default();
     let failed = |error: CdpError| format!("first command: {error}");
     let version = browser.version().await.map_err(failed)?;
-    browser.execute(no_downloads(None)).await.map_err(failed)?;
+    if own {
+        browser.execute(no_downloads(None)).await.map_err(failed)?;
+    }
     let watcher = watch_targets(Arc::clone(&browser), Arc::clone(&routes)).await.map_err(failed)?;
     let watcher = tokio::spawn(async move {
         tokio::select! {

@@ -2,7 +2,7 @@
 
 use chromiumoxide::Page;
 use chromiumoxide::cdp::browser_protocol::emulation::{
-    SetDeviceMetricsOverrideParams, SetLocaleOverrideParams, SetTimezoneOverrideParams,
+    SetDeviceMetricsOverrideParams, SetLocaleOverrideParams, SetTimezoneOverrideParams, SetTouchEmulationEnabledParams,
 };
 
 use super::config::BrowserError;
@@ -13,11 +13,16 @@ use crate::model::task::FetchSpec;
 /// The window that Chromium is started with, for a device scale without a window of its own.
 const WINDOW: (u32, u32) = (1280, 1024);
 
+/// Fingers that a touch screen tells apart.
+const TOUCHES: i64 = 5;
+
 /// One task's wishes.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Look {
     window: Option<(u32, u32)>,
     scale: Option<f64>,
+    mobile: bool,
+    touch: bool,
     timezone: Option<String>,
     locale: Option<String>,
 }
@@ -29,6 +34,8 @@ impl Look {
         Look {
             window: fetch.viewport.as_deref().and_then(viewport),
             scale: fetch.device_scale,
+            mobile: fetch.mobile,
+            touch: fetch.touch,
             timezone: fetch.timezone.clone(),
             locale: fetch.accept_language.as_ref().and_then(first).filter(|tag| tag != "*" && !tag.is_empty()),
         }
@@ -39,10 +46,14 @@ impl Look {
     /// # Errors
     /// The browser is gone or does not do as told.
     pub(super) async fn put_on(&self, instance: &Instance, page: &Page) -> Result<(), BrowserError> {
-        if self.window.is_some() || self.scale.is_some() {
+        if self.window.is_some() || self.scale.is_some() || self.mobile {
             let (width, height) = self.window.unwrap_or(WINDOW);
-            let metrics = SetDeviceMetricsOverrideParams::new(width, height, self.scale.unwrap_or(1.0), false);
+            let metrics = SetDeviceMetricsOverrideParams::new(width, height, self.scale.unwrap_or(1.0), self.mobile);
             instance.step("Emulation.setDeviceMetricsOverride", page.execute(metrics)).await?;
+        }
+        if self.touch {
+            let touch = SetTouchEmulationEnabledParams { enabled: true, max_touch_points: Some(TOUCHES) };
+            instance.step("Emulation.setTouchEmulationEnabled", page.execute(touch)).await?;
         }
         if let Some(timezone) = &self.timezone {
             let set = SetTimezoneOverrideParams::new(timezone.clone());

@@ -5,6 +5,7 @@
 //! Its log targets start with `chromiumoxide`; `telemetry` should filter them to `error`.
 
 mod agree;
+mod attach;
 mod behave;
 mod bridge;
 mod classify;
@@ -19,6 +20,7 @@ mod hook;
 mod instance;
 mod jar;
 mod leftovers;
+mod login;
 mod look;
 mod pictures;
 mod pool;
@@ -35,13 +37,14 @@ mod tap;
 mod traffic;
 mod visit;
 mod watch;
+mod within;
 
 pub use config::{BrowserConfig, BrowserError};
 pub use cookie_file::import_cookies;
 pub use find::find_executable;
 pub use leftovers::reap_leftovers;
 pub use pool::Browsers;
-pub use report::{BreakerView, BrowserVisit, CrashScope, PoolStatus, Reaped, SelfTest};
+pub use report::{BreakerView, BrowserVisit, CrashScope, LoginError, PoolStatus, Reaped, SelfTest};
 pub use selftest::self_test;
 
 #[cfg(test)]

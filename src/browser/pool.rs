@@ -1,6 +1,7 @@
 //! The pool of browsers and tabs, shared by all sessions.
 
 mod loads;
+mod logins;
 mod upkeep;
 
 use std::collections::BTreeMap;
@@ -77,7 +78,11 @@ impl Browsers {
     pub async fn start(config: BrowserConfig) -> Result<Browsers, BrowserError> {
         let executable = check(&config)?;
         let (limit, launch_attempts) = (config.max_tabs.max(1), config.launch_attempts);
-        let status = PoolStatus { tabs_limit: limit, ..PoolStatus::default() };
+        let attached = config.attach.clone();
+        if let Some(endpoint) = &attached {
+            tracing::warn!(%endpoint, "the browser is somebody else's: address rules do not hold for what its pages ask for");
+        }
+        let status = PoolStatus { tabs_limit: limit, attached, ..PoolStatus::default() };
         let inner = Arc::new(Inner {
             config,
             executable,
@@ -153,14 +158,20 @@ impl Browsers {
     /// The browser in use, for the checkpoint; none before the first launch.
     pub fn info(&self) -> Option<BrowserInfo> {
         let shown = lock(&self.inner.shown).clone()?;
-        let identity = &shown.instance.identity;
+        let attached = self.inner.config.attach.as_ref().map(|endpoint| format!("attached to {endpoint}"));
+        let identity = shown.instance.identity.as_ref();
         Some(BrowserInfo {
-            executable: self.inner.executable.display().to_string(),
+            executable: attached.unwrap_or_else(|| self.inner.executable.display().to_string()),
             version: shown.instance.version.clone(),
-            processes: vec![(identity.pid, identity.start_ticks)],
+            processes: identity.map(|identity| (identity.pid, identity.start_ticks)).into_iter().collect(),
             tabs: shown.tabs.load(Ordering::Relaxed),
             restarts: self.inner.status.borrow().restarts,
         })
+    }
+
+    /// Whether the browser is somebody else's: its connections do not go through a session's proxy.
+    pub fn is_attached(&self) -> bool {
+        self.inner.config.attach.is_some()
     }
 
     /// The pool's status, as it changes.
@@ -216,6 +227,9 @@ impl Drop for Browsers {
 
 /// Finds the executable and checks what can be checked without starting it.
 pub(super) fn check(config: &BrowserConfig) -> Result<PathBuf, BrowserError> {
+    if config.attach.is_some() {
+        return Ok(PathBuf::new());
+    }
     flags::check_extra(&config.extra_args)?;
     if rustix::process::geteuid().is_root() && !config.no_sandbox {
         return Err(BrowserError::RootNeedsNoSandbox);
@@ -277,8 +291,11 @@ impl Inner {
         visit
     }
 
-    /// A visit in a browser of its own, which is ended afterwards.
+    /// A visit in a browser of its own, which is ended afterwards. Somebody else's browser is shared even then, so
+    /// its loss points at the page only if no other was in flight.
     async fn visit_alone(self: &Arc<Self>, req: &VisitRequest) -> BrowserVisit {
+        let shares = || self.config.attach.is_some() && self.active.load(Ordering::Acquire) > 1;
+        let shared_before = shares();
         let launched = tokio::select! {
             launched = Instance::launch(&self.config, &self.executable) => launched,
             () = self.closing.cancelled() => return failed(FailureClass::BrowserLost, "the daemon is stopping"),
@@ -288,7 +305,10 @@ impl Inner {
             Err(error) => return failed(FailureClass::BrowserLost, &error.to_string()),
         };
         let shared = Arc::new(Shared::new(instance));
-        let visit = self.visit_ordinary(&shared, req).await;
+        let mut visit = self.visit_ordinary(&shared, req).await;
+        if visit.crash == Some(CrashScope::Browser) && (shared_before || shares()) {
+            visit.crash = None;
+        }
         shared.drop_tabs();
         shared.instance.end(false).await;
         visit
@@ -359,7 +379,7 @@ impl Inner {
             status.pids.clear();
             status.unparsed_messages += unparsed;
         });
-        tracing::warn!(pid = dead.instance.identity.pid, elapsed_ms = lived.as_millis() as u64, "browser lost");
+        tracing::warn!(pid = dead.instance.pid(), elapsed_ms = lived.as_millis() as u64, "browser lost");
         let instance = Arc::clone(&dead.instance);
         self.tasks.spawn(async move { instance.end(false).await });
         self.show_breaker();
@@ -367,7 +387,7 @@ impl Inner {
 
     /// Ends a browser that no longer does as told.
     async fn give_up_on(&self, shared: &Arc<Shared>, reason: &str) {
-        tracing::warn!(reason, pid = shared.instance.identity.pid, "browser given up");
+        tracing::warn!(reason, pid = shared.instance.pid(), "browser given up");
         shared.instance.end(false).await;
     }
 

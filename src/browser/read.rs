@@ -36,6 +36,16 @@ pub(super) async fn page(page: Page, expression: String) -> Result<Extracted, Re
 /// Evaluates an expression whose value is JSON.
 pub(super) async fn ask<T: DeserializeOwned>(page: Page, expression: String, within: Duration) -> Result<T, ReadError> {
     let Some(context) = own_world(&page).await else { return Err(ReadError::Replaced) };
+    ask_in(&page, context, expression, within).await
+}
+
+/// As [`ask`], in a world that is known.
+pub(super) async fn ask_in<T: DeserializeOwned>(
+    page: &Page,
+    context: ExecutionContextId,
+    expression: String,
+    within: Duration,
+) -> Result<T, ReadError> {
     let mut evaluate = EvaluateParams::new(expression);
     evaluate.context_id = Some(context);
     evaluate.return_by_value = Some(true);

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::model::endpoint::DebugEndpoint;
 use crate::model::visit::VisitResult;
 
 /// How a visit by a browser ended.
@@ -23,6 +24,17 @@ pub enum CrashScope {
     Browser,
 }
 
+/// Why nobody is logged in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LoginError {
+    /// There was no browser to do it, or it was lost.
+    NoBrowser(String),
+    /// The page with the form could not be loaded.
+    NotLoaded(String),
+    /// It was done, and did not work.
+    Refused(String),
+}
+
 /// The pool at one instant.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct PoolStatus {
@@ -34,7 +46,9 @@ pub struct PoolStatus {
     pub restarts: u32,
     /// Milliseconds since boot of the newest losses, newest last; for the health factor.
     pub lost_at_boot_ms: Vec<u64>,
-    /// Process ids of the browsers' main processes.
+    /// The browser is somebody else's, found here: address rules do not hold for what its pages ask for.
+    pub attached: Option<DebugEndpoint>,
+    /// Process ids of the browsers' main processes; of those that crawld has started.
     pub pids: Vec<u32>,
     /// Whether browsers can be started.
     pub breaker: BreakerView,
@@ -79,8 +93,10 @@ pub struct Reaped {
 /// What the self-test found, for `doctor`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SelfTest {
-    /// The executable.
+    /// The executable; empty for a browser that was attached to.
     pub executable: PathBuf,
+    /// The browser that was attached to, whose sandbox cannot be seen from here.
+    pub attached: Option<DebugEndpoint>,
     /// What the browser says of its version.
     pub version: String,
     /// From spawn to the first answer.

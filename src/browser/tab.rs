@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use chromiumoxide::Page;
 use chromiumoxide::cdp::browser_protocol::emulation::SetUserAgentOverrideParams;
 use chromiumoxide::cdp::browser_protocol::fetch::{self, EventRequestPaused, RequestPattern, RequestStage};
 use chromiumoxide::cdp::browser_protocol::log;
@@ -14,6 +13,7 @@ use chromiumoxide::cdp::browser_protocol::page::{
 };
 use chromiumoxide::cdp::browser_protocol::security::SetIgnoreCertificateErrorsParams;
 use chromiumoxide::types::{Command, Method, MethodId};
+use chromiumoxide::{Browser, Page};
 use futures_util::stream::{BoxStream, SelectAll, StreamExt};
 use serde::Serialize;
 
@@ -50,6 +50,8 @@ pub(super) enum Event {
 pub(super) struct Tab {
     /// The page.
     pub page: Page,
+    /// The browser that it is in.
+    pub browser: Arc<Browser>,
     /// The target's id, which is also that of the main frame.
     pub target: String,
     /// What the page reports.
@@ -154,7 +156,9 @@ impl Tab {
         let (agent, look) = (Agent::of(instance, fetch), Look::of(fetch));
         look.put_on(instance, &page).await?;
         let used = Instant::now();
-        let mut tab = Tab { page, target, events, listening, tap, kind, key, pages: 0, used, blank: true, agent, look };
+        let browser = instance.browser();
+        let mut tab =
+            Tab { page, browser, target, events, listening, tap, kind, key, pages: 0, used, blank: true, agent, look };
         tab.apply(instance).await?;
         Ok(tab)
     }

@@ -14,9 +14,11 @@ use crate::model::task::{ExtractSpec, FetchSpec, FieldSpec};
 use crate::model::url::CanonicalUrl;
 use crate::model::visit::{BoxFuture, HopGate, PageAnswer, Refusal, VisitFailure, VisitRequest, VisitResult};
 
+mod attach;
 mod behave;
 mod conduct;
 mod cookies;
+mod frames;
 pub(super) mod kinds;
 mod known;
 mod pictures;
@@ -220,7 +222,6 @@ async fn bad_pages_cost_their_own_deadline_and_nothing_else() {
         let began = Instant::now();
         let visit = stage.visit_within(path, short).await;
         assert!(began.elapsed() < short + Duration::from_secs(8), "{path} took {:?}", began.elapsed());
-        eprintln!("{path}: {:?} {}", began.elapsed(), kind(&visit.result));
         if let "/endless" | "/hang" = path {
             assert_eq!(failure(visit).class, FailureClass::Timeout, "{path}");
         } else if let "/hangingimage" | "/frameloop" | "/loopbefore" = path {

@@ -5,6 +5,9 @@
 
 use std::borrow::Cow;
 
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
 /// How crawld names its own navigation towards chromiumoxide, which would otherwise queue it behind
 /// every earlier one and hold back the reply until its own idea of an end.
 pub(super) const NAVIGATE: &str = "Crawld.navigate";
@@ -14,6 +17,9 @@ pub(super) const COUNT_BYTES: &str = "Crawld.countBytes";
 
 /// How crawld names its own wish to hear what the browser says of a page in its console.
 pub(super) const HEAR_LOG: &str = "Crawld.hearLog";
+
+/// How crawld names a command to a session that chromiumoxide knows nothing of.
+pub(super) const IN_SESSION: &str = "Crawld.inSession";
 
 /// Names of our own, and what the browser calls them.
 const OURS: [(&str, &str); 3] =
@@ -39,13 +45,39 @@ pub(super) fn command(text: &str) -> Command<'_> {
     if let Some((own, name)) = OURS.iter().find(|(own, _)| head.contains(own)) {
         return Command::Pass(Cow::Owned(text.replacen(own, name, 1)));
     }
+    if head.contains(IN_SESSION)
+        && let Some(text) = in_session(text)
+    {
+        return Command::Pass(Cow::Owned(text));
+    }
     match (NEEDLESS.iter().any(|needless| head.contains(needless)), call_id(head)) {
         (true, Some(id)) => Command::Answer(format!(r#"{{"id":{id},"result":{{}}}}"#)),
         _ => Command::Pass(Cow::Borrowed(text)),
     }
 }
 
-fn call_id(head: &str) -> Option<u64> {
+/// The command within, addressed to its session.
+fn in_session(text: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Outer<'a> {
+        id: u64,
+        #[serde(borrow)]
+        params: Inner<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Inner<'a> {
+        session: Cow<'a, str>,
+        method: Cow<'a, str>,
+        #[serde(borrow)]
+        params: &'a RawValue,
+    }
+    let Outer { id, params } = serde_json::from_str(text).ok()?;
+    let session = serde_json::to_string(&params.session).ok()?;
+    Some(format!(r#"{{"id":{id},"method":"{}","sessionId":{session},"params":{}}}"#, params.method, params.params))
+}
+
+/// The number of a command.
+pub(super) fn call_id(head: &str) -> Option<u64> {
     let rest = head.strip_prefix(r#"{"id":"#)?;
     rest[..rest.find(|c: char| !c.is_ascii_digit())?].parse().ok()
 }
@@ -95,6 +127,12 @@ mod tests {
         check(
             r#"{"id":31,"method":"Log.enable","sessionId":"A","params":{}}"#,
             Command::Answer(r#"{"id":31,"result":{}}"#.into()),
+        );
+        check(
+            r#"{"id":9,"method":"Crawld.inSession","params":{"session":"S","method":"Runtime.evaluate","params":{"expression":"1"}}}"#,
+            Command::Pass(Cow::Owned(
+                r#"{"id":9,"method":"Runtime.evaluate","sessionId":"S","params":{"expression":"1"}}"#.into(),
+            )),
         );
         let other = r#"{"id":8,"method":"Page.enable","params":{}}"#;
         check(other, Command::Pass(Cow::Borrowed(other)));

@@ -35,7 +35,7 @@ use crate::model::visit::{PageAnswer, Refusal, VisitFailure, VisitRequest, Visit
 use crate::policy::settle::{Patience, Settled};
 use behaving::Acting;
 use resources::Spent;
-pub(super) use resources::patterns;
+pub(super) use resources::{patterns, with_own_headers};
 
 /// A page is read this long after its DOM is ready, even if images and the like are still missing.
 const LOAD_AFTER_READY: Duration = Duration::from_secs(10);

@@ -16,6 +16,8 @@ pub(super) struct Context {
     pub config: Config,
     pub json: bool,
     pub quiet: bool,
+    /// A browser was named on this command line.
+    pub names_browser: bool,
 }
 
 impl Global {
@@ -28,6 +30,8 @@ impl Global {
         let state_dir = self.state_dir.as_ref().map(|path| path.display().to_string());
         [
             ("--state-dir", "state_dir", state_dir),
+            ("--cdp-url", "cdp_url", self.cdp_url.clone()),
+            ("--cdp-unsafe", "cdp_unsafe", self.cdp_unsafe.then(|| "true".to_owned())),
             ("--log-level", "log_level", self.log_level.clone()),
             ("--log-format", "log_format", self.log_format.clone()),
         ]
@@ -55,7 +59,8 @@ impl Context {
                 out::say(&format!("crawld: warning: {warning}"));
             }
         }
-        Ok(Context { config: loaded.config, json: global.json, quiet: global.quiet })
+        let names_browser = global.cdp_url.is_some();
+        Ok(Context { config: loaded.config, json: global.json, quiet: global.quiet, names_browser })
     }
 
     pub(super) fn state_dir(&self) -> &Path {

@@ -56,6 +56,12 @@ struct Global {
     /// Print JSON on stdout, for machines
     #[arg(long, global = true)]
     json: bool,
+    /// Use the running browser at this http:// or ws:// URL instead of starting one; needs --cdp-unsafe
+    #[arg(long, global = true, value_name = "URL", value_hint = ValueHint::Url)]
+    cdp_url: Option<String>,
+    /// Accept that an attached browser is held to no address rule
+    #[arg(long, global = true)]
+    cdp_unsafe: bool,
     /// No progress, no talk; errors only
     #[arg(long, short, global = true)]
     quiet: bool,

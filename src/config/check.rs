@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::model::duration::Span;
+use crate::model::endpoint::DebugEndpoint;
 
 /// Every rule that the configuration breaks: the key, and what to write instead.
 pub(super) fn check(config: &Config) -> Vec<(&'static str, String)> {
@@ -62,6 +63,15 @@ fn words(config: &Config) -> Vec<(&'static str, String)> {
         && !url::Url::parse(webhook).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
     {
         broken.push(("alert_webhook", "must be an http or https URL".to_owned()));
+    }
+    if let Some(endpoint) = &config.cdp_url {
+        if let Err(message) = DebugEndpoint::parse(endpoint) {
+            broken.push(("cdp_url", message));
+        } else if !config.cdp_unsafe {
+            let message = "an attached browser can be held to no address rule: what its pages load reaches private \
+                networks and this machine too; set `cdp_unsafe = true` (--cdp-unsafe) to accept that";
+            broken.push(("cdp_url", message.to_owned()));
+        }
     }
     if let Err(message) = crate::telemetry::parse_filter(&config.log_level) {
         broken.push(("log_level", message));

@@ -120,6 +120,12 @@ settings! {
     "Browser" {
         /// The Chromium or Chrome to use. Unset: the usual names are looked for.
         chrome: Option<PathBuf> = None,
+        /// Attach to a running browser instead of starting one: http://HOST:PORT (asked at /json/version) or the ws:// URL of
+        /// its socket. Its life stays its owner's: crawld ends its own contexts and tabs there, nothing else. Flag: --cdp-url
+        cdp_url: Option<String> = None,
+        /// true: accept that an attached browser is held to no address rule: what its pages load can reach private networks
+        /// and this machine. `cdp_url` needs it, and the health of sessions shows it. Flag: --cdp-unsafe
+        cdp_unsafe: bool = false,
         /// true: run Chromium without its sandbox. A hostile page then runs with crawld's own rights. As root Chromium
         /// needs this; better is to run crawld as a user of its own.
         no_sandbox: bool = false,

@@ -8,6 +8,7 @@ use crate::config::{Config, KEYS};
 const EXAMPLES: &[(&str, &str)] = &[
     ("state_group", "\"monitoring\""),
     ("chrome", "\"/usr/bin/chromium\""),
+    ("cdp_url", "\"http://127.0.0.1:9222\""),
     ("tabs", "4"),
     ("user_agent", "\"example-bot/1.0 (+https://example.org/bot)\""),
     ("alert_webhook", "\"https://alerts.example.org/crawld\""),

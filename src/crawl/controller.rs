@@ -304,6 +304,11 @@ impl Controller {
         self.phase.held_by(Hold::Operator)
     }
 
+    /// Why nobody is logged in, where that ended the session.
+    pub(super) fn login_failure(&self) -> Option<String> {
+        self.shop.login.failure()
+    }
+
     /// What broke the session's own files.
     pub(super) fn broken(&self) -> Option<String> {
         self.totals.broken.clone()

@@ -25,6 +25,8 @@ pub struct Load {
     pub browser_restarts: u32,
     /// The browser in use.
     pub browser: Option<BrowserInfo>,
+    /// That browser is somebody else's: address rules do not hold for what its pages ask for.
+    pub browser_attached: bool,
     /// The browser's own breaker; `None` until a browser was tried in this lifetime of the daemon.
     pub browser_breaker: Option<Breaker>,
 }

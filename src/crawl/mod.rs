@@ -11,6 +11,7 @@ mod judge;
 mod keep;
 mod links;
 pub mod load;
+pub mod login;
 mod net;
 pub mod phase;
 mod pulse;

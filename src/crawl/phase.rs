@@ -88,7 +88,7 @@ pub fn final_status(reason: StopReason, paused_by_operator: bool) -> SessionStat
         StopReason::PageLimit | StopReason::ByteLimit | StopReason::TimeLimit | StopReason::FailureLimit => {
             SessionStatus::Expired
         }
-        StopReason::IoError => SessionStatus::Failed,
+        StopReason::IoError | StopReason::LoginFailed => SessionStatus::Failed,
         StopReason::Exported => SessionStatus::Migrated,
         StopReason::Shutdown | StopReason::Abandoned | StopReason::Panic if paused_by_operator => SessionStatus::Paused,
         StopReason::Shutdown | StopReason::Abandoned | StopReason::Panic => SessionStatus::Active,
@@ -135,6 +135,7 @@ mod tests {
             (StopReason::TimeLimit, SessionStatus::Expired),
             (StopReason::FailureLimit, SessionStatus::Expired),
             (StopReason::IoError, SessionStatus::Failed),
+            (StopReason::LoginFailed, SessionStatus::Failed),
             (StopReason::Panic, SessionStatus::Active),
             (StopReason::Exported, SessionStatus::Migrated),
         ] {

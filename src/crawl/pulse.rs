@@ -162,6 +162,7 @@ impl Controller {
             browser_restarts: load.browser_restarts_last_hour,
             breakers_share: self.frontier.queued_share(open),
             browser_out: load.browser_out(),
+            attached: load.browser_attached,
             memory_headroom: load.memory_headroom,
             disk_free: load.disk_free,
             disk_reserve: load.disk_reserve,

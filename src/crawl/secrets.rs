@@ -11,7 +11,10 @@ use rustix::fs::OFlags;
 
 use crate::browser::import_cookies;
 use crate::model::conduct::{HeaderPlace, HostHeaders};
-use crate::model::task::FetchSpec;
+use crate::model::login::{Login, LoginStep};
+use crate::model::proxy::Upstream;
+use crate::model::task::{FetchSpec, TaskSpec};
+use crate::model::url::CanonicalUrl;
 
 /// A file beyond this many bytes holds no secret of ours.
 const MAX: u64 = 64 << 10;
@@ -39,6 +42,44 @@ pub(super) fn headers(fetch: &FetchSpec) -> Result<HostHeaders, String> {
     Ok(all)
 }
 
+/// The task's proxy with its credentials.
+///
+/// # Errors
+/// A reference that leads to nothing: named, its value unsaid.
+pub(super) fn proxy(fetch: &FetchSpec) -> Result<Option<Upstream>, String> {
+    let Some(spec) = &fetch.proxy else { return Ok(None) };
+    let mut proxy = Upstream::parse(&spec.url).map_err(|why| format!("fetch.proxy.url: {why}"))?;
+    proxy.names = spec.names;
+    if let Some(user) = &spec.user {
+        let password = spec.password.as_deref().map(resolve).transpose()?.unwrap_or_default();
+        if user.len().max(password.len()) > 255 {
+            return Err("fetch.proxy: user name and password may have 255 bytes each".to_owned());
+        }
+        proxy.credentials = Some((user.clone(), password));
+    }
+    Ok(Some(proxy))
+}
+
+/// The task's login with what it fills in.
+///
+/// # Errors
+/// A reference that leads to nothing: named, its value unsaid.
+pub(super) fn login(spec: &TaskSpec) -> Result<Option<Login>, String> {
+    let Some(login) = &spec.login else { return Ok(None) };
+    let url = CanonicalUrl::parse(login.url.trim()).map_err(|error| format!("login.url: {error}"))?;
+    let mut steps = login.steps.clone();
+    for step in &mut steps {
+        if let LoginStep::Fill { value, .. } = step {
+            *value = lead(value)?;
+        }
+    }
+    let given = login.secrets.iter().map(|(name, value)| Ok((name.clone(), lead(value)?)));
+    let given = given.collect::<Result<_, String>>()?;
+    let script = login.script.clone().map(|script| (script, given));
+    let (success, logged_out) = (login.success.clone(), login.logged_out.clone());
+    Ok(Some(Login { url, steps, script, success, logged_out, within: login.timeout.0 }))
+}
+
 /// Fills the session's jar with the cookies that the task begins with, before the first browser asks for it.
 ///
 /// # Errors
@@ -53,15 +94,20 @@ pub(super) fn cookies(fetch: &FetchSpec, jar: &Path) -> Result<(), String> {
 
 /// What a value stands for: itself, or what `env:NAME` or `file:PATH` hold.
 fn resolve(value: &str) -> Result<String, String> {
-    let found = if let Some(name) = value.strip_prefix("env:") {
-        std::env::var(name).map_err(|_| format!("`{value}`: the daemon's environment has no such text"))?
-    } else if let Some(path) = value.strip_prefix("file:") {
-        read(path).map_err(|error| format!("`{value}` cannot be read: {error}"))?
-    } else {
-        value.to_owned()
-    };
+    let found = lead(value)?;
     let sendable = !found.is_empty() && found.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte));
     if sendable { Ok(found) } else { Err(format!("`{value}` holds nothing that can be sent as a header")) }
+}
+
+/// Where a reference leads; other values lead to themselves.
+fn lead(value: &str) -> Result<String, String> {
+    if let Some(name) = value.strip_prefix("env:") {
+        std::env::var(name).map_err(|_| format!("`{value}`: the daemon's environment has no such text"))
+    } else if let Some(path) = value.strip_prefix("file:") {
+        read(path).map_err(|error| format!("`{value}` cannot be read: {error}"))
+    } else {
+        Ok(value.to_owned())
+    }
 }
 
 fn read(path: &str) -> io::Result<String> {
@@ -80,6 +126,30 @@ fn read(path: &str) -> io::Result<String> {
 mod tests {
     use super::*;
     use crate::model::conduct::BasicAuth;
+    use crate::model::proxy::{ProxyNames, ProxySpec};
+
+    #[test]
+    fn a_proxy_gets_its_credentials_by_reference() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("password");
+        std::fs::write(&path, "open sesame\n").unwrap();
+        let mut spec = ProxySpec {
+            url: "socks5://proxy.example".into(),
+            user: Some("me".into()),
+            password: Some(format!("file:{}", path.display())),
+            names: ProxyNames::Proxy,
+        };
+        let of = |spec: &ProxySpec| proxy(&FetchSpec { proxy: Some(spec.clone()), ..FetchSpec::default() });
+        let resolved = of(&spec).unwrap().unwrap();
+        assert_eq!(resolved.credentials, Some(("me".to_owned(), "open sesame".to_owned())));
+        assert_eq!(
+            (resolved.names, format!("{resolved:?}")),
+            (ProxyNames::Proxy, "socks5://proxy.example:1080".into())
+        );
+        spec.password = Some("env:CRAWLD_NO_SUCH".into());
+        assert!(of(&spec).unwrap_err().contains("env:CRAWLD_NO_SUCH"));
+        assert_eq!(proxy(&FetchSpec::default()).unwrap(), None);
+    }
 
     #[test]
     fn references_are_resolved_and_their_values_never_said() {

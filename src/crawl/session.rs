@@ -21,6 +21,7 @@ use crate::crawl::handle::{self, SessionHandle, Snapshot};
 use crate::crawl::keep::Keeper;
 use crate::crawl::links::{LinkRules, link_rules, seeds, sitemap_hosts};
 use crate::crawl::load::Load;
+use crate::crawl::login::LoginDesk;
 use crate::crawl::net::Net;
 use crate::crawl::phase::final_status;
 use crate::crawl::pulse::Pulse;
@@ -202,7 +203,7 @@ pub async fn open(env: Env, task: StoredTask, opening: Opening) -> Result<Opened
     let bad_task = |why: String| SessionError::Task { session: id.clone(), why };
     let rules = Arc::new(link_rules(&task.spec).map_err(bad_task)?);
     let seeds = seeds(&task.spec, &rules).map_err(bad_task)?;
-    let net = Net::open(&task, &env.clock, env.browsers.is_some()).await?;
+    let net = Net::open(&task, &env.clock, env.browsers.as_deref().map(Browsers::is_attached)).await?;
 
     let paths = env.paths.clone();
     let (clock, settings, spec, stored) = (env.clock.clone(), env.settings.clone(), task.spec.clone(), task.clone());
@@ -216,7 +217,7 @@ pub async fn open(env: Env, task: StoredTask, opening: Opening) -> Result<Opened
 }
 
 fn furnish(env: Env, task: StoredTask, rules: Arc<LinkRules>, net: Net, files: Files) -> OpenedSession {
-    let Net { client, egress, conduct } = net;
+    let Net { client, egress, conduct, login } = net;
     let Files {
         opened,
         lock,
@@ -228,6 +229,7 @@ fn furnish(env: Env, task: StoredTask, rules: Arc<LinkRules>, net: Net, files: F
         browser_before,
         modes_learned,
         sites_learned,
+        cookies_kept,
     } = files;
     let now = env.clock.now();
     let saved_at = last_life.unwrap_or(now).min(now);
@@ -271,6 +273,7 @@ fn furnish(env: Env, task: StoredTask, rules: Arc<LinkRules>, net: Net, files: F
         rules,
         slots: env.slots.clone(),
         auto: Auto::new(env.tabs.clone(), &modes_learned),
+        login: LoginDesk::new(login, task.spec.login.as_ref().map_or(0, |login| login.max_logins), cookies_kept),
         note: Arc::new(note),
         clock: env.clock.clone(),
     });
@@ -382,7 +385,8 @@ struct Ties {
 async fn live(controller: Controller, ties: Ties, committer: Committer) -> SessionEnd {
     let (reason, mut controller) = controller.run().await;
     let paused = controller.paused_by_operator();
-    let mut end = SessionEnd { reason, status: final_status(reason, paused), message: controller.broken() };
+    let message = controller.broken().or_else(|| controller.login_failure());
+    let mut end = SessionEnd { reason, status: final_status(reason, paused), message };
     controller.record_end(&end).await;
     // Closed before the checkpoint is composed: it then describes the store as it stays.
     if let Err(error) = committer.close().await

@@ -14,6 +14,7 @@ use crate::crawl::governor::{HostGovernor, HostGrant, VisitSignal};
 use crate::crawl::judge::{Judge, Visited};
 use crate::crawl::keep::{Keeper, take_raw};
 use crate::crawl::links::{LinkRules, sort_links};
+use crate::crawl::login::{LoginDesk, NoEntry};
 use crate::egress::Egress;
 use crate::fetch::sitemap::SitemapEntry;
 use crate::fetch::{Fetchers, HttpClient};
@@ -23,7 +24,7 @@ use crate::model::ids::{Epoch, SessionId};
 use crate::model::kept::Raw;
 use crate::model::lease::{HostUpdate, Lease, Links, UrlKind, VisitEnd};
 use crate::model::long::LongOperations;
-use crate::model::outcome::{FailureClass, FetchReason, FetchedWith};
+use crate::model::outcome::{FailureClass, FetchReason, FetchedWith, SkipReason};
 use crate::model::task::{ExtractSpec, FetchMode, FetchSpec, PolitenessSpec};
 use crate::model::visit::{Refusal, VisitFailure, VisitRequest, VisitResult, WayOut};
 use crate::policy::retry;
@@ -68,6 +69,8 @@ pub struct Workshop {
     pub slots: Arc<Semaphore>,
     /// What mode `auto` has learned.
     pub auto: Auto,
+    /// Whether somebody is logged in.
+    pub login: LoginDesk,
     /// Makes what pages leave behind by option.
     pub keeper: Keeper,
     /// What takes long with pages.
@@ -117,12 +120,15 @@ pub async fn work(
     partial: mpsc::Sender<PartialLinks>,
 ) -> Done {
     let gate = Arc::new(Gate::new(&shop, lease.clone()));
+    let visiting = Visiting { shop: &shop, lease: &lease, gate: &gate, slot };
+    let entered = visiting.enter().await;
     // The wait for a slot belongs to no deadline: other sessions' visits, each with its own, fill it.
     let permit = shop.slots.acquire().await;
     let started_at = shop.clock.now();
     let clock = Instant::now();
-    let visiting = Visiting { shop: &shop, lease: &lease, gate: &gate, slot };
-    let fetched = match (shop.mode, lease.kind) {
+    let latest = *entered.as_ref().unwrap_or(&0);
+    let mut fetched = match (shop.mode, lease.kind) {
+        _ if entered.is_err() => entered.err().unwrap_or_else(|| unreachable!("looked at just now")),
         (FetchMode::Auto, UrlKind::Page) => auto::visit(&visiting, permit).await,
         _ => {
             let fetched = visiting.in_time(fetch(&visiting, &partial)).await;
@@ -130,6 +136,7 @@ pub async fn work(
             fetched
         }
     };
+    fetched.postponed |= visiting.nobody_is_in(&fetched.result, latest);
     let Fetched { mut result, crashed, way, waited, postponed } = fetched;
     let took = clock.elapsed().saturating_sub(waited);
     let now = shop.clock.now();
@@ -239,6 +246,32 @@ impl Visiting<'_> {
                 ..failure_frame()
             })
         })
+    }
+
+    /// Logs the session in where that is due, before a page's visit begins.
+    async fn enter(&self) -> Result<u64, Fetched> {
+        if self.lease.kind == UrlKind::Sitemap {
+            return Ok(0);
+        }
+        let entered = self.shop.login.enter(self.shop.fetchers.browser.as_deref(), &self.request()).await;
+        entered.map_err(|why| match why {
+            // The lease is given back, and nothing is said of the host.
+            NoEntry::Failed => Fetched { postponed: true, ..Fetched::refused(Refusal::Skip(SkipReason::Cancelled)) },
+            NoEntry::NoBrowser(message) => {
+                Fetched::failed(VisitFailure { class: FailureClass::BrowserLost, message, ..failure_frame() })
+            }
+        })
+    }
+
+    /// Whether the page was that of nobody logged in, and is to be visited again after the next login.
+    fn nobody_is_in(&self, result: &VisitResult, latest: u64) -> bool {
+        let (shows, hops) = match result {
+            VisitResult::Answer(answer) => (answer.logged_out, &answer.hops),
+            VisitResult::Refused { hops, .. } => (false, hops),
+            VisitResult::Download(_) | VisitResult::Failed(_) => return false,
+        };
+        let last = hops.last().map(|url| url.as_str());
+        self.shop.login.is_over(self.lease.no, self.lease.url.as_str(), latest, shows, last)
     }
 
     /// What a fetcher is asked.

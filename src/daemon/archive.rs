@@ -355,7 +355,14 @@ fn without_grants(mut task: StoredTask) -> (StoredTask, Vec<String>) {
     let mut notes = Vec::new();
     let networks: Vec<String> = task.spec.allow_private_networks.iter().map(ToString::to_string).collect();
     let named: Vec<String> = task.named_private.iter().map(|named| format!("{}:{}", named.host, named.port)).collect();
-    for (what, dropped) in [("allow_private_networks", networks), ("private addresses named as seeds", named)] {
+    let login: Vec<String> = task.spec.login.iter().map(|login| login.url.clone()).collect();
+    let proxy: Vec<String> = task.spec.fetch.proxy.iter().map(|proxy| proxy.url.clone()).collect();
+    for (what, dropped) in [
+        ("allow_private_networks", networks),
+        ("private addresses named as seeds", named),
+        ("fetch.proxy", proxy),
+        ("login", login),
+    ] {
         if !dropped.is_empty() {
             let some = dropped.iter().take(NAMED_MAX).map(|text| escape_control(text)).collect::<Vec<_>>().join(", ");
             let more = dropped.len().saturating_sub(NAMED_MAX);
@@ -366,6 +373,8 @@ fn without_grants(mut task: StoredTask) -> (StoredTask, Vec<String>) {
     task.ungranted |= !notes.is_empty();
     task.named_private.clear();
     task.spec.allow_private_networks.clear();
+    task.spec.fetch.proxy = None;
+    task.spec.login = None;
     task.origin = TaskOrigin::Import;
     task.file = None;
     (task, notes)

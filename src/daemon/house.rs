@@ -13,6 +13,7 @@ use crate::crawl::governor::HostGovernor;
 use crate::crawl::session::Settings;
 use crate::daemon::pulse::Liveness;
 use crate::fetch::robots::RobotsCache;
+use crate::model::endpoint::DebugEndpoint;
 use crate::model::ids::SessionId;
 use crate::model::task::FetchMode;
 use crate::model::time::Timestamp;
@@ -158,7 +159,10 @@ impl House {
         if let Some(pool) = browsers.as_ref() {
             return Ok(pool.clone());
         }
+        // Checked when the configuration was read.
+        let attach = self.config.cdp_url.as_deref().and_then(|url| DebugEndpoint::parse(url).ok());
         let config = BrowserConfig {
+            attach,
             executable: self.config.chrome.clone(),
             no_sandbox: self.config.no_sandbox,
             jars: Some(self.dir.sessions()),

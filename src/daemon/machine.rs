@@ -23,6 +23,8 @@ pub struct Machine {
     pub visits: (u32, u32),
     /// Alerts of the whole process that stand.
     pub alerts: Vec<AlertKind>,
+    /// Browsers are somebody else's.
+    pub attached: bool,
     /// The pool of browsers, where there is one.
     pub browsers: Option<BrowserFacts>,
 }
@@ -98,6 +100,7 @@ impl Machine {
             browser_restarts_last_hour: browsers.restarts_last_hour,
             browser_restarts: browsers.restarts,
             browser: browsers.info,
+            browser_attached: self.attached && mode.needs_browser(),
             browser_breaker: browsers.breaker.filter(|_| mode.needs_browser()),
         }
     }

@@ -91,7 +91,8 @@ impl Sampler {
                 pool.recycle().await;
             }
         }
-        let raised = self.alert(house, &look, orphan_epochs);
+        let attached = status.as_ref().is_some_and(|status| status.attached.is_some());
+        let raised = self.alert(house, &look, orphan_epochs, attached);
         let machine = Machine {
             alerts: self.alerts.standing().to_vec(),
             sample: Sample {
@@ -106,6 +107,7 @@ impl Sampler {
             },
             memory_stop: browser.step == Step::Stop || http.step == Step::Stop,
             visits: (self.browser.allowed, self.http.allowed),
+            attached: config.cdp_url.is_some(),
             browsers: status.map(|status| {
                 let info = pool.as_ref().and_then(|pool| pool.info());
                 facts(status, info, house.clock.now(), boottime_ms())
@@ -114,13 +116,20 @@ impl Sampler {
         (machine, raised)
     }
 
-    fn alert(&mut self, house: &House, look: &ResourceSample, orphan_epochs: Option<u64>) -> Vec<Raised> {
+    fn alert(
+        &mut self,
+        house: &House,
+        look: &ResourceSample,
+        orphan_epochs: Option<u64>,
+        attached: bool,
+    ) -> Vec<Raised> {
         let inputs = AlertInputs {
             cpu_percent: look.tree.cpu_percent,
             cores: cores(),
             memory_bytes: Some(look.tree.rss_bytes),
             memory_limit: look.memory_limit,
             orphan_epochs,
+            attached: Some(attached),
             ..AlertInputs::default()
         };
         let (standing, raised) = self.alerts.evaluate(&inputs, house.clock.now());

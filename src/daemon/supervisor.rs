@@ -366,6 +366,7 @@ fn exit_of(end: &SessionEnd, failed: u64) -> ExitCode {
     match end.status {
         SessionStatus::Completed if failed > 0 => ExitCode::SomeFailed,
         SessionStatus::Completed | SessionStatus::Cancelled | SessionStatus::Migrated => ExitCode::Ok,
+        SessionStatus::Failed if end.reason == StopReason::LoginFailed => ExitCode::BadConfig,
         SessionStatus::Failed => ExitCode::CannotWrite,
         _ => ExitCode::Stopped,
     }

@@ -1,4 +1,5 @@
-//! Connects to a host by name: resolved once, every address checked, connected to what was checked.
+//! Connects to a host by name: resolved once, every address checked, connected to what was checked, from here or
+//! through the task's proxy.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -9,9 +10,10 @@ use futures_util::stream::FuturesUnordered;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use super::own;
+use super::{own, upstream};
 use crate::fetch::CheckedResolver;
 use crate::model::outcome::{FailureClass, SkipReason};
+use crate::model::proxy::Upstream;
 use crate::model::visit::Refusal;
 
 /// The next address is tried as well when one has not answered in this time (RFC 8305, 5).
@@ -27,6 +29,7 @@ const MOST: usize = 8;
 /// address or no connection within `within`.
 pub(super) async fn dial(
     resolver: &CheckedResolver,
+    proxy: Option<&Upstream>,
     host: &str,
     port: u16,
     within: Duration,
@@ -35,13 +38,21 @@ pub(super) async fn dial(
     if addresses.iter().any(|address| own::is_ours(*address, port)) {
         return Err(Refusal::Skip(SkipReason::AddressForbidden));
     }
-    match timeout(within, first_to_answer(&addresses, port)).await {
+    let connecting = async {
+        match proxy {
+            Some(proxy) => upstream::dial(proxy, host, port, &addresses).await,
+            None => first_to_answer(&addresses, port)
+                .await
+                .map_err(|error| Refusal::Fail(class_of(&error), format!("cannot connect: {error}"))),
+        }
+    };
+    match timeout(within, connecting).await {
         Ok(Ok(stream)) => {
             // A setting that cannot be made costs a few milliseconds, not the connection.
             let _ = stream.set_nodelay(true);
             Ok(stream)
         }
-        Ok(Err(error)) => Err(Refusal::Fail(class_of(&error), format!("cannot connect: {error}"))),
+        Ok(Err(why)) => Err(why),
         Err(_) => Err(Refusal::Fail(FailureClass::Timeout, format!("no connection within {} s", within.as_secs()))),
     }
 }

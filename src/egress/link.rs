@@ -25,6 +25,7 @@ use super::{Limits, tunnel};
 use crate::fetch::CheckedResolver;
 use crate::lock::lock;
 use crate::model::outcome::{FailureClass, SkipReason};
+use crate::model::proxy::Upstream as Proxy;
 use crate::model::visit::Refusal;
 use crate::policy::hosts::HostSet;
 
@@ -43,6 +44,8 @@ pub(super) struct Shared {
     resolver: CheckedResolver,
     /// Hosts that the task blocks.
     blocked: HostSet,
+    /// The task's proxy.
+    proxy: Option<Proxy>,
     /// Deadlines and bounds.
     pub limits: Limits,
     /// Counters.
@@ -52,8 +55,8 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(resolver: CheckedResolver, blocked: HostSet, limits: Limits) -> Shared {
-        Shared { resolver, blocked, limits, tally: Arc::default(), troubles: Troubles::default() }
+    pub(super) fn new(resolver: CheckedResolver, blocked: HostSet, proxy: Option<Proxy>, limits: Limits) -> Shared {
+        Shared { resolver, blocked, proxy, limits, tally: Arc::default(), troubles: Troubles::default() }
     }
 
     /// A checked connection to a site. A failure is counted and remembered.
@@ -65,7 +68,7 @@ impl Shared {
             self.troubles.note(host, port, why.clone());
             return Err(why);
         }
-        match dial(&self.resolver, host, port, self.limits.connect).await {
+        match dial(&self.resolver, self.proxy.as_ref(), host, port, self.limits.connect).await {
             Ok(stream) => {
                 Tally::add(&self.tally.connections, 1);
                 Ok(Metered::new(stream, Arc::clone(&self.tally)))

@@ -20,8 +20,11 @@ pub mod testing;
 mod tests;
 #[cfg(test)]
 mod tests_real;
+#[cfg(test)]
+mod tests_upstream;
 mod trouble;
 mod tunnel;
+mod upstream;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -33,6 +36,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::fetch::CheckedResolver;
 use crate::model::checkpoint::EgressFacts;
+use crate::model::proxy::Upstream;
 use crate::model::task::FetchSpec;
 use crate::model::url::CanonicalUrl;
 use crate::model::visit::{Refusal, WayOut};
@@ -87,17 +91,22 @@ impl Egress {
     /// # Errors
     /// No port can be had.
     pub async fn open(resolver: CheckedResolver, limits: Limits) -> io::Result<Egress> {
-        Egress::blocking(resolver, HostSet::default(), limits).await
+        Egress::by(resolver, HostSet::default(), None, limits).await
     }
 
-    /// As [`Egress::open`], and refuses connections to these hosts.
+    /// As [`Egress::open`], refuses connections to these hosts, and makes the others through a proxy of the task's.
     ///
     /// # Errors
     /// No port can be had.
-    pub async fn blocking(resolver: CheckedResolver, blocked: HostSet, limits: Limits) -> io::Result<Egress> {
+    pub async fn by(
+        resolver: CheckedResolver,
+        blocked: HostSet,
+        upstream: Option<Upstream>,
+        limits: Limits,
+    ) -> io::Result<Egress> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared::new(resolver, blocked, limits));
+        let shared = Arc::new(Shared::new(resolver, blocked, upstream, limits));
         let accepting = tokio::spawn(listener::accept(listener, address, Arc::clone(&shared)));
         Ok(Egress { address, shared, _claim: Claim::new(address), _accepting: AbortOnDropHandle::new(accepting) })
     }

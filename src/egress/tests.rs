@@ -342,7 +342,7 @@ async fn hosts_that_the_task_blocks_are_not_connected_to_and_counted_apart() {
     let site = Site::start(|_| ok("hello")).await;
     let policy = AddressPolicy::new(&["127.0.0.1".to_owned()], &[]).unwrap();
     let resolver = CheckedResolver::new(Arc::new(policy), Arc::new(SystemLookup));
-    let proxy = Egress::blocking(resolver, HostSet::new(["localhost"]), limits()).await.unwrap();
+    let proxy = Egress::by(resolver, HostSet::new(["localhost"]), None, limits()).await.unwrap();
     let blocked = get(&site, "/a").replace("127.0.0.1", "sub.localhost");
     assert_eq!(say(proxy.proxy(), blocked.as_bytes(), "").await, "", "no answer, like a host that is not there");
     assert!(say(proxy.proxy(), get(&site, "/a").as_bytes(), "hello").await.contains("hello"));

@@ -1,6 +1,6 @@
 //! The HTTP client of one session: its address rules, its user agent, a deadline on every phase.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
@@ -14,10 +14,12 @@ use super::fault::Fault;
 use super::resolve::{AddressRules, CheckedResolver, Lookup, ResolveError, SystemLookup, with_port};
 use crate::clock::Clock;
 use crate::model::conduct::HostHeaders;
-use crate::model::outcome::FailureClass;
+use crate::model::outcome::{FailureClass, SkipReason};
+use crate::model::proxy::ProxyNames;
 use crate::model::task::FetchSpec;
 use crate::model::time::Timestamp;
 use crate::model::url::CanonicalUrl;
+use crate::model::visit::{Refusal, WayOut};
 
 /// The product token that robots.txt groups are matched with.
 pub const ROBOTS_TOKEN: &str = "crawld";
@@ -90,6 +92,7 @@ pub struct HttpClient {
     deadlines: Deadlines,
     clock: Clock,
     host_headers: HostHeaders,
+    way_out: Option<Arc<dyn WayOut>>,
 }
 
 impl HttpClient {
@@ -112,33 +115,24 @@ impl HttpClient {
         clock: Clock,
         deadlines: Deadlines,
     ) -> Result<Self, ClientError> {
-        install_tls_provider();
         let resolver = CheckedResolver::new(rules, lookup);
-        let user_agent = fetch.user_agent.clone().unwrap_or_else(default_user_agent);
-        let user_agent = header("user_agent", &user_agent)?;
-        let mut headers = HeaderMap::new();
-        if let Some(language) = &fetch.accept_language {
-            headers.insert(ACCEPT_LANGUAGE, header("accept_language", language)?);
-        }
-        let builder = || {
-            reqwest::Client::builder()
-                .no_proxy()
-                .redirect(reqwest::redirect::Policy::none())
-                .referer(false)
-                .user_agent(user_agent.clone())
-                .default_headers(headers.clone())
-                .dns_resolver(resolver.clone())
-                .connect_timeout(deadlines.connect)
-                .pool_max_idle_per_host(IDLE_PER_HOST)
-                .pool_idle_timeout(IDLE_FOR)
-                .tls_danger_accept_invalid_certs(fetch.ignore_https_errors)
-        };
-        // A machine without CA certificates can still crawl http; https then fails with class tls.
-        let client = builder().build().or_else(|error| {
-            tracing::warn!(%error, "no CA certificates: https pages will fail");
-            builder().tls_certs_only(std::iter::empty()).build().map_err(ClientError::Setup)
-        })?;
-        Ok(HttpClient { client, resolver, deadlines, clock, host_headers: HostHeaders::default() })
+        let client = client(&resolver, fetch, deadlines, None)?;
+        Ok(HttpClient { client, resolver, deadlines, clock, host_headers: HostHeaders::default(), way_out: None })
+    }
+
+    /// Leaves the names of sites to the task's proxy, where the task says so.
+    #[must_use]
+    pub fn names_by(self, names: ProxyNames) -> Self {
+        HttpClient { resolver: self.resolver.names_by(names), ..self }
+    }
+
+    /// Makes every connection by this way, which checks what it connects to.
+    ///
+    /// # Errors
+    /// See [`HttpClient::new`].
+    pub fn through(self, way_out: Arc<dyn WayOut>, fetch: &FetchSpec) -> Result<Self, ClientError> {
+        let client = client(&self.resolver, fetch, self.deadlines, Some(way_out.proxy()))?;
+        Ok(HttpClient { client, way_out: Some(way_out), ..self })
     }
 
     /// Sends these as well, each to its own host alone: also with requests for robots.txt and sitemaps.
@@ -193,15 +187,66 @@ impl HttpClient {
             Accept::As(headers) => request.headers(headers.clone()),
         };
         let request = request.headers(self.own_headers(url)).send();
-        let sent = Instant::now();
+        let (sent, since) = (Instant::now(), std::time::Instant::now());
         let phase = sent + self.deadlines.connect + self.deadlines.first_byte;
         match tokio::time::timeout_at(phase.min(by), with_port(port, request)).await {
             Ok(Ok(response)) => Ok(Exchange { response, ttfb: sent.elapsed() }),
-            Ok(Err(error)) => Err(Fault::of(&error)),
+            Ok(Err(error)) => Err(self.said_by_way_out(url, since).unwrap_or_else(|| Fault::of(&error))),
             Err(_) if by <= phase => Err(Fault::timeout("the page's deadline passed before an answer came")),
             Err(_) => Err(Fault::timeout("no answer within the first-byte deadline")),
         }
     }
+}
+
+impl HttpClient {
+    /// What became of a connection that somebody else was to make.
+    fn said_by_way_out(&self, url: &Url, since: std::time::Instant) -> Option<Fault> {
+        let url = CanonicalUrl::from_url(url.clone()).ok()?;
+        match self.way_out.as_ref()?.why(&url, since)? {
+            Refusal::Skip(SkipReason::AddressForbidden) => Some(Fault::Forbidden),
+            Refusal::Skip(_) => None,
+            Refusal::Fail(class, why) => Some(Fault::Failed(class, why)),
+        }
+    }
+}
+
+fn client(
+    resolver: &CheckedResolver,
+    fetch: &FetchSpec,
+    deadlines: Deadlines,
+    proxy: Option<SocketAddr>,
+) -> Result<reqwest::Client, ClientError> {
+    install_tls_provider();
+    let user_agent = fetch.user_agent.clone().unwrap_or_else(default_user_agent);
+    let user_agent = header("user_agent", &user_agent)?;
+    let mut headers = HeaderMap::new();
+    if let Some(language) = &fetch.accept_language {
+        headers.insert(ACCEPT_LANGUAGE, header("accept_language", language)?);
+    }
+    let proxy = proxy.map(|proxy| reqwest::Proxy::all(format!("http://{proxy}")).map_err(ClientError::Setup));
+    let proxy = proxy.transpose()?;
+    let builder = || {
+        let builder = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .user_agent(user_agent.clone())
+            .default_headers(headers.clone())
+            .dns_resolver(resolver.clone())
+            .connect_timeout(deadlines.connect)
+            .pool_max_idle_per_host(IDLE_PER_HOST)
+            .pool_idle_timeout(IDLE_FOR)
+            .tls_danger_accept_invalid_certs(fetch.ignore_https_errors);
+        match &proxy {
+            Some(proxy) => builder.proxy(proxy.clone()),
+            None => builder,
+        }
+    };
+    // A machine without CA certificates can still crawl http; https then fails with class tls.
+    builder().build().or_else(|error| {
+        tracing::warn!(%error, "no CA certificates: https pages will fail");
+        builder().tls_certs_only(std::iter::empty()).build().map_err(ClientError::Setup)
+    })
 }
 
 /// What a request asks for.

@@ -1,7 +1,7 @@
 //! Names to addresses, resolved once and checked: what is connected to is what was checked.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
 use crate::model::outcome::{FailureClass, SkipReason};
+use crate::model::proxy::ProxyNames;
 use crate::model::url::CanonicalUrl;
 use crate::model::visit::{BoxFuture, Refusal};
 use crate::policy::address::AddressPolicy;
@@ -96,6 +97,7 @@ impl From<ResolveError> for Refusal {
 pub struct CheckedResolver {
     rules: Arc<dyn AddressRules>,
     lookup: Arc<dyn Lookup>,
+    names: ProxyNames,
 }
 
 impl std::fmt::Debug for CheckedResolver {
@@ -107,24 +109,41 @@ impl std::fmt::Debug for CheckedResolver {
 impl CheckedResolver {
     /// By the session's rules.
     pub fn new(rules: Arc<dyn AddressRules>, lookup: Arc<dyn Lookup>) -> Self {
-        CheckedResolver { rules, lookup }
+        CheckedResolver { rules, lookup, names: ProxyNames::Here }
+    }
+
+    /// Leaves names to somebody else, where the task says so: then only literal addresses are checked.
+    #[must_use]
+    pub fn names_by(self, names: ProxyNames) -> Self {
+        CheckedResolver { names, ..self }
     }
 
     /// The addresses of a URL's host, every one of them permitted.
     pub(super) async fn check(&self, url: &CanonicalUrl) -> Result<Vec<IpAddr>, ResolveError> {
-        check_with(&*self.rules, &*self.lookup, url).await
+        let (host, port) = target(&Url::parse(url.as_str()).map_err(|_| no_host(url.as_str()))?)?;
+        self.of(host, port).await
     }
 
     /// The addresses of a host as a browser names it (a name, or a literal in any spelling), every one of
-    /// them permitted: whoever connects to these connects to what was checked.
+    /// them permitted: whoever connects to these connects to what was checked. Empty for a name that somebody else
+    /// looks up.
     ///
     /// # Errors
     /// An unknown name, or a set with a forbidden address in it.
     pub async fn addresses(&self, host: &str, port: u16) -> Result<Vec<IpAddr>, ResolveError> {
-        let host = Host::parse(host).map_err(|_| no_host(host))?;
-        match literal(&host) {
-            Some(address) => judge(&*self.rules, &host_name(&host), port, vec![address]),
-            None => by_name(&*self.rules, &*self.lookup, host_name(&host), port).await,
+        self.of(Host::parse(host).map_err(|_| no_host(host))?, port).await
+    }
+
+    async fn of(&self, host: Host<String>, port: u16) -> Result<Vec<IpAddr>, ResolveError> {
+        let name = host_name(&host);
+        match (literal(&host), self.names) {
+            (Some(address), _) => judge(&*self.rules, &name, port, vec![address]),
+            (None, ProxyNames::Here) => by_name(&*self.rules, &*self.lookup, name, port).await,
+            // Whoever looks it up, this name is loopback (RFC 6761, 6.3).
+            (None, ProxyNames::Proxy) if is_localhost(&name) => {
+                judge(&*self.rules, &name, port, vec![IpAddr::V4(Ipv4Addr::LOCALHOST)])
+            }
+            (None, ProxyNames::Proxy) => Ok(Vec::new()),
         }
     }
 
@@ -200,6 +219,11 @@ impl Resolve for CheckedResolver {
 /// Runs a request so that the resolver knows the port that it is for.
 pub(super) async fn with_port<F: Future>(port: u16, request: F) -> F::Output {
     PORT.scope(port, request).await
+}
+
+fn is_localhost(name: &str) -> bool {
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost")
 }
 
 fn target(url: &Url) -> Result<(Host<String>, u16), ResolveError> {

@@ -257,6 +257,10 @@ async fn ask(client: &HttpClient, host_key: &str) -> Result<(Option<u16>, Option
         Err(Stopped { hops, why: Refusal::Skip(SkipReason::AddressForbidden) }) if hops.is_empty() => {
             Err(Refusal::Skip(SkipReason::AddressForbidden))
         }
+        // Nothing was learned about the host, and nothing is remembered.
+        Err(Stopped { why: Refusal::Fail(FailureClass::Proxy, message), .. }) => {
+            Err(Refusal::Fail(FailureClass::Proxy, message))
+        }
         // A redirect that is not followed is the final answer, see `from_status`.
         Err(Stopped { why: Refusal::Skip(_) | Refusal::Fail(FailureClass::TooManyRedirects, _), .. }) => {
             Ok((Some(302), None))

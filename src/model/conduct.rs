@@ -212,6 +212,8 @@ pub struct Conduct {
     pub page: PageSpec,
     /// Headers by host, basic authentication among them.
     pub headers: HostHeaders,
+    /// CSS selector of what a page shows for which nobody is logged in.
+    pub logged_out: Option<String>,
 }
 
 #[cfg(test)]

@@ -56,6 +56,8 @@ closed_list! {
         TooLarge = "too_large",
         /// robots.txt of the host cannot be had (5xx or network), so nothing may be fetched yet.
         RobotsUnreachable = "robots_unreachable",
+        /// The task's proxy could not be used; says nothing about the site.
+        Proxy = "proxy",
         /// The page's renderer crashed; a suspect, not charged an attempt.
         RendererCrash = "renderer_crash",
         /// The browser died with the page in flight; a suspect, not charged an attempt.

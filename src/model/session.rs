@@ -20,7 +20,7 @@ closed_list! {
         Completed = "completed",
         /// Ended by the operator.
         Cancelled = "cancelled",
-        /// Ended by an error of its own (an I/O error on its files).
+        /// Ended by an error of its own (an I/O error on its files, a login that did not work).
         Failed = "failed",
         /// A limit was reached; continued with `resume --extend`.
         Expired = "expired",
@@ -68,6 +68,8 @@ closed_list! {
         FailureLimit = "failure_limit",
         /// An I/O error on the session's own files.
         IoError = "io_error",
+        /// The task's login did not work.
+        LoginFailed = "login_failed",
         /// A panic in the session's own task.
         Panic = "panic",
         /// Exported with its state.

@@ -10,7 +10,9 @@ use crate::model::conduct::{BasicAuth, HeaderSpec, PageSpec};
 use crate::model::duration::Span;
 use crate::model::ids::TaskId;
 use crate::model::kept::{KeptKind, Screenshot};
+use crate::model::login::LoginSpec;
 use crate::model::outcome::closed_list;
+use crate::model::proxy::ProxySpec;
 use crate::model::watched::ConsoleLevel;
 
 closed_list! {
@@ -92,6 +94,9 @@ pub struct TaskSpec {
     /// How pages are fetched.
     #[serde(default)]
     pub fetch: FetchSpec,
+    /// How the session logs in before it crawls; none: it does not.
+    #[serde(default)]
+    pub login: Option<LoginSpec>,
     /// What is done with a page beyond loading it.
     #[serde(default)]
     pub page: PageSpec,
@@ -223,6 +228,10 @@ pub struct FetchSpec {
     pub viewport: Option<String>,
     /// Device pixels per pixel of the page; none: 1.
     pub device_scale: Option<f64>,
+    /// Pages are laid out as on a telephone: their viewport tag holds, scroll bars lie over the page.
+    pub mobile: bool,
+    /// Pages see a touch screen.
+    pub touch: bool,
     /// The time zone that pages see, `Europe/Vienna`; none: the machine's own.
     pub timezone: Option<String>,
     /// Request headers by host. Values that are secrets are named, `env:NAME` or `file:PATH`, and read at use.
@@ -231,6 +240,8 @@ pub struct FetchSpec {
     pub cookies_file: Option<String>,
     /// User name and password by host.
     pub auth: BTreeMap<String, BasicAuth>,
+    /// A proxy that every connection to a site goes through; none: they are made from here.
+    pub proxy: Option<ProxySpec>,
 }
 
 impl Default for FetchSpec {
@@ -247,10 +258,13 @@ impl Default for FetchSpec {
             ignore_https_errors: false,
             viewport: None,
             device_scale: None,
+            mobile: false,
+            touch: false,
             timezone: None,
             headers: BTreeMap::new(),
             cookies_file: None,
             auth: BTreeMap::new(),
+            proxy: None,
         }
     }
 }

@@ -196,6 +196,8 @@ pub struct PageAnswer {
     pub truncated: bool,
     /// At which bound of the task's `page` section.
     pub cut: Option<PageCut>,
+    /// It shows the task's sign of nobody being logged in.
+    pub logged_out: bool,
     /// What is to be made of it after the visit, where the task asks for that.
     pub raw: Raw,
 }

@@ -43,6 +43,8 @@ closed_list! {
         Breakers = "breakers",
         /// More than 5 registry epochs older than 2 h are open without an owner.
         OrphanEpochs = "orphan_epochs",
+        /// The browser is somebody else's: address rules do not hold for what its pages ask for.
+        AttachedBrowser = "attached_browser",
     }
 }
 
@@ -76,6 +78,8 @@ pub struct AlertInputs {
     pub breakers: Option<(u64, u64)>,
     /// Open registry epochs older than 2 h without an owner.
     pub orphan_epochs: Option<u64>,
+    /// Whether the browser is somebody else's.
+    pub attached: Option<bool>,
 }
 
 /// Which alerts stand.
@@ -110,6 +114,9 @@ impl Alerts {
         }
         if let Some(orphans) = inputs.orphan_epochs {
             next.above(AlertKind::OrphanEpochs, orphans as f64, ORPHAN_EPOCHS as f64, &mut raised);
+        }
+        if let Some(attached) = inputs.attached {
+            next.set(AlertKind::AttachedBrowser, attached, 1.0, 0.0, &mut raised);
         }
         (next, raised)
     }
@@ -199,6 +206,9 @@ mod tests {
         let orphans = |n| AlertInputs { orphan_epochs: Some(n), ..none };
         check("5 orphans", orphans(5), None);
         check("6 orphans", orphans(6), Some((AlertKind::OrphanEpochs, 6.0, 5.0)));
+        let attached = |is| AlertInputs { attached: Some(is), ..none };
+        check("a browser of our own", attached(false), None);
+        check("somebody else's browser", attached(true), Some((AlertKind::AttachedBrowser, 1.0, 0.0)));
         check("nothing measured", none, None);
     }
 

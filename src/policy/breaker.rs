@@ -72,7 +72,8 @@ pub const fn meaning(class: FailureClass) -> Meaning {
         | FailureClass::ServerError
         | FailureClass::RobotsUnreachable => Meaning::Trouble,
         FailureClass::Protocol | FailureClass::TooManyRedirects | FailureClass::TooLarge => Meaning::Answered,
-        FailureClass::RendererCrash
+        FailureClass::Proxy
+        | FailureClass::RendererCrash
         | FailureClass::BrowserLost
         | FailureClass::Browser
         | FailureClass::HostUnreachable => Meaning::Nothing,
@@ -228,6 +229,7 @@ mod tests {
         check(FailureClass::Protocol, Meaning::Answered);
         check(FailureClass::TooManyRedirects, Meaning::Answered);
         check(FailureClass::TooLarge, Meaning::Answered);
+        check(FailureClass::Proxy, Meaning::Nothing);
         check(FailureClass::RendererCrash, Meaning::Nothing);
         check(FailureClass::BrowserLost, Meaning::Nothing);
         check(FailureClass::Browser, Meaning::Nothing);

@@ -23,6 +23,9 @@ pub const HYSTERESIS: f64 = 0.1;
 /// Hosts that are gone are the hosts' trouble: the breakers alone never make a session unhealthy below this.
 const BREAKERS_FLOOR: f64 = 0.2;
 
+/// With a browser that no address rule holds for: seen at a glance, and no alarm by itself.
+const ATTACHED: f64 = 0.9;
+
 closed_list! {
     /// What a score means, worst last.
     HealthLevel {
@@ -60,6 +63,8 @@ pub struct HealthInputs {
     pub breakers_share: f64,
     /// The browser's own breaker is not closed, and the session needs a browser: all of them are behind it.
     pub browser_out: bool,
+    /// The session's browser is somebody else's.
+    pub attached: bool,
     /// Free share of the memory that may be used (cgroup, then system), 0..1.
     pub memory_headroom: Option<f64>,
     /// Free bytes on the state directory's file system.
@@ -75,7 +80,8 @@ pub struct HealthInputs {
 pub struct Health {
     /// 0..1, the product of the factors.
     pub score: f64,
-    /// The factors, always all eight, in the order of the table in the manual.
+    /// The factors, always all eight, in the order of the table in the manual; a ninth where the browser is
+    /// somebody else's.
     pub factors: Vec<HealthFactor>,
     /// What the score means, given what it meant before.
     pub level: HealthLevel,
@@ -83,7 +89,7 @@ pub struct Health {
 
 /// Judges a session whose level was `before`.
 pub fn judge(inputs: &HealthInputs, before: HealthLevel) -> Health {
-    let factors = vec![
+    let mut factors = vec![
         success(inputs),
         progress(inputs),
         oldest_visit(inputs),
@@ -93,6 +99,7 @@ pub fn judge(inputs: &HealthInputs, before: HealthLevel) -> Health {
         disk(inputs),
         commit_latency(inputs),
     ];
+    factors.extend(inputs.attached.then(attached));
     let product: f64 = factors.iter().map(|factor| factor.value).product();
     // Without the noise of the multiplication, 0.5 × 0.8 lies on the bar of 0.4 and not below it.
     let score = (product * 1e9).round() / 1e9;
@@ -182,6 +189,11 @@ fn breakers(inputs: &HealthInputs) -> HealthFactor {
     factor("breakers", linear(inputs.breakers_share, 1.0, 0.05).max(BREAKERS_FLOOR), reason)
 }
 
+fn attached() -> HealthFactor {
+    let reason = "the browser is attached (cdp_url): address rules do not hold for what its pages ask for";
+    factor("attached_browser", ATTACHED, reason.to_owned())
+}
+
 fn memory(inputs: &HealthInputs) -> HealthFactor {
     let Some(headroom) = inputs.memory_headroom else {
         return nothing_known("memory", "not measured");
@@ -263,6 +275,7 @@ mod tests {
         check("breakers", 0.5, |i| i.breakers_share = 0.525);
         check("breakers", 0.2, |i| i.breakers_share = 1.0);
         check("breakers", 0.2, |i| i.browser_out = true);
+        check("attached_browser", 0.9, |i| i.attached = true);
         check("memory", 1.0, |i| i.memory_headroom = Some(0.20));
         check("memory", 0.5, |i| i.memory_headroom = Some(0.11));
         check("memory", 0.0, |i| i.memory_headroom = Some(0.02));
@@ -324,6 +337,7 @@ mod tests {
                 browser_restarts: b.2,
                 breakers_share: b.3,
                 browser_out: false,
+                attached: false,
                 memory_headroom: Some(b.4),
                 disk_free: Some(b.5),
                 disk_reserve: b.6,

@@ -47,6 +47,8 @@ const fn schedule(class: FailureClass) -> Option<Schedule> {
         FailureClass::Protocol => (1, 60),
         // Everything on the host waits for its robots.txt; asking for it is the only cost.
         FailureClass::RobotsUnreachable => (10, 600),
+        // The operator's own: no page is lost by it, and each asks again now and then.
+        FailureClass::Proxy => (10, 60),
         // Ours, not the page's: a fresh tab is enough.
         FailureClass::Browser => (1, 60),
         // Suspects: the lease alone in a browser is their wait.
@@ -61,7 +63,7 @@ const fn schedule(class: FailureClass) -> Option<Schedule> {
 /// page that hangs, may be the page's own fault and is charged.
 pub const fn charges_attempt(class: FailureClass, host_down: bool) -> bool {
     match class {
-        FailureClass::RendererCrash | FailureClass::BrowserLost => false,
+        FailureClass::RendererCrash | FailureClass::BrowserLost | FailureClass::Proxy => false,
         FailureClass::Dns | FailureClass::Connect | FailureClass::Tls => !host_down,
         _ => true,
     }
@@ -146,6 +148,7 @@ mod tests {
         check(FailureClass::TooManyRedirects, None);
         check(FailureClass::TooLarge, None);
         check(FailureClass::RobotsUnreachable, Some([10, 20, 600]));
+        check(FailureClass::Proxy, Some([10, 20, 60]));
         check(FailureClass::RendererCrash, Some([0, 0, 0]));
         check(FailureClass::BrowserLost, Some([0, 0, 0]));
         check(FailureClass::Browser, Some([1, 2, 60]));
@@ -166,6 +169,7 @@ mod tests {
         check("not charged", FailureClass::Connect, 40, u32::MAX, true);
         check("renderer crash", FailureClass::RendererCrash, 3, 3, true);
         check("browser lost", FailureClass::BrowserLost, 3, 3, true);
+        check("no proxy", FailureClass::Proxy, 3, 3, true);
     }
 
     #[test]

@@ -37,7 +37,8 @@ impl Inner {
         // What a frameless tab cannot show, or what must not be done twice.
         let page = &req.conduct.page;
         let counted = page.max_requests.is_some() || page.max_bytes.is_some();
-        let sized = req.fetch.viewport.is_some() || req.fetch.device_scale.is_some();
+        let device = req.fetch.device_scale.is_some() || req.fetch.mobile || req.fetch.touch;
+        let sized = req.fetch.viewport.is_some() || device;
         // Where no frame is drawn, a picture never comes.
         let pictured = !req.extract.extra_time().is_zero();
         let listed = req.extract.requests;

@@ -20,12 +20,12 @@ const SUCCESSION_PAUSE: Duration = Duration::from_secs(60);
 impl Inner {
     /// Makes a running browser the one for new visits.
     pub(super) fn adopt(&self, current: &mut Option<Arc<Shared>>, instance: Instance) -> Arc<Shared> {
-        tracing::info!(version = %instance.version, pid = instance.identity.pid,
+        tracing::info!(version = %instance.version, pid = instance.pid(),
             elapsed_ms = instance.launch_time.as_millis() as u64, "browser started");
         let shared = Arc::new(Shared::new(Arc::new(instance)));
         *current = Some(Arc::clone(&shared));
         *lock(&self.shown) = Some(Arc::clone(&shared));
-        self.status.send_modify(|status| status.pids = vec![shared.instance.identity.pid]);
+        self.status.send_modify(|status| status.pids = shared.instance.pid().into_iter().collect());
         shared
     }
 
@@ -64,13 +64,13 @@ impl Inner {
         }
         self.adopt(&mut current, instance);
         drop(current);
-        tracing::info!(pages = old.pages.load(Ordering::Relaxed), pid = old.instance.identity.pid, "browser recycled");
+        tracing::info!(pages = old.pages.load(Ordering::Relaxed), pid = old.instance.pid(), "browser recycled");
         self.retire(old);
     }
 
     /// Notes that a browser has grown too large.
     async fn weigh(&self, shared: &Shared) {
-        let group = shared.instance.identity.pid;
+        let Some(group) = shared.instance.pid() else { return };
         let bytes = tokio::task::spawn_blocking(move || selftest::memory_of_group(group)).await.unwrap_or(0);
         if bytes > self.config.browser_max_bytes && !shared.bloated.swap(true, Ordering::Relaxed) {
             tracing::info!(bytes, pid = group, "browser has grown too large");

@@ -71,6 +71,30 @@ async fn pages_see_the_machine_that_the_task_describes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_see_the_device_that_the_task_describes() {
+    let stage = Stage::open().await;
+    let script = "<p id=p></p><script>p.textContent = [innerWidth, devicePixelRatio, navigator.maxTouchPoints,\
+        'ontouchstart' in window].join(' ')</script>";
+    stage.site.put("/device", &format!("<meta name=viewport content='width=device-width'>{script}"));
+    stage.site.put("/desktop", script);
+    let seen = async |path| {
+        let mut request = stage.request(path, Duration::from_secs(20));
+        request.fetch = Arc::new(FetchSpec {
+            viewport: Some("390x844".to_owned()),
+            device_scale: Some(3.0),
+            mobile: true,
+            touch: true,
+            ..FetchSpec::default()
+        });
+        answer(&stage, request).await.text.unwrap()
+    };
+    assert_eq!(seen("/device").await, "390 3 5 true");
+    assert_eq!(seen("/desktop").await, "980 3 5 true", "as wide as telephones take a page that was not made for them");
+    assert!(stage.page("/device").await.text.unwrap().ends_with(" 1 0 false"));
+    stage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_blocked_is_not_asked_for_and_the_page_is_read_all_the_same() {
     let stage = Stage::open().await;
     stage.site.put("/rich", "<img src=/i1><link rel=stylesheet href=/c1><script src=/s1></script><a href=/x>x</a>");

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::{End, REFRESH_GRACE, Seen, Visit};
 use crate::browser::extract::{self, Extracted, Manner};
 use crate::browser::read::{self, ReadError};
+use crate::browser::within::{self, Questions};
 use crate::model::outcome::FailureClass;
 use crate::model::visit::VisitResult;
 use crate::policy::settle::Settled;
@@ -16,6 +17,9 @@ use crate::policy::tab_kind::TabKind;
 
 /// A tab whose scripts took more memory than this is not used again.
 const HEAP_MAX: u64 = 256 << 20;
+
+/// Scripts within frames of other origins are waited for this long.
+const FRAMES_BUSY: Duration = Duration::from_millis(500);
 
 impl Visit<'_> {
     /// The main frame reached a stage of its loading.
@@ -44,9 +48,14 @@ impl Visit<'_> {
         let latest = if self.forced { self.end } else { self.give_up };
         let deadline = (now + within).min(latest).max(now + Duration::from_millis(300));
         let busy = if self.forced { Duration::ZERO } else { self.patience.busy };
-        let manner = Manner { key: &self.tab.key, busy: Some(busy), frameless: self.tab.kind == TabKind::Frameless };
+        let frameless = self.tab.kind == TabKind::Frameless;
+        let sign = self.req.conduct.logged_out.as_deref();
+        let manner = Manner { key: &self.tab.key, busy: Some(busy), frameless, sign };
         let expression = extract::expression(&self.req.extract, manner);
-        let reading = read::page(self.tab.page.clone(), expression);
+        let within = Manner { busy: Some(busy.min(FRAMES_BUSY)), ..manner };
+        let frame = extract::links_expression(&self.req.extract, within);
+        let questions = Questions { page: expression, frame, until: deadline };
+        let reading = within::page(self.tab.page.clone(), self.tab.browser.clone(), questions);
         self.reading = Some((Box::pin(reading), deadline));
     }
 
@@ -89,7 +98,7 @@ impl Visit<'_> {
         }
         let modules_brought = self.early.take().map(|(early, _)| !early.same_content(&extracted));
         // What a page leaves behind in a tab is not always given back.
-        self.clean &= extracted.heap <= HEAP_MAX;
+        self.clean &= extracted.heap <= HEAP_MAX && !extracted.frames_lost;
         let settled = Settled { settled: extracted.settled, modules_brought };
         let demand = extracted.hooked.then_some(extracted.demand);
         self.seen = Some(Seen { settled, demand, posted: extracted.posted });

@@ -63,7 +63,7 @@ fn kinds(kind: BlockType) -> &'static [ResourceType] {
 }
 
 /// The request's headers with the task's own for its host; none where it has none.
-pub(super) fn with_own_headers(conduct: &Conduct, paused: &EventRequestPaused) -> Option<Vec<HeaderEntry>> {
+pub(in crate::browser) fn with_own_headers(conduct: &Conduct, paused: &EventRequestPaused) -> Option<Vec<HeaderEntry>> {
     if conduct.headers.is_empty() {
         return None;
     }

@@ -20,7 +20,7 @@ use crate::daemon::mode::{RunEnd, RunMode};
 use crate::exit_code::ExitCode;
 use crate::model::duration::Span;
 use crate::model::ids::TaskId;
-use crate::model::session::SessionStatus;
+use crate::model::session::{SessionStatus, StopReason};
 use crate::model::task::{FetchMode, PreparedTask, RobotsPolicy, ScopePreset, TaskOrigin};
 use crate::model::text::escape_control;
 
@@ -86,6 +86,9 @@ pub(in crate::cli) struct CrawlArgs {
     /// The user agent
     #[arg(long, value_name = "AGENT", help_heading = "How to crawl")]
     user_agent: Option<String>,
+    /// A proxy for every connection to a site: http://HOST:PORT or socks5://HOST:PORT
+    #[arg(long, value_name = "URL", help_heading = "How to crawl")]
+    proxy: Option<String>,
     /// Deadline of a visit
     #[arg(long, value_name = "TIME", help_heading = "How to crawl")]
     page_timeout: Option<Span>,
@@ -135,6 +138,7 @@ impl CrawlArgs {
         set("fetch.mode", self.fetch.as_ref().map(|v| json!(v)));
         set("fetch.tabs", self.tabs.map(|v| json!(v)));
         set("fetch.user_agent", self.user_agent.as_ref().map(|v| json!(v)));
+        set("fetch.proxy", self.proxy.as_ref().map(|v| json!({ "url": v })));
         set("fetch.page_timeout", self.page_timeout.map(|v| json!(v)));
         set("fetch.attempts", self.attempts.map(|v| json!(v)));
         set("allow_private_networks", list(&self.allow_private_networks));
@@ -169,6 +173,10 @@ pub(in crate::cli) async fn run(context: &Context, args: CrawlArgs) -> Outcome {
     let mut task = prepare(&draft, &context.config, TaskOrigin::Command).map_err(wrong)?;
     task.file = None;
     if let Some(client) = hands::owner(context).await? {
+        if context.names_browser {
+            let message = "--cdp-url: a crawld is running here, and its own configuration says which browser it uses";
+            return Err(Failure::new(ExitCode::Usage, message).hint("leave the flag out, or name another --state-dir"));
+        }
         return beside(context, client, &draft, &task, args.new).await;
     }
     name_private(&mut task).await;
@@ -291,6 +299,7 @@ pub(in crate::cli) fn exit_of(summary: &SessionSummary) -> ExitCode {
     match summary.status {
         SessionStatus::Completed if summary.counters.failed == 0 => ExitCode::Ok,
         SessionStatus::Completed => ExitCode::SomeFailed,
+        SessionStatus::Failed if summary.stop_reason == Some(StopReason::LoginFailed) => ExitCode::BadConfig,
         SessionStatus::Failed => ExitCode::CannotWrite,
         _ => ExitCode::Stopped,
     }

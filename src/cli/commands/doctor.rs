@@ -10,6 +10,7 @@ use crate::cli::table::Table;
 use crate::cli::{Global, Outcome, out};
 use crate::config::Config;
 use crate::exit_code::ExitCode;
+use crate::model::endpoint::DebugEndpoint;
 use crate::state::paths::StateDir;
 
 /// 65,536 is what the systemd unit asks for; a browser tab takes some tens of descriptors.
@@ -208,6 +209,7 @@ async fn browser(config: &Config, findings: &mut Vec<Finding>) -> Option<ExitCod
         }
     };
     let settings = BrowserConfig {
+        attach: config.cdp_url.as_deref().and_then(|url| DebugEndpoint::parse(url).ok()),
         executable: config.chrome.clone(),
         no_sandbox: config.no_sandbox,
         ..BrowserConfig::new(PathBuf::from(profiles.path()))
@@ -220,11 +222,21 @@ async fn browser(config: &Config, findings: &mut Vec<Finding>) -> Option<ExitCod
             return Some(error.exit_code());
         }
     };
-    let found = format!("{} ({}), up in {} ms", test.version, test.executable.display(), test.launch_ms);
+    let place = test.attached.as_ref().map_or_else(|| test.executable.display().to_string(), |at| at.to_string());
+    let found = format!("{} ({place}), up in {} ms", test.version, test.launch_ms);
     findings.push(match test.script_ran {
         true => Finding::good("browser", found),
         false => Finding::bad("browser", format!("{found}, but it runs no page"), "see the problems below"),
     });
+    if test.attached.is_some() {
+        findings.push(Finding::warning(
+            "address rules",
+            "do not hold for what pages load: the browser is attached (cdp_url)",
+            "unset cdp_url to have crawld start a browser that can reach only what it may",
+        ));
+        findings.extend(test.problems.into_iter().map(|problem| Finding::warning("browser", problem, "as it says")));
+        return (!test.script_ran).then_some(ExitCode::NoBrowser);
+    }
     findings.push(match (config.no_sandbox, test.renderer_seccomp && test.renderer_namespace) {
         (_, true) => Finding::good("sandbox", "on: seccomp and a user namespace of its own"),
         (true, false) => Finding::warning(

@@ -20,12 +20,18 @@ pub(super) fn attach(task: &mut Map<String, Value>, file: &Path) -> Result<(), (
     {
         *cookies = whole.display().to_string();
     }
-    let Some(Value::Object(page)) = task.get_mut("page") else { return Ok(()) };
     let read = |key: &'static str, name: &str| {
         let path = beside.join(name);
         let failed = |error| (key, format!("`{}` cannot be read ({error})", path.display()));
         read_bounded(&path).map_err(failed)
     };
+    if let Some(Value::Object(login)) = task.get_mut("login")
+        && let Some(Value::String(script)) = login.get_mut("script")
+        && is_script_file(script)
+    {
+        *script = read("login", script)?;
+    }
+    let Some(Value::Object(page)) = task.get_mut("page") else { return Ok(()) };
     if let Some(Value::String(script)) = page.get_mut("behavior_script")
         && is_script_file(script)
     {
@@ -59,6 +65,9 @@ mod tests {
         let mut named = json!({"fetch": {"cookies_file": "c.txt"}}).as_object().cloned().unwrap();
         attach(&mut named, &file).unwrap();
         assert_eq!(named["fetch"]["cookies_file"], json!(dir.path().join("c.txt")));
+        let mut login = json!({"login": {"url": "http://a/", "script": "act.js"}}).as_object().cloned().unwrap();
+        attach(&mut login, &file).unwrap();
+        assert_eq!(login["login"]["script"], "await crawld.scroll()");
         let task = |page: Value| json!({"page": page}).as_object().cloned().unwrap();
         let mut full = task(json!({"behavior_script": "act.js", "block_hosts": ["x.example", "file:ads.txt"]}));
         attach(&mut full, &file).unwrap();

@@ -6,6 +6,7 @@ use crate::config::Problem;
 use crate::config::check::header_safe;
 use crate::model::conduct::{HeaderPlace, viewport};
 use crate::model::duration::Span;
+use crate::model::proxy::Upstream;
 use crate::model::task::{TaskOrigin, TaskSpec};
 use crate::model::text::escape_control;
 use crate::model::visit::HOP_BY_HOP;
@@ -15,10 +16,10 @@ use crate::model::visit::HOP_BY_HOP;
 const NOT_OURS: &[&str] = &["accept-language", "content-length", "cookie", "expect", "host", "user-agent"];
 
 /// Words in the name of a header whose value is a secret.
-const SECRET: &[&str] = &["auth", "key", "token", "secret", "password", "session", "credential"];
+pub(super) const SECRET: &[&str] = &["auth", "key", "token", "secret", "password", "session", "credential"];
 
 /// A behaviour script's bytes.
-const SCRIPT_MAX: usize = 256 << 10;
+pub(super) const SCRIPT_MAX: usize = 256 << 10;
 /// Hosts in a block list.
 const HOSTS_MAX: usize = 200_000;
 /// The longest that a page's behaviours may take.
@@ -43,6 +44,23 @@ pub(super) fn check(spec: &TaskSpec, say: &mut impl FnMut(&str, String)) {
             Some(true) => {}
             Some(false) => say("fetch.auth", "`password`: `file:` needs an absolute path, `env:` a name".to_owned()),
             None => say("fetch.auth", "`password` names its secret: write env:NAME or file:/PATH".to_owned()),
+        }
+    }
+    if let Some(proxy) = &spec.fetch.proxy {
+        if let Err(message) = Upstream::parse(&proxy.url) {
+            say("fetch.proxy", format!("`url` {message}"));
+        }
+        if proxy.user.as_deref().is_some_and(|user| user.contains(':') || !header_safe(user)) {
+            say("fetch.proxy", "`user` must be printable ASCII without a colon, and not empty".to_owned());
+        }
+        match proxy.password.as_deref().map(is_reference) {
+            None => {}
+            Some(_) if proxy.user.is_none() => say("fetch.proxy", "`password` needs a `user`".to_owned()),
+            Some(Some(true)) => {}
+            Some(Some(false)) => {
+                say("fetch.proxy", "`password`: `file:` needs an absolute path, `env:` a name".to_owned());
+            }
+            Some(None) => say("fetch.proxy", "`password` names its secret: write env:NAME or file:/PATH".to_owned()),
         }
     }
     if spec.fetch.viewport.as_deref().is_some_and(|text| viewport(text).is_none()) {
@@ -99,6 +117,11 @@ pub(super) fn check_origin(spec: &TaskSpec, origin: TaskOrigin) -> Vec<Problem> 
     if spec.fetch.cookies_file.is_some() {
         broken.push(Problem::new("fetch.cookies_file", message));
     }
+    broken.extend(super::login::check_origin(spec));
+    if spec.fetch.proxy.is_some() {
+        let message = "a proxy is named in task files and on command lines only, not by the API";
+        broken.push(Problem::new("fetch.proxy", message));
+    }
     if !spec.fetch.auth.is_empty() {
         broken.push(Problem::new("fetch.auth", message));
     }
@@ -143,7 +166,7 @@ fn header(name: &str, value: &str) -> Option<String> {
 }
 
 /// `Some(false)`: a reference that leads nowhere.
-fn is_reference(value: &str) -> Option<bool> {
+pub(super) fn is_reference(value: &str) -> Option<bool> {
     if let Some(name) = value.strip_prefix("env:") {
         return Some(!name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'));
     }
@@ -194,6 +217,12 @@ mod tests {
             (fetch(json!({"headers": {"*": {}}})), &["is not a host"]),
             (fetch(json!({"auth": {"a": {"user": "me", "password": "env:PW"}}})), &[]),
             (fetch(json!({"auth": {"a": {"user": "m:e", "password": "plain"}}})), &["colon", "names its secret"]),
+            (fetch(json!({"proxy": {"url": "socks5://p:1", "user": "me", "password": "env:PW"}})), &[]),
+            (
+                fetch(json!({"proxy": {"url": "http://me:pw@p:1", "user": "m:e", "password": "plain"}})),
+                &["no credentials", "colon", "names its secret"],
+            ),
+            (fetch(json!({"proxy": {"url": "socks4://p:1", "password": "env:PW"}})), &["socks5://", "needs a `user`"]),
             (fetch(json!({"viewport": "800x600", "device_scale": 2, "timezone": "UTC"})), &[]),
             (
                 fetch(json!({"viewport": "800", "device_scale": 0, "timezone": "Mars"})),
@@ -212,7 +241,11 @@ mod tests {
     fn the_api_names_no_secrets() {
         let auth = spec("fetch", json!({"auth": {"a": {"user": "me", "password": "env:PW"}}}));
         let header = spec("fetch", json!({"headers": {"a": {"X-Token": "file:/etc/shadow"}}}));
-        for (spec, key) in [(auth, "fetch.auth"), (header, "fetch.headers")] {
+        let proxy = spec("fetch", json!({"proxy": {"url": "http://127.0.0.1:631"}}));
+        let mut login = spec("fetch", json!({}));
+        let described = json!({"url": "http://a/", "steps": [{"click": "b"}], "success": "x"});
+        login.login = serde_json::from_value(described).unwrap();
+        for (spec, key) in [(login, "login"), (auth, "fetch.auth"), (header, "fetch.headers"), (proxy, "fetch.proxy")] {
             assert_eq!(check_origin(&spec, TaskOrigin::Api)[0].place, key);
             assert!(check_origin(&spec, TaskOrigin::Command).is_empty());
         }

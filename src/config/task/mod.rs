@@ -4,6 +4,7 @@ mod attach;
 mod conduct;
 mod draft;
 mod identity;
+mod login;
 mod prepare;
 mod validate;
 

@@ -78,6 +78,7 @@ pub fn validate(spec: &TaskSpec) -> Vec<Problem> {
     }
     numbers(spec, &mut say);
     super::conduct::check(spec, &mut say);
+    super::login::check(spec, &mut say);
     broken
 }
 

@@ -38,6 +38,10 @@ impl Controller {
             self.uncommitted_fetches += 1;
         }
         self.batch.ends.push(end);
+        if self.phase.stopping().is_none() && self.shop.login.failure().is_some() {
+            self.phase.stop(StopReason::LoginFailed, true);
+            self.abandon();
+        }
     }
 
     /// Sitemaps that the robots.txt of a seed's host names become URLs, once per lifetime; known ones stay known.

@@ -32,6 +32,8 @@ pub(super) struct Files {
     pub(super) modes_learned: BTreeMap<String, LearnedMode>,
     /// What the browser knew of the hosts.
     pub(super) sites_learned: BTreeMap<String, LearnedSite>,
+    /// There are cookies of an earlier lifetime.
+    pub(super) cookies_kept: bool,
 }
 
 /// Takes the lock, opens store and outputs, and reads what the lifetime before left.
@@ -71,6 +73,7 @@ pub(super) fn open_files(
     let browser_before = checkpoint.and_then(|c| c.circuit_breaker_state.get(BROWSER_KEY)).map(|seen| seen.breaker);
     let modes_learned = checkpoint.map(|c| c.crawler_state.fetch_modes.clone()).unwrap_or_default();
     let sites_learned = checkpoint.map(|c| c.crawler_state.sites.clone()).unwrap_or_default();
+    let cookies_kept = !fresh && paths.cookies().exists();
     secrets::cookies(&task.spec.fetch, &paths.cookies()).map_err(prepare_failed)?;
     let open = OpenSession {
         paths: StorePaths { db: paths.store(), out: paths.out(), quarantine: paths.damaged() },
@@ -99,6 +102,7 @@ pub(super) fn open_files(
         browser_before,
         modes_learned,
         sites_learned,
+        cookies_kept,
     })
 }
 
