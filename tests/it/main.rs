@@ -32,6 +32,7 @@ mod orders;
 mod owners;
 mod panics;
 mod poison;
+mod proxied;
 mod random_kills;
 mod schemas;
 mod scripted;
