@@ -23,7 +23,8 @@ impl LinkRules {
     /// A URL that the operator or a robots.txt named: inside whatever the scope says.
     pub fn named(&self, url: CanonicalUrl, kind: UrlKind) -> NewUrl {
         let shape = shape(&url, &self.traps);
-        NewUrl { url, kind, depth: 0, hops: 0, park: None, template: shape.template, query: shape.query }
+        let key = url.key();
+        NewUrl { url, key, kind, depth: 0, hops: 0, park: None, template: shape.template, query: shape.query }
     }
 
     /// The URL as the store wants it, or `None` outside the scope.
@@ -38,6 +39,7 @@ impl LinkRules {
         let shape = shape(url, &self.traps);
         Some(NewUrl {
             url: url.clone(),
+            key: url.key(),
             kind,
             depth,
             hops,

@@ -277,7 +277,6 @@ impl<'a> Builder<'a> {
         let row = UrlRow {
             n: line.n,
             host,
-            hash: line.url.hash(),
             path: line.url.path().to_owned(),
             state,
             kind: line.kind.unwrap_or(UrlKind::Page),
@@ -290,7 +289,7 @@ impl<'a> Builder<'a> {
             seq: 0,
             detail: line.parked.map(|reason| reason.as_str().to_owned()),
         };
-        self.writer.add_url(&row)?;
+        self.writer.add_url(&row, &line.url.key())?;
         self.last = self.last.max(line.n);
         self.report.urls += 1;
         Ok(line.commit_seq)

@@ -5,7 +5,7 @@ use crate::model::ids::{CommitSeq, Epoch, HostNo, UrlNo};
 use crate::model::outcome::{Outcome, ParkReason, closed_list};
 use crate::model::record::PageRecord;
 use crate::model::time::Timestamp;
-use crate::model::url::CanonicalUrl;
+use crate::model::url::{CanonicalUrl, UrlKey};
 
 closed_list! {
     /// What a URL was discovered as; decides who reads its body.
@@ -51,6 +51,8 @@ pub struct Lease {
 pub struct NewUrl {
     /// The canonical URL.
     pub url: CanonicalUrl,
+    /// Its key, worked out before the one writer is asked.
+    pub key: UrlKey,
     /// Page or sitemap.
     pub kind: UrlKind,
     /// Links followed from the nearest seed.

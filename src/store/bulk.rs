@@ -7,9 +7,6 @@ use crate::store::error::StoreError;
 use crate::store::schema::INDEXES;
 use crate::store::writer::Writer;
 
-/// Rounds of moving colliding keys on; each needs another true 64-bit collision.
-const ROUNDS: usize = 16;
-
 /// Totals that the rows do not hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Beside {
@@ -37,11 +34,9 @@ UPDATE counters SET (discovered, queued, in_flight, parked, fetched, failed, ski
    coalesce(sum(state = 4), 0), coalesce(sum(state = 5), 0), coalesce(sum(state = 6), 0) FROM urls);
 ";
 
-/// Two paths of a host with the same key: the later one takes the next, as the committer would have done.
-const MOVE_ON: &str = "
-UPDATE urls SET hash = CASE hash WHEN 9223372036854775807 THEN -9223372036854775808 ELSE hash + 1 END
-WHERE n IN (SELECT max(n) FROM urls GROUP BY host, hash HAVING count(*) > 1);
-";
+/// URLs that stand twice in the outputs are found by their first number; the others keep a key that no path has.
+const SECOND_TO_NONE: &str =
+    "UPDATE urls SET key = randomblob(16) WHERE n NOT IN (SELECT min(n) FROM urls GROUP BY host, key)";
 
 /// Builds the indexes, then works every count out from the rows.
 ///
@@ -50,16 +45,11 @@ WHERE n IN (SELECT max(n) FROM urls GROUP BY host, hash HAVING count(*) > 1);
 pub fn finish(writer: &Writer, seq: CommitSeq, beside: Beside) -> Result<(), StoreError> {
     let connection = writer.connection();
     let sort = |e| StoreError::sort(writer.path(), &e);
-    let unique = INDEXES.split_inclusive(';').next().unwrap_or_default();
-    let mut round = 0;
-    while let Err(error) = connection.execute_batch(unique) {
-        round += 1;
-        if round > ROUNDS || error.sqlite_error_code() != Some(ErrorCode::ConstraintViolation) {
-            return Err(sort(error));
-        }
-        connection.execute_batch(MOVE_ON).map_err(sort)?;
-    }
-    connection.execute_batch(&INDEXES[unique.len()..]).map_err(sort)?;
+    let indexed = connection.execute_batch(INDEXES).or_else(|error| {
+        let twice = error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation);
+        if twice { connection.execute_batch(&format!("{SECOND_TO_NONE}; {INDEXES}")) } else { Err(error) }
+    });
+    indexed.map_err(sort)?;
     connection.execute_batch(TOTALS).map_err(sort)?;
     let (_, mut counters) = writer.counters()?;
     counters.out_of_scope = beside.out_of_scope;

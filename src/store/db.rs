@@ -196,6 +196,8 @@ fn prepare(connection: &Connection, path: &Path, cache_bytes: u64) -> Result<(),
     let sort = |e| StoreError::sort(path, &e);
     connection.busy_timeout(BUSY).map_err(sort)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Without it SQLite compiles some statements anew for every value they are asked with.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(sort)?;
     let kib = i64::try_from(cache_bytes / 1024).unwrap_or(i64::MAX).max(1024);
     connection.pragma_update(None, "cache_size", -kib).map_err(sort)?;
     connection.pragma_update(None, "temp_store", "MEMORY").map_err(sort)?;

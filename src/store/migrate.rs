@@ -7,10 +7,11 @@ use std::path::Path;
 #[cfg(test)]
 use std::path::PathBuf;
 
-use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use rusqlite::{Connection, params};
 
 use crate::faults::point;
+use crate::model::url::key_of;
 use crate::store::db::{self, beside};
 use crate::store::error::StoreError;
 use crate::store::schema::{APPLICATION_ID, CREATE, FORMAT, INDEXES};
@@ -27,7 +28,27 @@ pub const POINTS: &[&str] =
 
 /// The steps from each older format to the next, oldest first.
 pub fn steps() -> &'static [Step] {
-    &[]
+    &[(1, 2, widen_keys)]
+}
+
+/// URLs were known by a number of 64 bits and their path; now a key of twice the length says it alone. The
+/// index of hosts that have something queued cost more at every commit than it saved at a start.
+fn widen_keys(store: &Connection) -> rusqlite::Result<()> {
+    store
+        .execute_batch("DROP INDEX urls_seen; DROP INDEX hosts_waiting; ALTER TABLE urls RENAME COLUMN hash TO key")?;
+    let mut last = 0;
+    loop {
+        let mut rows = store.prepare_cached("SELECT n, path FROM urls WHERE n > ?1 ORDER BY n LIMIT 10000")?;
+        let some = rows.query_map([last], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
+        let some = some.collect::<rusqlite::Result<Vec<_>>>()?;
+        let Some((newest, _)) = some.last() else { break };
+        last = *newest;
+        let mut save = store.prepare_cached("UPDATE urls SET key = ?2 WHERE n = ?1")?;
+        for (n, path) in some {
+            save.execute(params![n, key_of(&path)])?;
+        }
+    }
+    store.execute_batch("CREATE UNIQUE INDEX urls_seen ON urls(host, key)")
 }
 
 /// The format of a store, once it is known to be one of ours.
@@ -170,8 +191,9 @@ fn sync_parent(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// A store of format 1, and a step to a format 2 that does not exist.
-    const TO_2: &[Step] = &[(1, 2, |c| c.execute_batch("ALTER TABLE urls ADD COLUMN colour TEXT"))];
+    /// The format after the newest, which does not exist, and a step to it.
+    const NEXT: i64 = FORMAT + 1;
+    const TO_NEXT: &[Step] = &[(FORMAT, NEXT, |c| c.execute_batch("ALTER TABLE urls ADD COLUMN colour TEXT"))];
 
     fn older(dir: &Path) -> PathBuf {
         let path = dir.join("frontier.db");
@@ -187,13 +209,13 @@ mod tests {
     #[track_caller]
     fn is_migrated(path: &Path) {
         let new = Connection::open(path).unwrap();
-        assert_eq!(check_up_to(&new, path, 2).unwrap(), 2);
+        assert_eq!(check_up_to(&new, path, NEXT).unwrap(), NEXT);
         let columns = "SELECT count(*) FROM pragma_table_info('urls') WHERE name = 'colour'";
         assert_eq!(new.query_row(columns, [], |row| row.get::<_, i64>(0)).unwrap(), 1);
         let kept = "SELECT value FROM meta WHERE key = 'kept'";
         assert_eq!(new.query_row(kept, [], |row| row.get::<_, String>(0)).unwrap(), "in the log");
-        let backup = Connection::open(beside(path, ".format-1")).unwrap();
-        assert_eq!(check_up_to(&backup, path, 2).unwrap(), 1);
+        let backup = Connection::open(beside(path, &format!("{BACKUP}{FORMAT}"))).unwrap();
+        assert_eq!(check_up_to(&backup, path, NEXT).unwrap(), FORMAT);
         assert_eq!(backup.query_row(kept, [], |row| row.get::<_, String>(0)).unwrap(), "in the log");
         assert!(!beside(path, ".migrating").exists());
     }
@@ -203,10 +225,10 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let temp = tempfile::tempdir().unwrap();
         let path = older(temp.path());
-        assert!(upgrade_to(&path, 2, TO_2).unwrap());
+        assert!(upgrade_to(&path, NEXT, TO_NEXT).unwrap());
         is_migrated(&path);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(!upgrade_to(&path, 2, TO_2).unwrap(), "once");
+        assert!(!upgrade_to(&path, NEXT, TO_NEXT).unwrap(), "once");
     }
 
     #[test]
@@ -215,8 +237,8 @@ mod tests {
         let path = older(temp.path());
         fs::write(beside(&path, ".migrating"), "half a copy").unwrap();
         fs::write(beside(&path, ".migrating-journal"), "half a step").unwrap();
-        fs::write(beside(&path, ".format-1"), "linked, not renamed").unwrap();
-        assert!(upgrade_to(&path, 2, TO_2).unwrap());
+        fs::write(beside(&path, &format!("{BACKUP}{FORMAT}")), "linked, not renamed").unwrap();
+        assert!(upgrade_to(&path, NEXT, TO_NEXT).unwrap());
         is_migrated(&path);
     }
 
@@ -224,10 +246,10 @@ mod tests {
     fn a_step_that_fails_or_is_missing_leaves_the_old_store_in_its_place() {
         let temp = tempfile::tempdir().unwrap();
         let path = older(temp.path());
-        let broken: &[Step] = &[(1, 2, |c| c.execute_batch("DROP TABLE no_such_table"))];
-        assert!(upgrade_to(&path, 2, broken).is_err());
-        assert!(matches!(upgrade_to(&path, 2, &[]), Err(StoreError::Corrupt { .. })));
-        assert!(upgrade_to(&path, 2, TO_2).unwrap());
+        let broken: &[Step] = &[(FORMAT, NEXT, |c| c.execute_batch("DROP TABLE no_such_table"))];
+        assert!(upgrade_to(&path, NEXT, broken).is_err());
+        assert!(matches!(upgrade_to(&path, NEXT, &[]), Err(StoreError::Corrupt { .. })));
+        assert!(upgrade_to(&path, NEXT, TO_NEXT).unwrap());
         is_migrated(&path);
     }
 
@@ -239,5 +261,34 @@ mod tests {
             format = *to;
         }
         assert_eq!(format, FORMAT);
+    }
+
+    /// Back to what format 1 kept about URLs.
+    const AS_FORMAT_1: &str = "
+        DROP INDEX urls_seen; ALTER TABLE urls RENAME COLUMN key TO hash; UPDATE urls SET hash = n * 1000003;
+        CREATE UNIQUE INDEX urls_seen ON urls(host, hash);
+        CREATE INDEX hosts_waiting ON hosts(no) WHERE queued > 0 OR suspects > 0;
+        PRAGMA user_version = 1;";
+
+    #[test]
+    fn urls_of_format_1_are_found_by_their_wider_keys() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("frontier.db");
+        let connection = db::open_writer(&path, 1 << 20, true).unwrap();
+        let insert = "WITH RECURSIVE many(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM many WHERE n < 10500)
+            INSERT INTO urls SELECT n, 1, randomblob(16), '/page/' || n, 0, 0, 0, 0, NULL, 0, 0, 0, 0, NULL FROM many";
+        connection
+            .execute("INSERT INTO hosts VALUES (1, 'http://h.example', 10500, 0, 0, 0, 10500, NULL)", [])
+            .unwrap();
+        connection.execute(insert, []).unwrap();
+        connection.execute_batch(AS_FORMAT_1).unwrap();
+        drop(connection);
+        drop(db::open_writer(&path, 1 << 20, false).unwrap());
+        let reader = crate::store::reader::Reader::open(&path).unwrap();
+        assert_eq!(reader.complaint(true).unwrap(), None);
+        for n in [1, 9_999, 10_000, 10_001, 10_500] {
+            let url = crate::model::url::CanonicalUrl::parse(&format!("http://h.example/page/{n}")).unwrap();
+            assert_eq!(reader.find(&url).unwrap().unwrap().row.n, n);
+        }
     }
 }

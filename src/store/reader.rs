@@ -23,9 +23,7 @@ type Result<T> = std::result::Result<T, StoreError>;
 
 pub(crate) const HOST_COLUMNS: &str = "no, key, queued, suspects, delayed, parked, discovered";
 pub(crate) const URL_COLUMNS: &str =
-    "n, host, hash, path, state, kind, depth, via, turn, attempts, not_before, seq, detail, hops";
-/// Probes for a key that collides; each needs another true 64-bit collision.
-const PROBES: u64 = 16;
+    "n, host, path, state, kind, depth, via, turn, attempts, not_before, seq, detail, hops";
 
 /// A read connection of its own.
 #[derive(Debug)]
@@ -290,15 +288,7 @@ impl Reader {
         else {
             return Ok(None);
         };
-        for probe in 0..PROBES {
-            let key = url.hash().wrapping_add(probe) as i64;
-            match self.views("host = ?1 AND hash = ?2", params![host, key])?.pop() {
-                Some(view) if view.url == *url => return Ok(Some(view)),
-                Some(_) => {}
-                None => return Ok(None),
-            }
-        }
-        Ok(None)
+        Ok(self.views("host = ?1 AND key = ?2", params![host, url.key()])?.pop())
     }
 
     /// How many sitemaps were discovered and how many of them have ended.
@@ -336,7 +326,7 @@ impl Reader {
         let sql =
             format!("SELECT {URL_COLUMNS}, (SELECT key FROM hosts WHERE no = urls.host) FROM urls WHERE {condition}");
         self.many(&sql, values, |row| {
-            let key: String = row.get(14)?;
+            let key: String = row.get(13)?;
             let row = url_of(row)?;
             let url = CanonicalUrl::from_parts(&key, &row.path);
             Ok(UrlView { row, url })
@@ -389,22 +379,21 @@ pub(crate) fn host_of(row: &Row<'_>) -> rusqlite::Result<HostRow> {
 }
 
 pub(crate) fn url_of(row: &Row<'_>) -> rusqlite::Result<UrlRow> {
-    let code: i64 = row.get(4)?;
-    let state = UrlState::from_code(code).ok_or(rusqlite::Error::IntegralValueOutOfRange(4, code))?;
+    let code: i64 = row.get(3)?;
+    let state = UrlState::from_code(code).ok_or(rusqlite::Error::IntegralValueOutOfRange(3, code))?;
     Ok(UrlRow {
         n: num(row, 0)?,
         host: row.get(1)?,
-        hash: num(row, 2)?,
-        path: row.get(3)?,
+        path: row.get(2)?,
         state,
-        kind: if row.get::<_, i64>(5)? == 1 { UrlKind::Sitemap } else { UrlKind::Page },
-        depth: row.get(6)?,
-        via: row.get::<_, Option<i64>>(7)?.map(|n| n as u64),
-        turn: row.get(8)?,
-        attempts: row.get(9)?,
-        not_before: Timestamp::from_millis(row.get(10)?),
-        seq: num(row, 11)?,
-        detail: row.get(12)?,
-        hops: row.get(13)?,
+        kind: if row.get::<_, i64>(4)? == 1 { UrlKind::Sitemap } else { UrlKind::Page },
+        depth: row.get(5)?,
+        via: row.get::<_, Option<i64>>(6)?.map(|n| n as u64),
+        turn: row.get(7)?,
+        attempts: row.get(8)?,
+        not_before: Timestamp::from_millis(row.get(9)?),
+        seq: num(row, 10)?,
+        detail: row.get(11)?,
+        hops: row.get(12)?,
     })
 }

@@ -32,8 +32,6 @@ pub struct UrlRow {
     pub n: UrlNo,
     /// Its host.
     pub host: HostNo,
-    /// Key of the seen-set within the host; moved on from the path's hash when that was taken by another path.
-    pub hash: u64,
     /// Path and query.
     pub path: String,
     /// Where it stands.

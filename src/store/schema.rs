@@ -4,18 +4,17 @@
 pub const APPLICATION_ID: i32 = 0x6372_776c;
 
 /// The format that this version writes; see [`super::migrate`].
-pub const FORMAT: i64 = 1;
+pub const FORMAT: i64 = 2;
 
-/// Format 1. Host names stand once; a URL row holds path and query only. `urls.detail` is a failure
+/// Format 2. Host names stand once; a URL row holds path and query only. `urls.key` is a [`crate::model::url::UrlKey`]. `urls.detail` is a failure
 /// class, a skip reason or a park reason; `urls.seq` the commit of its newest record, 0 without one.
 pub const CREATE: &str = "
 CREATE TABLE hosts(
   no INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE,
   queued INTEGER NOT NULL, suspects INTEGER NOT NULL, delayed INTEGER NOT NULL,
   parked INTEGER NOT NULL, discovered INTEGER NOT NULL, state TEXT);
-CREATE INDEX hosts_waiting ON hosts(no) WHERE queued > 0 OR suspects > 0;
 CREATE TABLE urls(
-  n INTEGER PRIMARY KEY, host INTEGER NOT NULL, hash INTEGER NOT NULL, path TEXT NOT NULL,
+  n INTEGER PRIMARY KEY, host INTEGER NOT NULL, key BLOB NOT NULL, path TEXT NOT NULL,
   state INTEGER NOT NULL, kind INTEGER NOT NULL, depth INTEGER NOT NULL, hops INTEGER NOT NULL, via INTEGER,
   turn INTEGER NOT NULL, attempts INTEGER NOT NULL, not_before INTEGER NOT NULL,
   seq INTEGER NOT NULL, detail TEXT);
@@ -47,7 +46,7 @@ INSERT INTO counters VALUES(1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
 
 /// The indexes over `urls`; a rebuild makes them last.
 pub const INDEXES: &str = "
-CREATE UNIQUE INDEX urls_seen ON urls(host, hash);
+CREATE UNIQUE INDEX urls_seen ON urls(host, key);
 CREATE INDEX urls_queue ON urls(host, turn) WHERE state = 0;
 CREATE INDEX urls_retry ON urls(host, not_before) WHERE state = 0 AND not_before > 0;
 CREATE INDEX urls_suspect ON urls(host) WHERE state = 1;

@@ -1,11 +1,13 @@
-//! The seen-set: which URL stands behind a host and a hash.
+//! The seen-set: which URL stands behind a host and a key.
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
-use rusqlite::{params, params_from_iter};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{ToSql, params, params_from_iter};
 
 use crate::model::ids::{HostNo, UrlNo};
+use crate::model::url::UrlKey;
 use crate::store::ask::Ask;
 use crate::store::error::StoreError;
 use crate::store::reader::num;
@@ -14,48 +16,59 @@ use crate::store::writer::Writer;
 /// Keys that one statement asks for: enough to make the statement's own cost small beside theirs.
 const TOGETHER: usize = 64;
 
-/// A key's place among those asked, number and path. The cross join keeps the order: keys outside, a
-/// search of the index for each. A key of NULLs, which fills the last statement up, finds nothing.
+/// A key's place among those asked, and its number. The cross join keeps the order: keys outside, a search
+/// of the index alone for each. A key of NULLs, which fills the last statement up, finds nothing.
 static ASK: LazyLock<String> = LazyLock::new(|| {
     let mut sql = String::from("WITH asked(i, h, k) AS (VALUES ");
     for i in 0..TOGETHER {
         let comma = if i == 0 { "" } else { ", " };
         write!(sql, "{comma}({i}, ?{}, ?{})", 2 * i + 1, 2 * i + 2).expect("a string takes all");
     }
-    sql.push_str(") SELECT i, n, path FROM asked CROSS JOIN urls ON urls.host = asked.h AND urls.hash = asked.k");
+    sql.push_str(") SELECT i, n FROM asked CROSS JOIN urls ON urls.host = asked.h AND urls.key = asked.k");
     sql
 });
 
+/// One value of the statement.
+enum Asked<'a> {
+    Host(HostNo),
+    Key(&'a UrlKey),
+    Nothing,
+}
+
+impl ToSql for Asked<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Asked::Host(no) => ValueRef::Integer(i64::from(*no)),
+            Asked::Key(key) => ValueRef::Blob(key.as_slice()),
+            Asked::Nothing => ValueRef::Null,
+        }))
+    }
+}
+
 impl Writer {
-    /// Number of the URL with this key, and whether it has this path.
+    /// Number of the URL with this key.
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn seen(&self, host: HostNo, hash: u64, path: &str) -> Result<Option<(UrlNo, bool)>, StoreError> {
-        let sql = "SELECT n, path = ?3 FROM urls WHERE host = ?1 AND hash = ?2";
-        self.one(sql, params![host, hash as i64, path], |row| Ok((num(row, 0)?, row.get(1)?)))
+    pub fn seen(&self, host: HostNo, key: &UrlKey) -> Result<Option<UrlNo>, StoreError> {
+        self.one("SELECT n FROM urls WHERE host = ?1 AND key = ?2", params![host, key], |row| num(row, 0))
     }
 
-    /// Tells for every one of these keys that is taken which it is, the URL's number and its path. Cheapest
-    /// when the keys are sorted.
+    /// Tells for every one of these keys that is taken which it is, and the URL's number. Cheapest when the
+    /// keys are sorted.
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn each_seen(
-        &self,
-        keys: &[(HostNo, u64)],
-        mut told: impl FnMut(usize, UrlNo, &str),
-    ) -> Result<(), StoreError> {
+    pub fn each_seen(&self, keys: &[(HostNo, UrlKey)], mut told: impl FnMut(usize, UrlNo)) -> Result<(), StoreError> {
         let (connection, path) = self.asked();
         let mut run = || {
             for (first, keys) in (0..).step_by(TOGETHER).zip(keys.chunks(TOGETHER)) {
                 let mut statement = connection.prepare_cached(&ASK)?;
-                let given = keys.iter().flat_map(|&(host, hash)| [Some(i64::from(host)), Some(hash as i64)]);
-                let values = given.chain(std::iter::repeat(None)).take(2 * TOGETHER);
+                let given = keys.iter().flat_map(|(host, key)| [Asked::Host(*host), Asked::Key(key)]);
+                let values = given.chain(std::iter::repeat_with(|| Asked::Nothing)).take(2 * TOGETHER);
                 let mut rows = statement.query(params_from_iter(values))?;
                 while let Some(row) = rows.next()? {
-                    let i = num(row, 0)? as usize;
-                    told(first + i, num(row, 1)?, row.get_ref(2)?.as_str()?);
+                    told(first + num(row, 0)? as usize, num(row, 1)?);
                 }
             }
             Ok(())
@@ -69,15 +82,15 @@ mod tests {
     use super::*;
     use crate::model::lease::UrlKind;
     use crate::model::time::Timestamp;
+    use crate::model::url::key_of;
     use crate::store::db;
     use crate::store::rows::UrlRow;
     use crate::store::schema::UrlState;
 
-    fn row(n: UrlNo, host: HostNo, hash: u64) -> UrlRow {
+    fn row(n: UrlNo, host: HostNo) -> UrlRow {
         UrlRow {
             n,
             host,
-            hash,
             path: format!("/{n}"),
             state: UrlState::Queued,
             kind: UrlKind::Page,
@@ -97,19 +110,18 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("frontier.db");
         let writer = Writer::new(db::open_writer(&path, 1 << 20, true).unwrap(), &path);
-        // Hashes on both sides of what a signed number holds; every third key is not there.
-        let key = |n: u64| ((n % 5) as HostNo, n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        // Every third key is not there.
+        let key = |n: u64| ((n % 5) as HostNo, key_of(&format!("/{n}")));
         for n in (1..=400).filter(|n| n % 3 != 0) {
-            writer.add_url(&row(n, key(n).0, key(n).1)).unwrap();
+            writer.add_url(&row(n, key(n).0), &key(n).1).unwrap();
         }
         for count in [0, 1, TOGETHER, TOGETHER + 1, 400] {
             let mut keys: Vec<_> = (1..=count as u64).map(key).collect();
             keys.sort_unstable();
             let mut found = vec![None; keys.len()];
-            writer.each_seen(&keys, |i, n, path| found[i] = Some((n, path.to_owned()))).unwrap();
-            for (&(host, hash), found) in keys.iter().zip(found) {
-                let alone = writer.seen(host, hash, found.as_ref().map_or("", |(_, path)| path)).unwrap();
-                assert_eq!(found.map(|(n, _)| (n, true)), alone, "{host} {hash:x} among {count}");
+            writer.each_seen(&keys, |i, n| found[i] = Some(n)).unwrap();
+            for ((host, key), found) in keys.iter().zip(found) {
+                assert_eq!(found, writer.seen(*host, key).unwrap(), "{host} {key:x?} among {count}");
             }
         }
     }
@@ -123,6 +135,9 @@ mod tests {
         let nulls = std::iter::repeat_n(None::<i64>, 2 * TOGETHER);
         let steps = plan.query_map(params_from_iter(nulls), |row| row.get::<_, String>(3)).unwrap();
         let steps: Vec<String> = steps.map(Result::unwrap).collect();
-        assert!(steps.iter().any(|step| step.contains("urls_seen (host=? AND hash=?)")), "{steps:?}");
+        assert!(
+            steps.iter().any(|step| step.contains("USING COVERING INDEX urls_seen (host=? AND key=?)")),
+            "{steps:?}"
+        );
     }
 }

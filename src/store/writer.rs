@@ -10,6 +10,7 @@ use crate::model::counters::Counters;
 use crate::model::host::{HostState, StoredRobots};
 use crate::model::ids::{CommitSeq, Epoch, HostNo, UrlNo};
 use crate::model::time::Timestamp;
+use crate::model::url::UrlKey;
 use crate::store::ask::Ask;
 use crate::store::db;
 use crate::store::error::StoreError;
@@ -173,13 +174,13 @@ impl Writer {
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn add_url(&self, row: &UrlRow) -> Result<()> {
-        let sql = "INSERT INTO urls(n, host, hash, path, state, kind, depth, via, turn, attempts, not_before, seq, detail, hops)
+    pub fn add_url(&self, row: &UrlRow, key: &UrlKey) -> Result<()> {
+        let sql = "INSERT INTO urls(n, host, key, path, state, kind, depth, via, turn, attempts, not_before, seq, detail, hops)
             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
         let values = params![
             row.n as i64,
             row.host,
-            row.hash as i64,
+            key,
             row.path,
             row.state.code(),
             kind_code(row),
@@ -307,6 +308,22 @@ impl Writer {
         let sql =
             "INSERT INTO suspects VALUES(?1, ?2, ?3) ON CONFLICT(n) DO UPDATE SET explained = ?2, unexplained = ?3";
         self.execute(sql, params![n as i64, row.explained, row.unexplained]).map(drop)
+    }
+
+    /// Whether there is a suspect.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn any_suspect(&self) -> Result<bool> {
+        Ok(self.one("SELECT 1 FROM suspects LIMIT 1", [], |_| Ok(()))?.is_some())
+    }
+
+    /// Whether there are counts of visits that go on.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn any_partial(&self) -> Result<bool> {
+        Ok(self.one("SELECT 1 FROM partial LIMIT 1", [], |_| Ok(()))?.is_some())
     }
 
     /// Forgets a suspect.

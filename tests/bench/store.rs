@@ -46,6 +46,7 @@ pub fn run(report: &mut Report) {
     report.number("store: new URLs, groups of 1,000", rate, "/s", Bar::None);
     let (rate, mut steps) = runtime.block_on(full_speed(&opened, urls));
     report.number("store: full steps at 1 M URLs, groups of 64", rate, "/s", Bar::AtLeast(4_000.0));
+    report.number("store: CPU of the one writer a full step", steps.cpu_us, "us", Bar::None);
     checkpoint::measure(report, &runtime, &opened, &dir, &mut steps);
     runtime.block_on(steps.release(&opened));
     runtime.block_on(opened.committer.close()).expect("a clean close");
@@ -102,7 +103,7 @@ fn how(dir: &SessionPaths) -> OpenSession {
 fn url(host: u64, n: u64) -> NewUrl {
     let text = format!("https://host{host:06}.example/a-directory-name/of-usual/length-with/page-number-{n:012}");
     let url = CanonicalUrl::parse(&text).expect("a URL");
-    NewUrl { url, kind: UrlKind::Page, depth: 1, hops: 0, park: None, template: None, query: None }
+    NewUrl { key: url.key(), url, kind: UrlKind::Page, depth: 1, hops: 0, park: None, template: None, query: None }
 }
 
 async fn fill(opened: &Opened, urls: u64) {
@@ -114,13 +115,24 @@ async fn fill(opened: &Opened, urls: u64) {
 }
 
 async fn full_speed(opened: &Opened, urls: u64) -> (f64, Steps) {
-    let mut steps =
-        Steps { urls, next: urls, leases: Vec::new(), ended: Vec::new(), random: fastrand::Rng::with_seed(7) };
-    let (mut done, started) = (0, Instant::now());
+    let random = fastrand::Rng::with_seed(7);
+    let mut steps = Steps { urls, next: urls, leases: Vec::new(), ended: Vec::new(), random, cpu_us: 0.0 };
+    let (mut done, started, before) = (0, Instant::now(), writers_cpu());
     while done < STEPS {
         done += steps.commit(opened).await.0;
     }
+    steps.cpu_us = (writers_cpu() - before).as_secs_f64() * 1e6 / done as f64;
     (done as f64 / started.elapsed().as_secs_f64(), steps)
+}
+
+/// CPU time of the committer's thread in this process so far.
+fn writers_cpu() -> Duration {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("threads").flatten();
+    let writers = tasks.filter(|task| {
+        std::fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.trim_end() == "committer")
+    });
+    let ran = writers.filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok());
+    ran.filter_map(|stat| stat.split(' ').next()?.parse().ok()).map(Duration::from_nanos).sum()
 }
 
 /// A crawl without a network: what is leased is ended by the next commit.
@@ -130,6 +142,7 @@ pub(super) struct Steps {
     leases: Vec<Lease>,
     ended: Vec<VisitEnd>,
     random: fastrand::Rng,
+    cpu_us: f64,
 }
 
 impl Steps {

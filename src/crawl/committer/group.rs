@@ -2,6 +2,7 @@
 
 mod commands;
 mod foresee;
+mod held;
 mod seen;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -42,6 +43,8 @@ pub(super) struct Totals {
     changed_templates: BTreeSet<(HostNo, u64)>,
     tallies: BTreeMap<(&'static str, String), i64>,
     foreseen: foresee::Foreseen,
+    held: held::Held,
+    rare: held::Rare,
     url_lines: Vec<u8>,
     page_lines: Vec<u8>,
     /// Files of the group: passing name, name.
@@ -56,7 +59,7 @@ pub(super) struct Light(CommitSeq, Counters, UrlNo);
 impl Totals {
     pub(super) fn read(writer: &Writer) -> std::result::Result<Self, StoreError> {
         let (seq, counters) = writer.counters()?;
-        Ok(Totals { seq, counters, next: writer.last_url()? + 1, ..Totals::default() })
+        Ok(Totals { seq, counters, next: writer.last_url()? + 1, rare: held::Rare::read(writer)?, ..Totals::default() })
     }
 
     pub(super) fn light(&self) -> Light {
@@ -112,13 +115,14 @@ impl<'a> Group<'a> {
             self.add(seed, None)?;
         }
         for (lease, links) in &batch.links {
-            if self.held(lease)?.is_none() {
+            let Some(row) = self.held(lease)? else {
                 answer.refused.push(lease.no);
                 continue;
-            }
+            };
+            self.totals.held.lease(row);
             let added = self.add_links(links, lease.no)?;
             if added > 0 {
-                self.writer.add_partial(lease.no, added)?;
+                self.add_partial(lease.no, added)?;
             }
         }
         for end in &mut batch.ends {
@@ -137,15 +141,6 @@ impl<'a> Group<'a> {
         Ok(answer)
     }
 
-    /// The row of a lease that is still held by this lifetime.
-    fn held(&self, lease: &Lease) -> Result<Option<UrlRow>> {
-        if lease.epoch != self.epoch {
-            return Ok(None);
-        }
-        let row = self.writer.url(lease.no)?;
-        Ok(row.filter(|row| row.state == UrlState::InFlight && row.attempts + 1 == lease.attempt))
-    }
-
     fn end(&mut self, end: &mut VisitEnd, now: Timestamp, answer: &mut Committed) -> Result<()> {
         let Some(mut row) = self.held(end.lease())? else {
             answer.refused.push(end.lease().no);
@@ -156,7 +151,7 @@ impl<'a> Group<'a> {
         };
         match end {
             VisitEnd::Ended { outcome, record, links, target, .. } => {
-                let mut added = self.writer.take_partial(row.n)? + self.add_links(links, row.n)?;
+                let mut added = self.take_partial(row.n)? + self.add_links(links, row.n)?;
                 let target_end = match target {
                     Some(target) => self.target(target, row.n)?,
                     None => None,
@@ -182,13 +177,13 @@ impl<'a> Group<'a> {
                 row.turn += 1;
                 let suspect = *suspect || lease.suspect;
                 if suspect {
-                    let mut marks = self.writer.suspect(row.n)?.unwrap_or_default();
+                    let mut marks = self.suspect(row.n)?;
                     match crash_alone {
                         Some(true) => marks.explained += 1,
                         Some(false) => marks.unexplained += 1,
                         None => {}
                     }
-                    self.writer.save_suspect(row.n, marks)?;
+                    self.save_suspect(row.n, marks)?;
                 }
                 let waits = if *not_before > now && !suspect { *not_before } else { Timestamp::default() };
                 self.shift(&mut row, if suspect { UrlState::Suspect } else { UrlState::Queued }, waits, None)?;
@@ -221,8 +216,7 @@ impl<'a> Group<'a> {
         line(&mut self.totals.page_lines, record)?;
         row.seq = self.seq;
         self.shift(row, state, Timestamp::default(), detail)?;
-        self.writer.clear_suspect(row.n)?;
-        Ok(())
+        self.clear_suspect(row.n)
     }
 
     fn drop_files(&mut self, record: &PageRecord) {
@@ -317,8 +311,8 @@ impl<'a> Group<'a> {
     fn take(&mut self, mut row: UrlRow, key: &str) -> Result<Lease> {
         let suspect = row.state == UrlState::Suspect;
         self.shift(&mut row, UrlState::InFlight, Timestamp::default(), None)?;
-        let marks = if suspect { self.writer.suspect(row.n)?.unwrap_or_default() } else { SuspectRow::default() };
-        Ok(Lease {
+        let marks = if suspect { self.suspect(row.n)? } else { SuspectRow::default() };
+        let lease = Lease {
             no: row.n,
             host: row.host,
             url: CanonicalUrl::from_parts(key, &row.path),
@@ -331,7 +325,9 @@ impl<'a> Group<'a> {
             suspect,
             crashes: (marks.explained, marks.unexplained),
             supersedes: (row.seq > 0).then_some(row.seq),
-        })
+        };
+        self.totals.held.lease(row);
+        Ok(lease)
     }
 
     /// Stores the counts that changed; answers the queues of the hosts concerned.

@@ -17,7 +17,6 @@ use crate::model::time::Timestamp;
 use crate::model::url::CanonicalUrl;
 use crate::state::inflight::Started;
 use crate::store::reader::Reader;
-use crate::store::schema::UrlState;
 
 /// A test that makes calls fail has the points for itself: they belong to the whole process.
 static POINTS_IN_USE: RwLock<()> = RwLock::new(());
@@ -40,7 +39,7 @@ pub(super) struct World {
 
 pub(super) fn url(text: &str) -> NewUrl {
     let url = CanonicalUrl::parse(&format!("http://h.example{text}")).unwrap();
-    NewUrl { url, kind: UrlKind::Page, depth: 1, hops: 0, park: None, template: None, query: None }
+    NewUrl { key: url.key(), url, kind: UrlKind::Page, depth: 1, hops: 0, park: None, template: None, query: None }
 }
 
 pub(super) fn record(lease: &Lease) -> PageRecord {
@@ -363,17 +362,4 @@ fn politeness_and_robots_survive() {
     let opened = world.opened.as_ref().unwrap();
     assert_eq!(opened.host_states, [("http://h.example".to_owned(), state)]);
     assert_eq!(opened.robots, [("http://other.example".to_owned(), robots)]);
-}
-
-#[test]
-fn true_hash_collisions_are_two_urls() {
-    let world = World::new(&["/a"]);
-    // The key of another path that is to come, as a collision would leave it.
-    let sql = format!("UPDATE urls SET hash = {} WHERE n = 1", url("/b").url.hash() as i64);
-    crate::store::db::tamper(&world.paths().db, &sql);
-    let done = world.commit(Batch { seeds: vec![url("/b"), url("/b")], ..Batch::new(at(0)) }).unwrap();
-    assert_eq!(done.counters.discovered, 2);
-    let reader = world.reader();
-    assert_eq!(reader.find(&url("/b").url).unwrap().unwrap().row.n, 2);
-    assert_eq!(reader.url(1).unwrap().unwrap().row.state, UrlState::Queued);
 }

@@ -59,7 +59,7 @@ impl Group<'_> {
                 row.turn += u32::from(row.seq > 0);
                 self.shift(&mut row, to, Timestamp::default(), None)?;
                 if to == UrlState::Suspect {
-                    self.writer.save_suspect(row.n, SuspectRow::default())?;
+                    self.save_suspect(row.n, SuspectRow::default())?;
                 }
                 touched += 1;
             }
@@ -74,7 +74,7 @@ impl Group<'_> {
         for mut row in rows {
             let url = CanonicalUrl::from_parts(&key, &row.path);
             let mut record = unreachable_record(&row, &url, self.epoch, now);
-            let added = self.writer.take_partial(row.n)?;
+            let added = self.take_partial(row.n)?;
             self.finish_url(&mut row, Outcome::Failed(FailureClass::HostUnreachable), &mut record, added)?;
             answer.touched += 1;
         }
@@ -89,7 +89,7 @@ impl Group<'_> {
     pub(in crate::crawl::committer) fn give_back(&mut self, mut row: UrlRow, marks: Option<SuspectRow>) -> Result<()> {
         let to = if marks.is_some() { UrlState::Suspect } else { UrlState::Queued };
         if let Some(marks) = marks {
-            self.writer.save_suspect(row.n, marks)?;
+            self.save_suspect(row.n, marks)?;
         }
         self.shift(&mut row, to, Timestamp::default(), None)
     }
@@ -99,9 +99,9 @@ impl Group<'_> {
     /// next one will.
     pub(in crate::crawl::committer) fn lost(&mut self, mut row: UrlRow, left: (CommitSeq, u64)) -> Result<()> {
         row.seq = left.0;
-        self.writer.take_partial(row.n)?;
+        self.take_partial(row.n)?;
         if left.1 > 0 {
-            self.writer.add_partial(row.n, left.1)?;
+            self.add_partial(row.n, left.1)?;
         }
         if !row.state.ended() {
             return Ok(self.writer.save_url(&row)?);

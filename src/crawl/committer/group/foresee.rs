@@ -5,33 +5,27 @@ use std::collections::HashMap;
 use crate::crawl::committer::batch::Batch;
 use crate::model::ids::{HostNo, UrlNo};
 use crate::model::lease::{NewUrl, VisitEnd};
-use crate::store::rows::UrlRow;
+use crate::model::url::UrlKey;
 
 use super::{Group, Result};
 
-/// Answers that are kept for the next group, about 150 bytes each: pages of a site name the same URLs again.
-const KEPT: usize = 8_192;
+/// Answers that are kept for the next group, about 40 bytes each: pages of a site name the same URLs again.
+const KEPT: usize = 32_768;
 
-/// Host and hash.
-type Key = (HostNo, u64);
-/// Number and path.
-type Known = (UrlNo, Box<str>);
-
-/// Answers of the seen-set. A URL keeps its host, hash and path for ever, so what was found stays true;
-/// what was not found stays so until it is added here. Forgotten with a group that failed.
+/// Answers of the seen-set. A URL keeps its host and key for ever, so what was found stays true; what was
+/// not found stays so until it is added here. Forgotten with a group that failed.
 #[derive(Debug, Default)]
-pub(in crate::crawl::committer) struct Foreseen(HashMap<Key, Option<Known>>);
+pub(in crate::crawl::committer) struct Foreseen(HashMap<(HostNo, UrlKey), Option<UrlNo>>);
 
 impl Foreseen {
-    /// The outer `None`: nobody asked. The inner: there is none; else its number and whether it has this path.
-    pub(super) fn get(&self, host: HostNo, hash: u64, path: &str) -> Option<Option<(UrlNo, bool)>> {
-        let answer = self.0.get(&(host, hash))?;
-        Some(answer.as_ref().map(|(n, known)| (*n, **known == *path)))
+    /// The outer `None`: nobody asked. The inner: there is none; else its number.
+    pub(super) fn get(&self, host: HostNo, key: UrlKey) -> Option<Option<UrlNo>> {
+        self.0.get(&(host, key)).copied()
     }
 
     /// The key is taken from now on.
-    pub(super) fn add(&mut self, row: &UrlRow) {
-        self.0.insert((row.host, row.hash), Some((row.n, row.path.as_str().into())));
+    pub(super) fn add(&mut self, host: HostNo, key: UrlKey, n: UrlNo) {
+        self.0.insert((host, key), Some(n));
     }
 
     /// Bounds what the next group finds here.
@@ -53,7 +47,7 @@ impl Group<'_> {
                 host = (key, self.known_host(key)?);
             }
             let Some(no) = host.1 else { continue };
-            let key = (no, url.url.hash());
+            let key = (no, url.key);
             if !self.totals.foreseen.0.contains_key(&key) {
                 keys.push(key);
             }
@@ -61,7 +55,7 @@ impl Group<'_> {
         keys.sort_unstable();
         keys.dedup();
         let mut answers = vec![None; keys.len()];
-        self.writer.each_seen(&keys, |i, n, path| answers[i] = Some((n, Box::from(path))))?;
+        self.writer.each_seen(&keys, |i, n| answers[i] = Some(n))?;
         self.totals.foreseen.0.extend(keys.into_iter().zip(answers));
         Ok(())
     }

@@ -6,14 +6,12 @@ use crate::model::lease::{Links, NewUrl, UrlKind};
 use crate::model::outcome::ParkReason;
 use crate::model::record::UrlRecord;
 use crate::model::time::Timestamp;
+use crate::model::url::UrlKey;
 use crate::policy::traps::{BudgetCounts, budget};
 use crate::store::rows::{HostRow, TemplateRow, UrlRow};
 use crate::store::schema::UrlState;
 
 use super::{Group, Result, line};
-
-/// Probes for a free key of the seen-set; each needs another true 64-bit collision.
-const PROBES: u64 = 16;
 
 impl Group<'_> {
     /// Inserts what is new among the links; answers how many URL records that made.
@@ -30,16 +28,8 @@ impl Group<'_> {
     /// The URL's number, and whether it is new.
     pub(super) fn add(&mut self, new: &NewUrl, via: Option<UrlNo>) -> Result<(UrlNo, bool)> {
         let host = self.host(new.url.host_key())?;
-        let path = new.url.path();
-        let mut hash = new.url.hash();
-        for probe in 0.. {
-            match self.look(host, hash, path)? {
-                Some((n, true)) => return Ok((n, false)),
-                // Another path with the same key: the next key is tried, here and at every later look-up.
-                Some((_, false)) if probe < PROBES => hash = hash.wrapping_add(1),
-                Some((n, false)) => return Err(Failure::Bug(format!("too many hash collisions at URL {n}"))),
-                None => break,
-            }
+        if let Some(n) = self.look(host, &new.key)? {
+            return Ok((n, false));
         }
         let park = match new.park {
             Some(reason) => Some(reason),
@@ -55,8 +45,7 @@ impl Group<'_> {
         let row = UrlRow {
             n,
             host,
-            hash,
-            path: path.to_owned(),
+            path: new.url.path().to_owned(),
             state,
             kind: new.kind,
             depth,
@@ -68,8 +57,8 @@ impl Group<'_> {
             seq: 0,
             detail: park.map(|reason| reason.as_str().to_owned()),
         };
-        self.writer.add_url(&row)?;
-        self.totals.foreseen.add(&row);
+        self.writer.add_url(&row, &new.key)?;
+        self.totals.foreseen.add(host, new.key, n);
         self.totals.next += 1;
         self.totals.counters.discovered += 1;
         self.changed(host)?.discovered += 1;
@@ -80,11 +69,11 @@ impl Group<'_> {
         Ok((n, true))
     }
 
-    /// Number of the URL with this key, and whether it has this path.
-    fn look(&self, host: HostNo, hash: u64, path: &str) -> Result<Option<(UrlNo, bool)>> {
-        match self.totals.foreseen.get(host, hash, path) {
+    /// Number of the URL with this key.
+    fn look(&self, host: HostNo, key: &UrlKey) -> Result<Option<UrlNo>> {
+        match self.totals.foreseen.get(host, *key) {
             Some(answer) => Ok(answer),
-            None => Ok(self.writer.seen(host, hash, path)?),
+            None => Ok(self.writer.seen(host, key)?),
         }
     }
 
