@@ -25,7 +25,7 @@ const HOSTS: u64 = 1_000;
 const STEPS: usize = 40_000;
 const GROUP: usize = 64;
 /// What the daemon gives a crawl that it has to itself.
-const CACHE_BYTES: u64 = 128 << 20;
+const CACHE_BYTES: u64 = 64 << 20;
 
 /// The number of URLs to measure with: `CRAWLD_BENCH_URLS`, or 1,000,000.
 pub fn urls() -> u64 {

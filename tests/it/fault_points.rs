@@ -13,8 +13,17 @@ use crate::site::Config;
 use crate::support::world::Fetch;
 use crate::support::{Crawld, World, skip};
 
-/// Points that an ordinary crawl cannot pass: see `housekeeping`, and the tests of migrations.
-const ELSEWHERE: &[&str] = &["export.", "import.", "archive.", "migrate.", "janitor."];
+/// Points that an ordinary crawl cannot pass: see `housekeeping`.
+const ELSEWHERE: &[&str] = &["export.", "import.", "archive.", "janitor."];
+
+/// What the first format of the store had instead of the keys of the second.
+const AS_FORMAT_1: &str = "
+    DROP INDEX urls_seen;
+    ALTER TABLE urls RENAME COLUMN key TO hash;
+    UPDATE urls SET hash = n * 1000003;
+    CREATE UNIQUE INDEX urls_seen ON urls(host, hash);
+    CREATE INDEX hosts_waiting ON hosts(no) WHERE queued > 0 OR suspects > 0;
+    PRAGMA user_version = 1;";
 
 /// A way to reach points: how the world is prepared, and the command that is armed.
 struct Story {
@@ -47,6 +56,7 @@ const STORIES: &[Story] = &[
         },
         armed: World::recover,
     },
+    Story { name: "recovery with a store in an older format", prepare: put_back_to_format_1, armed: World::recover },
     Story { name: "a crawl that keeps files", prepare: |_| {}, armed: with_files },
     Story { name: "recovery of files that no record names", prepare: lose_the_end, armed: World::recover },
     Story {
@@ -119,6 +129,12 @@ fn said_by(command: Crawld, points: &BTreeSet<String>) -> BTreeSet<String> {
     let armed: Vec<String> = points.iter().map(|point| format!("{point}=1*return(say)->off")).collect();
     let ended = command.failpoints(&armed.join(";")).run();
     ended.stderr.lines().filter_map(|line| line.strip_prefix("passed ")).map(str::to_owned).collect()
+}
+
+fn put_back_to_format_1(world: &World) {
+    world.crawl_and_kill(15);
+    let store = rusqlite::Connection::open(world.session_dir().join("frontier.db")).expect("the store");
+    store.execute_batch(AS_FORMAT_1).expect("as the first format was");
 }
 
 /// Every group finishes a file or two.
