@@ -15,7 +15,7 @@ use crate::faults::point;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::ids::SessionId;
 use crate::model::session::SessionStatus;
-use crate::model::task::{StoredTask, TaskOrigin};
+use crate::model::task::{FetchSpec, StoredTask, TaskOrigin};
 use crate::model::text::escape_control;
 use crate::model::time::Timestamp;
 use crate::output::files::{self, FileName};
@@ -355,6 +355,7 @@ fn without_grants(mut task: StoredTask) -> (StoredTask, Vec<String>) {
     let mut notes = Vec::new();
     let networks: Vec<String> = task.spec.allow_private_networks.iter().map(ToString::to_string).collect();
     let named: Vec<String> = task.named_private.iter().map(|named| format!("{}:{}", named.host, named.port)).collect();
+    let secrets = take_secrets(&mut task.spec.fetch);
     let login: Vec<String> = task.spec.login.iter().map(|login| login.url.clone()).collect();
     let proxy: Vec<String> = task.spec.fetch.proxy.iter().map(|proxy| proxy.url.clone()).collect();
     for (what, dropped) in [
@@ -362,6 +363,7 @@ fn without_grants(mut task: StoredTask) -> (StoredTask, Vec<String>) {
         ("private addresses named as seeds", named),
         ("fetch.proxy", proxy),
         ("login", login),
+        ("secrets and cookies named in fetch", secrets),
     ] {
         if !dropped.is_empty() {
             let some = dropped.iter().take(NAMED_MAX).map(|text| escape_control(text)).collect::<Vec<_>>().join(", ");
@@ -378,6 +380,22 @@ fn without_grants(mut task: StoredTask) -> (StoredTask, Vec<String>) {
     task.origin = TaskOrigin::Import;
     task.file = None;
     (task, notes)
+}
+
+/// Takes out what names files and variables: on this machine they would be this machine's, and leave it in headers.
+fn take_secrets(fetch: &mut FetchSpec) -> Vec<String> {
+    let mut taken: Vec<String> = fetch.cookies_file.take().into_iter().collect();
+    taken.extend(std::mem::take(&mut fetch.auth).into_values().map(|auth| auth.password));
+    for headers in fetch.headers.values_mut() {
+        headers.retain(|_, value| {
+            let stays = !value.starts_with("env:") && !value.starts_with("file:");
+            if !stays {
+                taken.push(value.clone());
+            }
+            stays
+        });
+    }
+    taken
 }
 
 /// Here the session is not migrated, it has arrived.

@@ -17,6 +17,13 @@ fn session(dir: &StateDir, id: &str) -> SessionPaths {
     paths.create().unwrap();
     let mut task = task_file::sample(id);
     task.spec.allow_private_networks = vec!["10.0.0.0/8".into()];
+    let fetch = r#"{"proxy": {"url": "socks5://127.0.0.1"}, "cookies_file": "/home/me/cookies.txt",
+        "auth": {"a.example": {"user": "me", "password": "file:/etc/shadow"}},
+        "headers": {"a.example": {"X-Token": "env:HOME", "X-Plain": "stays"}}}"#;
+    task.spec.fetch = serde_json::from_str(fetch).unwrap();
+    let login =
+        r#"{"url": "http://a.example/login", "steps": [{"fill": "i", "value": "file:/etc/shadow"}], "success": "p"}"#;
+    task.spec.login = serde_json::from_str(login).unwrap();
     task.named_private = vec![NamedAddress { host: "intranet".into(), port: 80, addresses: vec![] }];
     task_file::write(&paths, &task).unwrap();
     CheckpointWriter::open(&paths).write(checkpoint_file::sample(id, 3)).unwrap();
@@ -41,7 +48,11 @@ fn a_session_moves_to_another_machine_without_its_grants() {
     assert_eq!(task_file::read(&new).good().unwrap().0, &imported.task);
     assert_eq!(imported.task.origin, TaskOrigin::Import);
     assert!(imported.task.named_private.is_empty() && imported.task.spec.allow_private_networks.is_empty());
-    assert_eq!(imported.notes.len(), 2);
+    let fetch = &imported.task.spec.fetch;
+    assert!(fetch.proxy.is_none() && fetch.auth.is_empty() && fetch.cookies_file.is_none(), "{fetch:?}");
+    assert_eq!(fetch.headers["a.example"].keys().collect::<Vec<_>>(), ["X-Plain"]);
+    assert!(imported.task.spec.login.is_none());
+    assert_eq!(imported.notes.len(), 5);
     assert_eq!(fs::read(new.store()).unwrap(), fs::read(old.store()).unwrap());
     assert_eq!(fs::read(new.out().join("urls-00001.jsonl")).unwrap(), b"{}\n");
     assert!(!new.out().join("notes.txt").exists() && !new.ended().exists());

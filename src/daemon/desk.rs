@@ -216,7 +216,7 @@ impl Desk {
         }
         let paths = self.house.dir.session(id);
         let (named, networks) = (given.named_private.clone(), given.spec.allow_private_networks.clone());
-        let (proxy, login) = (given.spec.fetch.proxy.clone(), given.spec.login.clone());
+        let (fetch, login) = (given.spec.fetch.clone(), given.spec.login.clone());
         let written = blocking(move || {
             let reading = task_file::read(&paths);
             let imported = reading.good().map(|(task, _)| task).filter(|task| task.origin == TaskOrigin::Import);
@@ -224,7 +224,7 @@ impl Desk {
             task.named_private = named;
             task.ungranted = false;
             task.spec.allow_private_networks = networks;
-            task.spec.fetch.proxy = proxy;
+            task.spec.fetch = fetch;
             task.spec.login = login;
             task_file::write(&paths, &task)
         });
