@@ -7,6 +7,7 @@ use chromiumoxide::cdp::browser_protocol::network::{CookieParam, TimeSinceEpoch}
 use serde::Deserialize;
 
 use super::jar;
+use crate::model::cookie::StoredCookie;
 
 /// Puts the cookies of a file into a jar that is not there yet; says how many. A jar that is there knows better.
 ///
@@ -20,7 +21,9 @@ pub fn import_cookies(from: &Path, jar: &Path) -> io::Result<usize> {
     let cookies = read(&text).ok_or_else(|| {
         io::Error::other("neither Netscape's format (seven columns with tabs) nor a JSON list of cookies")
     })?;
-    jar::write(jar, &cookies)?;
+    let stored: Vec<StoredCookie> =
+        cookies.iter().filter_map(|cookie| serde_json::from_value(serde_json::to_value(cookie).ok()?).ok()).collect();
+    jar::save(jar, &stored)?;
     Ok(cookies.len())
 }
 

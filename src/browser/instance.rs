@@ -34,6 +34,7 @@ use super::leftovers::Identity;
 use super::process::{self, Process};
 use super::tap::Taps;
 use crate::lock::lock;
+use crate::model::cookie::StoredCookie;
 use crate::model::ids::SessionId;
 use crate::model::task::PICTURES_WITHIN;
 use crate::policy::tab_kind::TabKind;
@@ -239,7 +240,7 @@ impl Instance {
         if kept.is_empty() {
             return;
         }
-        let set = SetCookiesParams { cookies: kept, browser_context_id: Some(context.clone()) };
+        let set = SetCookiesParams { cookies: jar::params(&kept), browser_context_id: Some(context.clone()) };
         if let Err(error) = self.step("Storage.setCookies", self.browser.execute(set)).await {
             tracing::warn!(session_id = %session.as_str(), error = %error, "cookies not restored");
         }
@@ -255,17 +256,30 @@ impl Instance {
             }
             kept.insert(session.clone(), Instant::now());
         }
-        let context = self.contexts.lock().await.get(session).cloned();
-        let Some(context) = context else { return };
-        let get = GetCookiesParams { browser_context_id: Some(context) };
-        let Ok(seen) = self.step("Storage.getCookies", self.browser.execute(get)).await else { return };
-        let cookies = seen.result.cookies;
+        let Some(cookies) = self.cookies(session).await else { return };
         let save = move || match cookies.is_empty() && !path.exists() {
             true => Ok(()),
             false => jar::save(&path, &cookies),
         };
         if let Ok(Err(error)) = tokio::task::spawn_blocking(save).await {
             tracing::warn!(session_id = %session.as_str(), %error, "cookies not kept");
+        }
+    }
+
+    /// The cookies of the session's context; none where it has no context, or does not say.
+    pub(super) async fn cookies(&self, session: &SessionId) -> Option<Vec<StoredCookie>> {
+        let context = self.contexts.lock().await.get(session).cloned()?;
+        let get = GetCookiesParams { browser_context_id: Some(context) };
+        let seen = self.step("Storage.getCookies", self.browser.execute(get)).await.ok()?;
+        Some(jar::stored(&seen.result.cookies))
+    }
+
+    /// Sets cookies in the session's context, where it has one.
+    pub(super) async fn set_cookies(&self, session: &SessionId, cookies: &[StoredCookie]) {
+        let Some(context) = self.contexts.lock().await.get(session).cloned() else { return };
+        let set = SetCookiesParams { cookies: jar::params(cookies), browser_context_id: Some(context) };
+        if let Err(error) = self.step("Storage.setCookies", self.browser.execute(set)).await {
+            tracing::debug!(session_id = %session.as_str(), error = %error, "cookies not set");
         }
     }
 

@@ -1,15 +1,17 @@
-//! A session's cookies between two lives of its browser: a file that only its owner reads. Values stand there
-//! and in Chromium, nowhere else.
+//! A session's cookies between two lives of its browser: a file that only its owner reads.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use chromiumoxide::cdp::browser_protocol::network::{Cookie, CookieParam, TimeSinceEpoch};
 use rustix::fs::OFlags;
 
+use crate::lock::lock;
+use crate::model::cookie::StoredCookie;
 use crate::model::ids::SessionId;
 
 /// Between two looks at a session's cookies while it crawls.
@@ -23,8 +25,8 @@ pub(super) fn place(sessions: &Path, session: &SessionId) -> PathBuf {
 }
 
 /// The cookies kept; none when there is no jar, or none that can be understood.
-pub(super) fn load(path: &Path) -> Vec<CookieParam> {
-    let read = || -> io::Result<Vec<CookieParam>> {
+pub fn load(path: &Path) -> Vec<StoredCookie> {
+    let read = || -> io::Result<Vec<StoredCookie>> {
         // What serde says of damage may quote the file: it stays unsaid.
         serde_json::from_str(&read(path)?).map_err(|_| io::Error::other("not a list of cookies"))
     };
@@ -34,6 +36,18 @@ pub(super) fn load(path: &Path) -> Vec<CookieParam> {
         }
         Vec::new()
     })
+}
+
+/// As the browser is given them.
+pub(super) fn params(kept: &[StoredCookie]) -> Vec<CookieParam> {
+    let param = |cookie: &StoredCookie| serde_json::from_value(serde_json::to_value(cookie).ok()?).ok();
+    kept.iter().filter_map(param).collect()
+}
+
+/// As they are kept.
+pub(super) fn stored(cookies: &[Cookie]) -> Vec<StoredCookie> {
+    let stored = |cookie: &Cookie| serde_json::from_value(serde_json::to_value(keep(cookie)).ok()?).ok();
+    cookies.iter().filter_map(stored).collect()
 }
 
 /// The text of a regular file of bounded size.
@@ -49,12 +63,17 @@ pub(super) fn read(path: &Path) -> io::Result<String> {
 }
 
 /// Puts the cookies in the place of those kept before, all or nothing.
-pub(super) fn save(path: &Path, cookies: &[Cookie]) -> io::Result<()> {
-    write(path, &cookies.iter().map(keep).collect::<Vec<_>>())
+///
+/// # Errors
+/// What the system says.
+pub fn save(path: &Path, cookies: &[StoredCookie]) -> io::Result<()> {
+    // The browser's and those of plain requests are written by two, through one passing name.
+    static WRITING: Mutex<()> = Mutex::new(());
+    let _one = lock(&WRITING);
+    write(path, cookies)
 }
 
-/// As [`save`].
-pub(super) fn write(path: &Path, kept: &[CookieParam]) -> io::Result<()> {
+fn write(path: &Path, kept: &[StoredCookie]) -> io::Result<()> {
     let bytes = serde_json::to_vec(kept).map_err(|_| io::Error::other("cookies as JSON"))?;
     let folder = path.parent().unwrap_or(Path::new("."));
     let temp = folder.join(".cookies.json.new");

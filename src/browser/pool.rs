@@ -25,6 +25,7 @@ use super::{find, flags, tab};
 use crate::clock::boottime_ms;
 use crate::lock::lock;
 use crate::model::checkpoint::{BrowserInfo, LearnedSite};
+use crate::model::cookie::StoredCookie;
 use crate::model::ids::SessionId;
 use crate::model::outcome::FailureClass;
 use crate::model::task::FetchSpec;
@@ -136,6 +137,20 @@ impl Browsers {
         let visit = self.inner.visit_from(&shared, req, start).await;
         self.inner.leave(&shared);
         visit
+    }
+
+    /// The cookies of the session's context; none where it has no context.
+    pub async fn cookies(&self, session: &SessionId) -> Option<Vec<StoredCookie>> {
+        let shown = lock(&self.inner.shown).clone()?;
+        shown.instance.cookies(session).await
+    }
+
+    /// Sets cookies in the session's context, where it has one.
+    pub async fn set_cookies(&self, session: &SessionId, cookies: &[StoredCookie]) {
+        let shown = lock(&self.inner.shown).clone();
+        if let Some(shown) = shown {
+            shown.instance.set_cookies(session, cookies).await;
+        }
     }
 
     /// Disposes of the session's browser context, with its cookies and tabs.

@@ -24,6 +24,7 @@ use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::config::LogFormat;
 use crate::exit_code::ExitCode;
+use crate::extract::pdf;
 
 /// What a command comes to.
 type Outcome = Result<ExitCode, Failure>;
@@ -143,7 +144,12 @@ impl Command {
 
 /// Parses, calls, prints what went wrong.
 pub fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == pdf::ARGUMENT) {
+        return if pdf::serve() { ExitCode::Ok } else { ExitCode::Bug };
+    }
     panic::install();
+    // By this name it is the running program also after another was put in its place.
+    pdf::made_by("/proc/self/exe".into());
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -12,11 +12,11 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tracing::warn;
 
-use crate::extract;
+use crate::extract::{self, pdf::is_pdf};
 use crate::model::ids::Epoch;
 use crate::model::kept::{Kept, KeptFile, KeptKind, LeftOut, Raw, Source};
 use crate::model::lease::VisitEnd;
-use crate::model::outcome::OutcomeKind;
+use crate::model::outcome::{OutcomeKind, SkipReason};
 use crate::model::record::PageRecord;
 use crate::model::task::ExtractSpec;
 use crate::model::time::Timestamp;
@@ -47,6 +47,7 @@ impl Keeper {
     /// disk is full, the page is to be visited again.
     pub async fn keep(&self, raw: Raw, end: &mut VisitEnd, now: Timestamp) {
         let Some(record) = keeping(end) else { return };
+        let raw = self.read_pdf(raw, record).await;
         let address = record.final_url.clone().unwrap_or_else(|| record.url.clone());
         let bench = Arc::clone(&self.bench);
         let turns = Arc::clone(&self.turns);
@@ -73,6 +74,27 @@ impl Keeper {
                 *end = VisitEnd::Retry { lease, not_before, charged: false, suspect: false, crash_alone: None };
             }
         }
+    }
+
+    /// The text of a PDF document goes into its record; the document itself stays where it is wanted.
+    async fn read_pdf(&self, mut raw: Raw, record: &mut PageRecord) -> Raw {
+        let spec = &self.bench.extract;
+        let pdf = raw.files.iter().find(|(kind, body)| *kind == KeptKind::Download && is_pdf(body));
+        if let Some((_, body)) = pdf.filter(|_| spec.pdf_text) {
+            let _turn = self.turns.acquire().await;
+            let most = usize::try_from(spec.text_max_bytes).unwrap_or(usize::MAX);
+            match extract::pdf::text(body, most).await {
+                Ok((text, cut)) => {
+                    record.text = Some(text);
+                    record.truncated |= cut;
+                }
+                Err(reason) => raw.left_out.push(LeftOut::new(KeptKind::PdfText, reason.escape_debug().to_string())),
+            }
+        }
+        if !spec.downloads {
+            raw.files.retain(|(kind, _)| *kind != KeptKind::Download);
+        }
+        raw
     }
 
     fn nothing(&self, reason: &str) -> Kept {
@@ -161,7 +183,10 @@ fn packed(source: &Source, most: u64) -> Option<Vec<u8>> {
 fn keeping(end: &mut VisitEnd) -> Option<&mut PageRecord> {
     match end {
         VisitEnd::Ended { target: Some(target), .. } => Some(&mut target.record),
-        VisitEnd::Ended { record, .. } if record.outcome == OutcomeKind::Fetched => Some(record),
+        VisitEnd::Ended { record, .. } => {
+            let kept = record.outcome == OutcomeKind::Fetched || record.skip_reason == Some(SkipReason::Download);
+            kept.then_some(record)
+        }
         _ => None,
     }
 }
@@ -169,7 +194,7 @@ fn keeping(end: &mut VisitEnd) -> Option<&mut PageRecord> {
 /// Takes what a visit brought for later out of its result.
 pub fn take_raw(result: &mut VisitResult) -> Raw {
     match result {
-        VisitResult::Answer(answer) => std::mem::take(&mut answer.raw),
+        VisitResult::Answer(answer) | VisitResult::Download(answer) => std::mem::take(&mut answer.raw),
         _ => Raw::default(),
     }
 }

@@ -6,13 +6,14 @@ use crate::clock::Clock;
 use crate::crawl::secrets;
 use crate::crawl::session::SessionError;
 use crate::egress::{Egress, Limits};
-use crate::fetch::HttpClient;
+use crate::fetch::{Cookies, HttpClient};
 use crate::model::conduct::Conduct;
 use crate::model::login::Login;
 use crate::model::proxy::ProxyNames;
 use crate::model::task::StoredTask;
 use crate::policy::address::AddressPolicy;
 use crate::policy::hosts::HostSet;
+use crate::state::paths::SessionPaths;
 
 /// What a session connects with.
 pub(super) struct Net {
@@ -31,7 +32,12 @@ impl Net {
     ///
     /// # Errors
     /// The task's addresses or headers are not usable, or there is no port for the proxy.
-    pub(super) async fn open(task: &StoredTask, clock: &Clock, attached: Option<bool>) -> Result<Net, SessionError> {
+    pub(super) async fn open(
+        task: &StoredTask,
+        paths: &SessionPaths,
+        clock: &Clock,
+        attached: Option<bool>,
+    ) -> Result<Net, SessionError> {
         let session = || task.session_id.to_string();
         let wrong = |why| SessionError::Task { session: session(), why };
         let spec = task.spec.clone();
@@ -48,6 +54,7 @@ impl Net {
         let logged_out = login.as_ref().and_then(|login| login.logged_out.clone());
         let conduct = Conduct { page: task.spec.page.clone(), headers, logged_out };
         let client = http_client(task, clock).map_err(wrong)?.with_host_headers(conduct.headers.clone());
+        let client = client.with_cookies(Cookies::new(paths.cookies(), clock.clone()));
         let client = client.names_by(proxy.as_ref().map_or(ProxyNames::Here, |proxy| proxy.names));
         let open = async |blocked: HostSet| {
             let limits = Limits::of(&task.spec.fetch);

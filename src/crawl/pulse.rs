@@ -281,6 +281,7 @@ impl Controller {
         let snapshot = self.handle.snapshot.borrow().clone();
         let heartbeat = Box::new(self.heartbeat(&snapshot, now));
         self.scribe.insist(Scribble::Heartbeat(heartbeat, Durability::Full)).await;
+        self.shop.fetchers.keep_cookies(true).await;
         self.scribe.close().await;
     }
 }

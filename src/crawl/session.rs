@@ -203,7 +203,7 @@ pub async fn open(env: Env, task: StoredTask, opening: Opening) -> Result<Opened
     let bad_task = |why: String| SessionError::Task { session: id.clone(), why };
     let rules = Arc::new(link_rules(&task.spec).map_err(bad_task)?);
     let seeds = seeds(&task.spec, &rules).map_err(bad_task)?;
-    let net = Net::open(&task, &env.clock, env.browsers.as_deref().map(Browsers::is_attached)).await?;
+    let net = Net::open(&task, &env.paths, &env.clock, env.browsers.as_deref().map(Browsers::is_attached)).await?;
 
     let paths = env.paths.clone();
     let (clock, settings, spec, stored) = (env.clock.clone(), env.settings.clone(), task.spec.clone(), task.clone());

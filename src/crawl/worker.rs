@@ -167,6 +167,7 @@ pub async fn work(
         let _mark = Mark::set(&shop.note, slot, end.lease());
         shop.keeper.keep(raw, &mut end, shop.clock.now()).await;
     }
+    shop.fetchers.keep_cookies(false).await;
     Done { end, host, learned, trouble, took }
 }
 

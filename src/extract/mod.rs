@@ -8,6 +8,7 @@ mod feed;
 mod fields;
 mod html;
 mod links;
+pub mod pdf;
 mod signs;
 #[cfg(test)]
 mod tests;

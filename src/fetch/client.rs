@@ -5,11 +5,12 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use http::header::{
-    ACCEPT, ACCEPT_LANGUAGE, HeaderMap, HeaderName, HeaderValue, UPGRADE_INSECURE_REQUESTS, USER_AGENT,
+    ACCEPT, ACCEPT_LANGUAGE, COOKIE, HeaderMap, HeaderName, HeaderValue, UPGRADE_INSECURE_REQUESTS, USER_AGENT,
 };
 use tokio::time::Instant;
 use url::Url;
 
+use super::cookies::Cookies;
 use super::fault::Fault;
 use super::resolve::{AddressRules, CheckedResolver, Lookup, ResolveError, SystemLookup, with_port};
 use crate::clock::Clock;
@@ -93,6 +94,7 @@ pub struct HttpClient {
     clock: Clock,
     host_headers: HostHeaders,
     way_out: Option<Arc<dyn WayOut>>,
+    cookies: Option<Arc<Cookies>>,
 }
 
 impl HttpClient {
@@ -117,7 +119,8 @@ impl HttpClient {
     ) -> Result<Self, ClientError> {
         let resolver = CheckedResolver::new(rules, lookup);
         let client = client(&resolver, fetch, deadlines, None)?;
-        Ok(HttpClient { client, resolver, deadlines, clock, host_headers: HostHeaders::default(), way_out: None })
+        let host_headers = HostHeaders::default();
+        Ok(HttpClient { client, resolver, deadlines, clock, host_headers, way_out: None, cookies: None })
     }
 
     /// Leaves the names of sites to the task's proxy, where the task says so.
@@ -139,6 +142,17 @@ impl HttpClient {
     #[must_use]
     pub fn with_host_headers(self, host_headers: HostHeaders) -> Self {
         HttpClient { host_headers, ..self }
+    }
+
+    /// Keeps the session's cookies and sends them where they belong.
+    #[must_use]
+    pub fn with_cookies(self, cookies: Cookies) -> Self {
+        HttpClient { cookies: Some(Arc::new(cookies)), ..self }
+    }
+
+    /// The session's cookies, where they are kept.
+    pub(super) fn cookies(&self) -> Option<&Arc<Cookies>> {
+        self.cookies.as_ref()
     }
 
     /// The headers of the task's own for this URL.
@@ -186,11 +200,20 @@ impl HttpClient {
             Accept::Types(types) => request.header(ACCEPT, HeaderValue::from_static(types)),
             Accept::As(headers) => request.headers(headers.clone()),
         };
-        let request = request.headers(self.own_headers(url)).send();
+        let mut headers = self.own_headers(url);
+        if let Some(cookie) = self.cookies.as_ref().and_then(|cookies| cookies.header(url)) {
+            headers.insert(COOKIE, cookie);
+        }
+        let request = request.headers(headers).send();
         let (sent, since) = (Instant::now(), std::time::Instant::now());
         let phase = sent + self.deadlines.connect + self.deadlines.first_byte;
         match tokio::time::timeout_at(phase.min(by), with_port(port, request)).await {
-            Ok(Ok(response)) => Ok(Exchange { response, ttfb: sent.elapsed() }),
+            Ok(Ok(response)) => {
+                if let Some(cookies) = &self.cookies {
+                    cookies.note(url, response.headers());
+                }
+                Ok(Exchange { response, ttfb: sent.elapsed() })
+            }
             Ok(Err(error)) => Err(self.said_by_way_out(url, since).unwrap_or_else(|| Fault::of(&error))),
             Err(_) if by <= phase => Err(Fault::timeout("the page's deadline passed before an answer came")),
             Err(_) => Err(Fault::timeout("no answer within the first-byte deadline")),

@@ -65,9 +65,11 @@ impl Journey<'_> {
     /// or a spelling that the canonical form drops. Hops are canonical, so such a redirect is none.
     pub(super) async fn follow(&self, first: &CanonicalUrl) -> Result<Landed, Stopped> {
         let mut hops: Vec<CanonicalUrl> = Vec::new();
-        let mut asked: Vec<Url> = vec![Url::parse(first.as_str()).expect("a canonical URL parses")];
+        let cookies = || self.client.cookies().map_or(0, |cookies| cookies.changes());
+        let first_url = Url::parse(first.as_str()).expect("a canonical URL parses");
+        let mut asked: Vec<(Url, u64)> = vec![(first_url, cookies())];
         loop {
-            let at = &asked[asked.len() - 1];
+            let (at, _) = &asked[asked.len() - 1];
             let exchange = match self.client.get(at, self.accept, self.by).await {
                 Ok(exchange) => exchange,
                 Err(fault) => return Err(Stopped { hops, why: fault.into() }),
@@ -85,8 +87,9 @@ impl Journey<'_> {
             if moved {
                 hops.push(page);
             }
-            // Without cookies the same request gets the same redirect: a loop never ends by itself.
-            let again = asked.contains(&target);
+            // With the same cookies the same request gets the same redirect: such a loop never ends by itself.
+            let next = (target, cookies());
+            let again = asked.contains(&next);
             if again || asked.len() > self.max_redirects as usize {
                 let message = if again { "redirects in a loop" } else { "too many redirects" };
                 let message = format!("{message} (after {})", asked.len());
@@ -95,7 +98,7 @@ impl Journey<'_> {
             if moved && let Err(why) = self.ask_gate(&hops[hops.len() - 1]).await {
                 return Err(Stopped { hops, why });
             }
-            asked.push(target);
+            asked.push(next);
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod body;
 mod client;
+mod cookies;
 mod fault;
 mod follow;
 mod headers;
@@ -22,6 +23,7 @@ mod testing;
 pub use client::{
     ClientError, Deadlines, HttpClient, ROBOTS_TOKEN, browser_headers, default_user_agent, install_tls_provider,
 };
+pub use cookies::Cookies;
 pub use fault::Fault;
 pub use page::{HttpFetcher, PlainVisit};
 pub use resolve::{AddressRules, CheckedResolver, Lookup, ResolveError, SystemLookup, check_address};
@@ -33,6 +35,7 @@ use http::HeaderMap;
 use tokio::sync::OnceCell;
 
 use crate::browser::{BrowserVisit, Browsers};
+use crate::model::ids::SessionId;
 use crate::model::task::{FetchMode, FetchSpec};
 use crate::model::visit::{VisitRequest, VisitResult};
 use sitemap::SitemapEntry;
@@ -63,8 +66,40 @@ impl Fetchers {
             FetchMode::Http => BrowserVisit { result: self.http.visit(&req).await, crash: None },
             FetchMode::Browser | FetchMode::Auto => {
                 let browsers = self.browser.as_ref().expect("browser mode only where browsers were started");
-                browsers.visit(req).await
+                let session = req.session.clone();
+                self.tell_browser(browsers, &session).await;
+                let visit = browsers.visit(req).await;
+                self.learn_cookies(browsers, &session).await;
+                visit
             }
+        }
+    }
+
+    /// The browser gets the cookies that servers have set with plain requests: in its context, or in the file that its
+    /// next one begins with.
+    async fn tell_browser(&self, browsers: &Browsers, session: &SessionId) {
+        let Some(cookies) = self.http.cookies() else { return };
+        let news = cookies.take_news();
+        if !news.is_empty() {
+            cookies.save(true).await;
+            browsers.set_cookies(session, &news).await;
+        }
+    }
+
+    /// Plain requests get the cookies of the browser, every few seconds.
+    async fn learn_cookies(&self, browsers: &Browsers, session: &SessionId) {
+        let Some(cookies) = self.http.cookies() else { return };
+        if cookies.look_is_due()
+            && let Some(all) = browsers.cookies(session).await
+        {
+            cookies.take_over(all);
+        }
+    }
+
+    /// Writes down the cookies that plain requests have got: every few seconds, or `now`.
+    pub async fn keep_cookies(&self, now: bool) {
+        if let Some(cookies) = self.http.cookies() {
+            cookies.save(now).await;
         }
     }
 

@@ -10,10 +10,12 @@ use tokio::time::Instant;
 
 use super::body::Body;
 use super::client::{ACCEPT_PAGE, Accept, Exchange, HttpClient};
+use super::cookies::Cookies;
 use super::fault::Fault;
 use super::follow::{Journey, Landed, Stopped};
 use super::headers;
 use crate::extract::{BodyKind, Extracted, Extractor, Signs};
+use crate::model::kept::{KeptKind, LeftOut};
 use crate::model::outcome::FailureClass;
 use crate::model::url::CanonicalUrl;
 use crate::model::visit::{KnownDocument, PageAnswer, Refusal, VisitFailure, VisitRequest, VisitResult};
@@ -26,6 +28,11 @@ pub struct HttpFetcher {
 }
 
 impl HttpFetcher {
+    /// The session's cookies, where they are kept.
+    pub(super) fn cookies(&self) -> Option<&Arc<Cookies>> {
+        self.client.cookies()
+    }
+
     /// With the session's client.
     pub fn new(client: Arc<HttpClient>) -> Self {
         HttpFetcher { client }
@@ -86,6 +93,17 @@ impl HttpFetcher {
         };
         if kind == Some(BodyKind::Download) {
             let good = exchange.response.status().is_success();
+            if good && req.extract.takes_download(answer.content_type.as_deref()) {
+                let most = req.extract.capture_max_bytes;
+                let body = Body::new(exchange, self.client.deadlines(), most, by);
+                match whole(body).await {
+                    Ok(body) => {
+                        answer.bytes = body.len() as u64;
+                        answer.raw.files.push((KeptKind::Download, body));
+                    }
+                    Err(reason) => answer.raw.left_out.push(LeftOut::new(KeptKind::Download, reason)),
+                }
+            }
             // A 404 that comes with a picture is still a fetched 404.
             return if good { VisitResult::Download(Box::new(answer)) } else { VisitResult::Answer(Box::new(answer)) };
         }
@@ -276,4 +294,19 @@ pub(super) fn digest_text(digest: &[u8]) -> String {
         write!(text, "{byte:02x}").expect("writing to a string");
     }
     text
+}
+fn in_words(fault: Fault) -> String {
+    match fault {
+        Fault::Forbidden => "its address may not be reached".to_owned(),
+        Fault::Failed(_, why) => why.escape_debug().to_string(),
+    }
+}
+
+/// All of a body, or why not.
+async fn whole(mut body: Body) -> Result<Vec<u8>, String> {
+    let mut all = Vec::new();
+    while let Some(piece) = body.next().await.map_err(in_words)? {
+        all.extend_from_slice(&piece);
+    }
+    if body.is_cut() { Err(format!("it is larger than {} bytes", body.bytes())) } else { Ok(all) }
 }

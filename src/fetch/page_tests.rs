@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::io::AsyncWriteExt as _;
 
@@ -10,9 +11,12 @@ use super::follow::OpenGate;
 use super::page::HttpFetcher;
 use super::resolve::SystemLookup;
 use super::testing::*;
+use super::{Cookies, Fetchers};
+use crate::clock::Clock;
 use crate::model::duration::Span;
+use crate::model::kept::KeptKind;
 use crate::model::outcome::{FailureClass, SkipReason};
-use crate::model::task::FetchSpec;
+use crate::model::task::{ExtractSpec, FetchMode, FetchSpec};
 use crate::model::url::CanonicalUrl;
 use crate::model::visit::{PageAnswer, Refusal, VisitFailure, VisitResult};
 use crate::policy::address::AddressPolicy;
@@ -107,6 +111,52 @@ async fn downloads_are_not_read() {
     }
     let gone = answer(get(Reply::with("404 Not Found", &[("Content-Type", "image/png")], b"png")).await);
     assert_eq!((gone.http_status, gone.bytes), (404, 0));
+}
+
+#[tokio::test]
+async fn a_session_keeps_its_cookies_and_a_redirect_that_sets_one_is_no_loop() {
+    let asked = AtomicU32::new(0);
+    let site = Site::start(move |_| match asked.fetch_add(1, Ordering::Relaxed) {
+        0 => Reply::with("302 Found", &[("Location", "/p"), ("Set-Cookie", "seen=1; Path=/")], b""),
+        _ => Reply::ok("text/html", b"<title>in</title>"),
+    })
+    .await;
+    let temp = tempfile::tempdir().unwrap();
+    let jar = temp.path().join("cookies.json");
+    let fetchers = || {
+        let client = Arc::into_inner(client(&quick(), Deadlines::default())).unwrap();
+        let client = client.with_cookies(Cookies::new(jar.clone(), Clock::system()));
+        Fetchers::new(HttpFetcher::new(Arc::new(client)), None)
+    };
+    let title = async |fetchers: &Fetchers| {
+        let request = request(site.url("/p"), quick(), Arc::new(OpenGate));
+        answer(fetchers.visit(FetchMode::Http, request).await.result).title
+    };
+    let first = fetchers();
+    assert_eq!(title(&first).await.as_deref(), Some("in"));
+    first.keep_cookies(true).await;
+    assert_eq!(title(&fetchers()).await.as_deref(), Some("in"));
+    let sent: Vec<bool> = site.asked().iter().map(|head| head.to_lowercase().contains("cookie: seen=1")).collect();
+    assert_eq!(sent, [false, true, true], "the next life of the session has them");
+}
+
+#[tokio::test]
+async fn downloads_are_kept_where_the_task_asks_for_them() {
+    let reply = Reply::with("200 OK", &[("Content-Type", "application/pdf")], b"%PDF-1.4 all of it");
+    let site = Site::start(move |_| reply.clone()).await;
+    let keeping = async |most| {
+        let fetcher = HttpFetcher::new(client(&quick(), Deadlines::default()));
+        let mut request = request(site.url("/p"), quick(), Arc::new(OpenGate));
+        request.extract = Arc::new(ExtractSpec { downloads: true, capture_max_bytes: most, ..ExtractSpec::default() });
+        match fetcher.visit(&request).await {
+            VisitResult::Download(head) => *head,
+            other => panic!("{other:?}"),
+        }
+    };
+    let kept = keeping(18).await;
+    assert_eq!((kept.bytes, kept.raw.files), (18, vec![(KeptKind::Download, b"%PDF-1.4 all of it".to_vec())]));
+    let large = keeping(17).await;
+    assert!(large.raw.files.is_empty() && large.raw.left_out[0].reason.contains("larger"), "{large:?}");
 }
 
 #[tokio::test]

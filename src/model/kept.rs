@@ -21,6 +21,10 @@ closed_list! {
         Screenshot = "screenshot",
         /// The page as it would be printed: a PDF file.
         Pdf = "pdf",
+        /// What it is itself, where it is no page but a download: a file as received and decoded.
+        Download = "download",
+        /// The text of a PDF document.
+        PdfText = "pdf_text",
         /// What its console said.
         Console = "console",
         /// What it asked for.
@@ -45,7 +49,10 @@ impl KeptKind {
             KeptKind::Html => Some("html.gz"),
             KeptKind::Screenshot => Some("png"),
             KeptKind::Pdf => Some("pdf"),
-            KeptKind::Markdown | KeptKind::Metadata | KeptKind::Console | KeptKind::Requests => None,
+            KeptKind::Download => Some("bin"),
+            KeptKind::Markdown | KeptKind::Metadata | KeptKind::PdfText | KeptKind::Console | KeptKind::Requests => {
+                None
+            }
         }
     }
 }

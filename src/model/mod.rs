@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 pub mod conduct;
+pub mod cookie;
 pub mod counters;
 pub mod duration;
 pub mod endpoint;

@@ -236,7 +236,7 @@ pub struct FetchSpec {
     pub timezone: Option<String>,
     /// Request headers by host. Values that are secrets are named, `env:NAME` or `file:PATH`, and read at use.
     pub headers: HeaderSpec,
-    /// Cookies to begin with (browser only): a file in Netscape's format or a JSON list.
+    /// Cookies to begin with: a file in Netscape's format or a JSON list.
     pub cookies_file: Option<String>,
     /// User name and password by host.
     pub auth: BTreeMap<String, BasicAuth>,
@@ -301,6 +301,10 @@ pub struct ExtractSpec {
     pub screenshot: Option<Screenshot>,
     /// Keep the page as it would be printed.
     pub pdf: bool,
+    /// Keep downloads as files: whatever is no page and is answered with success.
+    pub downloads: bool,
+    /// Keep the text of PDF documents in their records.
+    pub pdf_text: bool,
     /// Keep what the page's console says: errors, or warnings as well.
     pub console: Option<ConsoleLevel>,
     /// Keep the list of the page's requests, each with status, type, bytes and time.
@@ -323,6 +327,8 @@ impl Default for ExtractSpec {
             html: false,
             screenshot: None,
             pdf: false,
+            downloads: false,
+            pdf_text: false,
             console: None,
             requests: false,
             capture_max_bytes: 32 << 20,
@@ -334,6 +340,11 @@ impl ExtractSpec {
     /// Time that a visit may take besides the page's own, for pictures: a large page takes minutes to draw.
     pub fn extra_time(&self) -> Duration {
         if self.screenshot.is_some() || self.pdf { PICTURES_WITHIN } else { Duration::ZERO }
+    }
+
+    /// Whether the body of a download of this type is wanted.
+    pub fn takes_download(&self, content_type: Option<&str>) -> bool {
+        self.downloads || (self.pdf_text && content_type.is_some_and(|kind| kind == "application/pdf"))
     }
 
     /// What it asks for that is made after the visit.

@@ -38,8 +38,15 @@ const EXCEPTIONS: &[(&str, &str, &str)] =
     &[("browser/tests_real.rs", "egress", "its visits leave the browser as a crawl's do: there is no other way out")];
 
 /// Foreign crates with one home, so that they can be replaced there.
-const HOMES: &[(&str, &str)] =
-    &[("chromiumoxide", "browser"), ("hyper", "egress"), ("axum", "api"), ("rusqlite", "store"), ("clap", "cli")];
+const HOMES: &[(&str, &str)] = &[
+    ("chromiumoxide", "browser"),
+    ("cookie_store", "fetch"),
+    ("pdf_extract", "extract"),
+    ("hyper", "egress"),
+    ("axum", "api"),
+    ("rusqlite", "store"),
+    ("clap", "cli"),
+];
 
 /// Not in the pure layers: a test would need a mock, a sleep or luck.
 const IMPURE: &[&str] = &["std::fs", "std::net::Tcp", "tokio::", "SystemTime", "Instant::now", "fastrand", "tracing::"];

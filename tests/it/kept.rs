@@ -126,3 +126,37 @@ fn pictures_are_there_exactly_once_whenever_it_is_killed() {
         check_pictures(&world);
     }
 }
+
+/// The one download of the full site, whole and named by its record.
+#[track_caller]
+fn check_download(world: &World) {
+    let crawl = world.finish();
+    let page = crawl.page("/lab/file.zip").expect("its record");
+    assert_eq!(page["skip_reason"], "download", "{page:#}");
+    let body = fs::read(world.session_dir().join("out").join(file(page, "download").expect("a file"))).expect("a file");
+    assert_eq!(page["bytes"], body.len(), "{page:#}");
+    assert!(!body.is_empty());
+}
+
+fn world_with_a_download(fetch: Fetch) -> World {
+    World::new(Config { latency: Duration::from_millis(1), ..Config::full(20) }, fetch)
+}
+
+#[test]
+fn downloads_are_kept_by_option_also_when_it_is_killed() {
+    let world = world_with_a_download(Fetch::Http);
+    if cfg!(feature = "failpoints") {
+        let killed = world.crawl_keeping("downloads = true").failpoints("files.before_place=return(kill)").run();
+        assert_ne!(killed.code, Some(0), "the point was not passed");
+    } else {
+        world.crawl_keeping("downloads = true").run();
+    }
+    check_download(&world);
+}
+
+#[test]
+fn downloads_of_a_browser_are_kept_by_option() {
+    let world = world_with_a_download(Fetch::Chromium);
+    world.crawl_keeping("downloads = true").run();
+    check_download(&world);
+}

@@ -31,6 +31,7 @@ mod oracle_itself;
 mod orders;
 mod owners;
 mod panics;
+mod pdf;
 mod poison;
 mod proxied;
 mod random_kills;

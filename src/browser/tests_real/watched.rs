@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::conduct::{Conduct, PageSpec};
+use crate::model::kept::KeptKind;
 use crate::model::long::{LongOperations, Operation};
 use crate::model::watched::{ConsoleLevel, ConsoleMessage, ConsoleSource, PageRequest};
 
@@ -87,5 +88,23 @@ async fn what_takes_long_says_that_it_lives_until_it_is_over() {
         (seen.len(), seen[0].operation, seen[0].url.as_str()),
         (1, Operation::Behaviors, stage.site.url("/plain").as_str())
     );
+    stage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn downloads_are_kept_where_the_task_asks_for_them() {
+    let stage = Stage::open().await;
+    let download = async |most| {
+        let mut request = stage.request("/attachment", Duration::from_secs(20));
+        request.extract = Arc::new(ExtractSpec { downloads: true, capture_max_bytes: most, ..ExtractSpec::default() });
+        match stage.pool.visit(request).await.result {
+            VisitResult::Download(answer) => *answer,
+            other => panic!("{other:?}"),
+        }
+    };
+    let kept = download(1_000).await;
+    assert_eq!((kept.bytes, kept.raw.files), (1, vec![(KeptKind::Download, b"x".to_vec())]));
+    assert_eq!(download(0).await.raw.left_out.len(), 1);
+    assert_eq!(stage.page("/plain").await.http_status, 200, "the tab goes on");
     stage.close().await;
 }

@@ -17,6 +17,7 @@ use super::papers::KEPT_MAX;
 use super::{Document, End, Visit};
 use crate::browser::response::{Head, Verdict};
 use crate::clock::Clock;
+use crate::model::kept::{KeptKind, LeftOut};
 use crate::model::outcome::FailureClass;
 use crate::model::url::CanonicalUrl;
 use crate::model::visit::{KnownDocument, Refusal, VisitResult};
@@ -162,6 +163,9 @@ impl Visit<'_> {
         if verdict != Verdict::Redirect {
             self.document = Some(Document { loader, head });
         }
+        let kind = self.document.as_ref().and_then(|document| document.head.content_type.as_deref());
+        let saves = verdict == Verdict::Download && self.req.extract.takes_download(kind);
+        let saved = if saves { Some(self.save(paused).await) } else { None };
         match verdict {
             Verdict::Load | Verdict::Redirect => {
                 let Some(headers) = kept_headers else {
@@ -174,7 +178,18 @@ impl Visit<'_> {
             _ => self.fail(paused, ErrorReason::Aborted).await,
         }
         Some(match verdict {
-            Verdict::Download => (VisitResult::Download(Box::new(self.answer(None))), None),
+            Verdict::Download => {
+                let mut answer = self.answer(None);
+                match saved {
+                    Some(Ok(body)) => {
+                        answer.bytes = body.len() as u64;
+                        answer.raw.files.push((KeptKind::Download, body));
+                    }
+                    Some(Err(reason)) => answer.raw.left_out.push(LeftOut::new(KeptKind::Download, reason)),
+                    None => {}
+                }
+                (VisitResult::Download(Box::new(answer)), None)
+            }
             Verdict::Failed(class) => {
                 let mut end = self.fail_with(class, &format!("the server answered {status}"));
                 if let VisitResult::Failed(failure) = &mut end.0 {
@@ -227,7 +242,7 @@ impl Visit<'_> {
             return None;
         }
         let bound = (Instant::now() + KEEP_WITHIN).min(self.give_up);
-        let body = body_of(self.tab.page.clone(), paused.request_id.clone());
+        let body = body_of(self.tab.page.clone(), paused.request_id.clone(), KEPT_MAX as u64);
         let Some(body) = tokio::time::timeout_at(bound, body).await.ok().flatten() else {
             self.papers.lose();
             self.clean = false;
@@ -240,6 +255,20 @@ impl Visit<'_> {
         None
     }
 
+    /// Reads the body of a download, whole and within the page's time; its request is to be ended then.
+    async fn save(&mut self, paused: &EventRequestPaused) -> Result<Vec<u8>, String> {
+        let most = self.req.extract.capture_max_bytes;
+        let body = body_of(self.tab.page.clone(), paused.request_id.clone(), most);
+        match tokio::time::timeout_at(self.give_up, body).await {
+            Ok(Some(body)) => Ok(body),
+            Ok(None) => Err(format!("it broke off, or is larger than {most} bytes")),
+            Err(_) => {
+                self.clean = false;
+                Err("it was not complete in time".to_owned())
+            }
+        }
+    }
+
     /// Ends a paused request in the browser.
     pub(super) async fn fail(&mut self, paused: &EventRequestPaused, reason: ErrorReason) {
         self.small(FailRequestParams::new(paused.request_id.clone(), reason)).await;
@@ -247,16 +276,16 @@ impl Visit<'_> {
 }
 
 /// The decoded body of a paused response; none when it is too large or cannot be had.
-async fn body_of(page: Page, request: fetch::RequestId) -> Option<Vec<u8>> {
+async fn body_of(page: Page, request: fetch::RequestId, most: u64) -> Option<Vec<u8>> {
     let stream = page.execute(TakeResponseBodyAsStreamParams::new(request)).await.ok()?.result.stream;
     let mut body = Vec::new();
-    while body.len() <= KEPT_MAX {
+    while body.len() as u64 <= most {
         let chunk = page.execute(io::ReadParams::new(stream.clone())).await.ok()?.result;
         match chunk.base64_encoded {
             Some(true) => body.extend(BASE64.decode(&chunk.data).ok()?),
             _ => body.extend_from_slice(chunk.data.as_bytes()),
         }
-        if chunk.eof {
+        if chunk.eof && body.len() as u64 <= most {
             let _ = page.execute(io::CloseParams::new(stream)).await;
             return Some(body);
         }
