@@ -175,10 +175,14 @@ async (o) => {
       for (const e of inner.querySelectorAll(referring)) refer(e, absoluteThere);
     } catch { /* the page does not let text become a document */ }
   };
-  for (const e of all(referring)) refer(e, absoluteHere);
+  // What is beyond the bound is not looked at.
+  const full = () => truncated && links.length >= o.maxLinks;
+  for (const e of all(referring)) { if (full()) break; refer(e, absoluteHere); }
   // What lies beside the document's own tree: shadow roots, and frames whose documents have no address.
   const beside = (elements) => {
+    let left = 50000;
     for (const e of elements) {
+      if (left-- === 0) break;
       const root = e.shadowRoot;
       if (root) enter(root);
       else if (e.localName === 'iframe' && !/^https?:/.test(e.contentDocument?.URL ?? 'http:')) enter(e.contentDocument);
@@ -189,10 +193,10 @@ async (o) => {
     if (++entered > 1000) { truncated = true; return; }
     const from = root.baseURI || base;
     const absoluteThere = (text) => { try { return new URL(text, from).href; } catch { return ''; } };
-    for (const e of root.querySelectorAll(referring)) refer(e, absoluteThere);
-    beside([...root.querySelectorAll('*')].slice(0, 50000));
+    for (const e of root.querySelectorAll(referring)) { if (full()) break; refer(e, absoluteThere); }
+    beside(root.querySelectorAll('*'));
   };
-  beside([...all('*')].slice(0, 50000));
+  beside(all('*'));
   // And what the hook saw of closed shadow roots.
   const took = (event) => { try { JSON.parse(event.detail).forEach(add); } catch { /* not the hook's */ } };
   performance.addEventListener(o.key + 't', took);

@@ -9,6 +9,7 @@
   const listen = EventTarget.prototype.addEventListener;
   const dispatch = EventTarget.prototype.dispatchEvent;
   const detailOf = getOwnPropertyDescriptor(CustomEvent.prototype, 'detail').get;
+  const silence = Event.prototype.stopImmediatePropagation;
   const methodOf = getOwnPropertyDescriptor(Request.prototype, 'method').get;
   const isPrototypeOf = Object.prototype.isPrototypeOf;
   const then = Promise.prototype.then;
@@ -47,11 +48,17 @@
     const answer = state.pending + ',' + state.frames + ',' + demand + ',' + state.posted;
     apply(dispatch, stage, [new Signal(key + 'a', { detail: answer })]);
   }]);
-  // A frame that goes away takes its unfinished work with it.
-  apply(listen, top, ['pagehide', () => {
+  // A frame that goes away takes its unfinished work with it. Nothing of the page's own runs then: it could hold
+  // up the next page for ever.
+  let leaving = false;
+  const first = { __proto__: null, capture: true };
+  apply(listen, top, ['pagehide', (event) => {
+    leaving = true;
+    apply(silence, event, []);
     while (mine > 0) end();
     while (drawn > 0) endFrame();
-  }]);
+  }, first]);
+  apply(listen, top, ['visibilitychange', (event) => { if (leaving) apply(silence, event, []); }, first]);
 
   // Effects that began: by the time the page is read they may be over.
   const moved = () => { state.demand |= 8192; };
@@ -81,6 +88,23 @@
       defineProperty(holder, name, { ...property, set: stand(property.set, trap) });
     } catch { /* not there, or not to be changed */ }
   };
+  // No listener of our own: for one that listens to beforeunload Chromium asks a page before it leaves it, also its
+  // own page for an error, which may never answer.
+  const mute = (name) => {
+    let set = null;
+    for (const holder of [top, HTMLBodyElement.prototype, HTMLFrameSetElement.prototype]) {
+      try {
+        const property = getOwnPropertyDescriptor(holder, name);
+        if (holder === top) set = property.set;
+        defineProperty(holder, name, { ...property, set: stand(property.set, () => undefined) });
+      } catch { /* not there, or not to be changed */ }
+    }
+    // What an attribute of the body has set.
+    const forget = () => { if (set) apply(set, top, [null]); };
+    for (const type of ['DOMContentLoaded', 'load']) apply(listen, top, [type, forget, { __proto__: null, capture: true, once: true }]);
+  };
+  mute('onbeforeunload');
+  mute('onunload');
   const noting = (note) => (original, self, args) => {
     try { note(self, args); } catch { /* never the page's affair */ }
     return apply(original, self, args);
@@ -205,7 +229,12 @@
     ) need(64);
     else if (type === 'contentvisibilityautostatechange' || type === 'scrollsnapchange') need(256);
   };
-  wrap(EventTarget.prototype, 'addEventListener', noting((self, args) => framed(args[0], self)));
+  wrap(EventTarget.prototype, 'addEventListener', (original, self, args) => {
+    if (typeof args[0] === 'object') args[0] = '' + args[0];
+    if (args[0] === 'beforeunload' || args[0] === 'unload') return undefined;
+    try { framed(args[0], self); } catch { /* never the page's affair */ }
+    return apply(original, self, args);
+  });
   const handlers = [
     'animationstart', 'animationend', 'animationiteration', 'transitionrun', 'transitionstart', 'transitionend',
     'webkitanimationend', 'webkittransitionend', 'scroll', 'scrollend', 'contentvisibilityautostatechange', 'load', 'error',
@@ -225,7 +254,27 @@
   for (const name of ['scrollIntoView', 'scrollIntoViewIfNeeded']) wrap(Element.prototype, name, noting(scrolled));
   for (const name of ['scrollTop', 'scrollLeft']) wrapSetter(Element.prototype, name, scrolled);
 
-  // A service worker would answer for documents without anybody being asked.
+  // Only the crawler ends the loading of a page.
+  wrap(top, 'stop', () => undefined);
+  // Nobody answers a dialog, and a storm of them could not be stopped.
+  wrap(top, 'alert', () => undefined);
+  wrap(top, 'confirm', () => false);
+  wrap(top, 'prompt', () => null);
+  wrap(top, 'print', () => undefined);
+  // And only the crawler closes its tabs, or leaves a page for none.
+  wrap(top, 'close', () => undefined);
+  if (parent === top && top.navigation) {
+    const destinationOf = getOwnPropertyDescriptor(NavigateEvent.prototype, 'destination').get;
+    const urlOf = getOwnPropertyDescriptor(NavigationDestination.prototype, 'url').get;
+    const prevent = Event.prototype.preventDefault;
+    const begins = String.prototype.startsWith;
+    apply(listen, top.navigation, ['navigate', (event) => {
+      const url = apply(urlOf, apply(destinationOf, event, []), []);
+      if (!apply(begins, url, ['http'])) apply(prevent, event, []);
+    }]);
+  }
+  // A service worker would answer for documents without anybody being asked, and one that is just being started
+  // holds up the next page.
   const refusal = new DOMException('Failed to register a ServiceWorker: The user denied permission.', 'SecurityError');
   const reject = Promise.reject;
   const Vow = Promise;

@@ -14,7 +14,7 @@ use chromiumoxide::cdp::browser_protocol::browser::{
 use chromiumoxide::cdp::browser_protocol::storage::{GetCookiesParams, SetCookiesParams};
 use chromiumoxide::cdp::browser_protocol::target::{
     CloseTargetParams, CreateBrowserContextParams, CreateTargetParams, DisposeBrowserContextParams, EventTargetCrashed,
-    EventTargetCreated, EventTargetDestroyed,
+    EventTargetCreated, EventTargetDestroyed, TargetInfo,
 };
 use chromiumoxide::error::CdpError;
 use chromiumoxide::handler::HandlerConfig;
@@ -315,6 +315,13 @@ impl Instance {
         Listening { routes: Arc::clone(&self.routes), target: target.to_owned(), signals }
     }
 
+    /// Breaks the connection between the two, as a fault in between would.
+    #[cfg(test)]
+    pub(super) fn cut_connection(&self) {
+        let tasks = lock(&self.tasks);
+        tasks.first().expect("the task that carries").abort();
+    }
+
     /// Ends the browser: asked politely first when `polite`, then by signals. Nothing of it is left. Of somebody
     /// else's browser only our contexts end, with their tabs: by a word of ours, or with the connection.
     pub(super) async fn end(&self, polite: bool) {
@@ -433,7 +440,8 @@ async fn drive(mut handler: Handler, unparsed: Arc<AtomicU64>, lost: Cancellatio
     drop(guard);
 }
 
-/// Passes on crashes, closed targets and downloads, and closes popups at once.
+/// Passes on crashes, closed targets and downloads, and closes popups and service workers at once: the hook keeps
+/// pages from registering those, but it does not reach into frames of another origin.
 async fn watch_targets(browser: Arc<Browser>, routes: Routes) -> Result<impl Future<Output = ()>, CdpError> {
     let mut created = browser.event_listener::<EventTargetCreated>().await?;
     let mut crashed = browser.event_listener::<EventTargetCrashed>().await?;
@@ -449,7 +457,7 @@ async fn watch_targets(browser: Arc<Browser>, routes: Routes) -> Result<impl Fut
         loop {
             tokio::select! {
                 Some(event) = created.next() => {
-                    if event.target_info.opener_id.is_some() && event.target_info.r#type == "page" {
+                    if is_unwanted(&event.target_info) {
                         let close = CloseTargetParams::new(event.target_info.target_id.clone());
                         let _ = timeout(CLOSE_WITHIN, browser.execute(close)).await;
                     }
@@ -461,6 +469,11 @@ async fn watch_targets(browser: Arc<Browser>, routes: Routes) -> Result<impl Fut
             }
         }
     })
+}
+
+/// A window that a page opened, or a service worker.
+fn is_unwanted(target: &TargetInfo) -> bool {
+    target.r#type == "service_worker" || (target.r#type == "page" && target.opener_id.is_some())
 }
 
 fn no_downloads(context: Option<BrowserContextId>) -> SetDownloadBehaviorParams {

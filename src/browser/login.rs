@@ -100,7 +100,7 @@ async fn handle(page: &Page, target: &str, req: &VisitRequest, event: Event, see
         Event::Dialog(_) => {
             let _ = timeout(SMALL, page.execute(HandleJavaScriptDialogParams::new(true))).await;
         }
-        Event::Lifecycle(_) | Event::Window(_) | Event::Within(_) | Event::Bytes(_) => {}
+        Event::Lifecycle(_) | Event::Stopped(_) | Event::Window(_) | Event::Within(_) | Event::Bytes(_) => {}
     }
 }
 

@@ -1,5 +1,6 @@
 //! The pool of browsers and tabs, shared by all sessions.
 
+mod launching;
 mod loads;
 mod logins;
 mod upkeep;
@@ -16,13 +17,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::config::{BrowserConfig, BrowserError};
-use super::instance::Instance;
 use super::relaunch::Relaunch;
 use super::report::{BrowserVisit, CrashScope, PoolStatus};
 use super::shared::Shared;
 use super::sites::Sites;
 use super::{find, flags, tab};
-use crate::clock::boottime_ms;
 use crate::lock::lock;
 use crate::model::checkpoint::{BrowserInfo, LearnedSite};
 use crate::model::cookie::StoredCookie;
@@ -35,8 +34,6 @@ use crate::policy::tab_kind::Start;
 
 /// Beyond a visit's own deadline: for steps on the browser that carry deadlines of their own.
 const GRACE: Duration = Duration::from_secs(10);
-/// Losses remembered for the health factor.
-const LOSSES_KEPT: usize = 32;
 
 /// The pool of browsers and tabs. Dropping it ends the browsers; `shutdown` ends them politely.
 #[derive(Debug)]
@@ -124,9 +121,7 @@ impl Browsers {
     /// The browser does not start.
     pub async fn user_agent(&self, fetch: &FetchSpec) -> Result<String, BrowserError> {
         let shared = self.inner.browser().await?;
-        let user_agent = tab::user_agent(&shared.instance, fetch);
-        self.inner.leave(&shared);
-        Ok(user_agent)
+        Ok(tab::user_agent(&shared.instance, fetch))
     }
 
     /// Visits a page as if its site had taught to start in this way.
@@ -134,9 +129,13 @@ impl Browsers {
     pub(super) async fn visit_started(&self, req: &VisitRequest, start: Start) -> BrowserVisit {
         let shared = self.inner.browser().await.expect("a browser");
         self.inner.try_frameless(&shared).await;
-        let visit = self.inner.visit_from(&shared, req, start).await;
-        self.inner.leave(&shared);
-        visit
+        self.inner.visit_from(&shared, req, start).await
+    }
+
+    /// Breaks the connection to the browser, as a fault between the two would.
+    #[cfg(test)]
+    pub(super) fn cut_connection(&self) {
+        lock(&self.inner.shown).as_ref().expect("a browser").instance.cut_connection();
     }
 
     /// The cookies of the session's context; none where it has no context.
@@ -263,6 +262,36 @@ impl Drop for Turn<'_> {
     }
 }
 
+/// A browser in use by a visit, also by one that is abandoned; left when dropped.
+struct InUse<'a> {
+    inner: &'a Inner,
+    shared: Arc<Shared>,
+}
+
+impl<'a> InUse<'a> {
+    fn new(inner: &'a Inner, shared: Arc<Shared>) -> InUse<'a> {
+        shared.visits.fetch_add(1, Ordering::AcqRel);
+        InUse { inner, shared }
+    }
+}
+
+impl std::ops::Deref for InUse<'_> {
+    type Target = Arc<Shared>;
+
+    fn deref(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+impl Drop for InUse<'_> {
+    fn drop(&mut self) {
+        // Without a runtime everything ends anyway.
+        if tokio::runtime::Handle::try_current().is_ok() {
+            self.inner.leave(&self.shared);
+        }
+    }
+}
+
 impl Inner {
     async fn turn(&self) -> Turn<'_> {
         loop {
@@ -302,7 +331,6 @@ impl Inner {
         if old {
             self.succeed(&shared);
         }
-        self.leave(&shared);
         visit
     }
 
@@ -311,11 +339,7 @@ impl Inner {
     async fn visit_alone(self: &Arc<Self>, req: &VisitRequest) -> BrowserVisit {
         let shares = || self.config.attach.is_some() && self.active.load(Ordering::Acquire) > 1;
         let shared_before = shares();
-        let launched = tokio::select! {
-            launched = Instance::launch(&self.config, &self.executable) => launched,
-            () = self.closing.cancelled() => return failed(FailureClass::BrowserLost, "the daemon is stopping"),
-        };
-        let instance = match launched {
+        let instance = match self.launch(Duration::ZERO).await {
             Ok(instance) => Arc::new(instance),
             Err(error) => return failed(FailureClass::BrowserLost, &error.to_string()),
         };
@@ -338,81 +362,10 @@ impl Inner {
         visit
     }
 
-    /// The browser for new visits; launched, or relaunched after a pause, where there is none.
-    async fn browser(self: &Arc<Self>) -> Result<Arc<Shared>, BrowserError> {
-        let mut current = self.current.lock().await;
-        if let Some(shared) = current.as_ref().filter(|shared| !shared.instance.lost.is_cancelled()) {
-            shared.visits.fetch_add(1, Ordering::AcqRel);
-            return Ok(Arc::clone(shared));
-        }
-        if let Some(dead) = current.take() {
-            self.note_loss(&dead);
-        }
-        let (open, pause) = {
-            let relaunch = lock(&self.relaunch);
-            (relaunch.is_open(boottime_ms()), relaunch.wait(boottime_ms()))
-        };
-        if open {
-            let (attempts, last) = lock(&self.relaunch).story();
-            return Err(BrowserError::BreakerOpen { attempts, last });
-        }
-        let launched = tokio::select! {
-            launched = async {
-                tokio::time::sleep(pause).await;
-                Instance::launch(&self.config, &self.executable).await
-            } => launched,
-            () = self.closing.cancelled() => Err(BrowserError::Lost("the daemon is stopping".to_owned())),
-        };
-        match launched {
-            Ok(instance) => {
-                let shared = self.adopt(&mut current, instance);
-                shared.visits.fetch_add(1, Ordering::AcqRel);
-                self.show_breaker();
-                Ok(shared)
-            }
-            Err(error) => {
-                lock(&self.relaunch).failed(boottime_ms(), error.to_string());
-                self.show_breaker();
-                tracing::error!(error = %error, "browser did not start");
-                Err(error)
-            }
-        }
-    }
-
-    /// Counts a lost browser, once: by the one who takes it out of `current`.
-    fn note_loss(&self, dead: &Arc<Shared>) {
-        dead.drop_tabs();
-        let lived = dead.instance.born.elapsed();
-        lock(&self.relaunch).lost(boottime_ms(), lived.as_millis() as u64, "a running browser was lost".to_owned());
-        *lock(&self.shown) = None;
-        let unparsed = dead.instance.unparsed.swap(0, Ordering::Relaxed);
-        self.status.send_modify(|status| {
-            status.restarts += 1;
-            status.lost_at_boot_ms.push(boottime_ms());
-            let surplus = status.lost_at_boot_ms.len().saturating_sub(LOSSES_KEPT);
-            status.lost_at_boot_ms.drain(..surplus);
-            status.pids.clear();
-            status.unparsed_messages += unparsed;
-        });
-        tracing::warn!(pid = dead.instance.pid(), elapsed_ms = lived.as_millis() as u64, "browser lost");
-        let instance = Arc::clone(&dead.instance);
-        self.tasks.spawn(async move { instance.end(false).await });
-        self.show_breaker();
-    }
-
     /// Ends a browser that no longer does as told.
     async fn give_up_on(&self, shared: &Arc<Shared>, reason: &str) {
         tracing::warn!(reason, pid = shared.instance.pid(), "browser given up");
         shared.instance.end(false).await;
-    }
-
-    fn show_breaker(&self) {
-        let view = lock(&self.relaunch).view();
-        self.status.send_if_modified(|status| {
-            let changed = status.breaker != view;
-            status.breaker = view;
-            changed
-        });
     }
 }
 

@@ -30,7 +30,8 @@ pub(super) enum ReadError {
 
 /// Asks; the expression itself waits for the page to settle, within its own bounds.
 pub(super) async fn page(page: Page, expression: String) -> Result<Extracted, ReadError> {
-    ask(page, expression, WITHIN).await
+    // Whoever asks looks at the clock, and can do something about it.
+    ask(page, expression, 2 * WITHIN).await
 }
 
 /// Evaluates an expression whose value is JSON.

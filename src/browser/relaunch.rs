@@ -59,7 +59,7 @@ impl Relaunch {
         match failures {
             0 | 1 => BreakerView::Closed,
             n if n >= self.attempts => BreakerView::Open { failures, retry_at_boot_ms, last: self.last.clone() },
-            _ => BreakerView::Waiting { failures, retry_at_boot_ms },
+            _ => BreakerView::Waiting { failures, retry_at_boot_ms, last: self.last.clone() },
         }
     }
 

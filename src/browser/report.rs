@@ -44,7 +44,9 @@ pub struct PoolStatus {
     pub tabs_limit: u32,
     /// Browsers that were lost and relaunched in this lifetime of the daemon.
     pub restarts: u32,
-    /// Milliseconds since boot of the newest losses, newest last; for the health factor.
+    /// A browser has come up in this lifetime of the daemon.
+    pub came_up: bool,
+    /// Milliseconds since boot of the newest losses and failed starts, newest last; for the health factor.
     pub lost_at_boot_ms: Vec<u64>,
     /// The browser is somebody else's, found here: address rules do not hold for what its pages ask for.
     pub attached: Option<DebugEndpoint>,
@@ -68,6 +70,8 @@ pub enum BreakerView {
         failures: u32,
         /// When the next launch is tried.
         retry_at_boot_ms: u64,
+        /// The last error.
+        last: String,
     },
     /// Ten launches in a row failed: visits fail with `BrowserLost`, not charged, until the probe at
     /// this time in milliseconds since boot works.

@@ -66,6 +66,25 @@ impl Head {
         head
     }
 
+    /// The beginning of such a document is worth reading where the rest is too long; the same kinds as by plain
+    /// HTTP, where all others only are counted.
+    pub(super) fn reads_in_part(&self) -> bool {
+        self.content_type.as_deref().is_none_or(|media| {
+            matches!(
+                media,
+                "text/html"
+                    | "application/xhtml+xml"
+                    | "text/plain"
+                    | "text/markdown"
+                    | "text/xml"
+                    | "application/xml"
+                    | "application/rss+xml"
+                    | "application/atom+xml"
+                    | "application/rdf+xml"
+            )
+        })
+    }
+
     /// Decides, `max_bytes` being the task's limit for a body.
     pub(super) fn verdict(&self, max_bytes: u64) -> Verdict {
         match self.status {

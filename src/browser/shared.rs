@@ -93,7 +93,8 @@ impl Shared {
         }
     }
 
-    async fn close(&self, tab: Tab) {
+    /// Closes a tab.
+    pub(super) async fn close(&self, tab: Tab) {
         self.tabs.fetch_sub(1, Ordering::Relaxed);
         self.instance.close_page(&tab.page).await;
     }

@@ -8,8 +8,8 @@ use chromiumoxide::cdp::browser_protocol::fetch::{self, EventRequestPaused, Requ
 use chromiumoxide::cdp::browser_protocol::log;
 use chromiumoxide::cdp::browser_protocol::network::{EnableReturns, EventDataReceived, ResourceType};
 use chromiumoxide::cdp::browser_protocol::page::{
-    AddScriptToEvaluateOnNewDocumentParams, EventJavascriptDialogOpening, EventLifecycleEvent,
-    EventNavigatedWithinDocument, EventWindowOpen, NavigateParams, NavigateReturns,
+    AddScriptToEvaluateOnNewDocumentParams, EventFrameStoppedLoading, EventJavascriptDialogOpening,
+    EventLifecycleEvent, EventNavigatedWithinDocument, EventWindowOpen, NavigateParams, NavigateReturns,
 };
 use chromiumoxide::cdp::browser_protocol::security::SetIgnoreCertificateErrorsParams;
 use chromiumoxide::types::{Command, Method, MethodId};
@@ -36,6 +36,8 @@ pub(super) enum Event {
     Paused(Arc<EventRequestPaused>),
     /// A frame reached a stage of its loading.
     Lifecycle(Arc<EventLifecycleEvent>),
+    /// A frame's loading has ended, well or not.
+    Stopped(Arc<EventFrameStoppedLoading>),
     /// A dialog holds up the page.
     Dialog(Arc<EventJavascriptDialogOpening>),
     /// The page opened a window, which is closed at once.
@@ -127,6 +129,7 @@ impl Tab {
             Ok(SelectAll::from_iter([
                 page.event_listener::<EventRequestPaused>().await?.map(Event::Paused).boxed(),
                 page.event_listener::<EventLifecycleEvent>().await?.map(Event::Lifecycle).boxed(),
+                page.event_listener::<EventFrameStoppedLoading>().await?.map(Event::Stopped).boxed(),
                 page.event_listener::<EventJavascriptDialogOpening>().await?.map(Event::Dialog).boxed(),
                 page.event_listener::<EventWindowOpen>().await?.map(Event::Window).boxed(),
                 page.event_listener::<EventNavigatedWithinDocument>().await?.map(Event::Within).boxed(),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::tests_site::Site;
 use super::*;
-use crate::egress::{Egress, testing};
+use crate::egress::{Egress, Limits, testing};
 use crate::model::duration::Span;
 use crate::model::ids::SessionId;
 use crate::model::outcome::{FailureClass, SkipReason};
@@ -19,12 +19,14 @@ mod behave;
 mod conduct;
 mod cookies;
 mod frames;
+pub(super) mod hostile;
 pub(super) mod kinds;
 mod known;
 mod pictures;
 mod routes;
 mod succession;
 mod watched;
+mod workers;
 
 /// Every test ends within this time.
 const BOUND: Duration = Duration::from_secs(60);
@@ -138,8 +140,6 @@ async fn a_page_is_read_whole() {
     assert!(answer.bytes > 100 && answer.ttfb.is_some());
     assert!(answer.digest.as_deref().is_some_and(|digest| digest.starts_with("sha256:")));
     assert_eq!(links(&stage.page("/late").await), [format!("{base}/found-late")], "content that a script fetched");
-    stage.page("/worker").await;
-    assert_eq!(stage.page("/plain").await.title.as_deref(), Some("/plain"), "service workers do not answer for pages");
     let agent = stage.page("/agent").await.text.unwrap();
     assert!(agent.contains("Chrome/") && agent.contains("crawld/"), "{agent}");
     let info = stage.pool.info().unwrap();

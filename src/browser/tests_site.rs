@@ -206,16 +206,17 @@ async fn special(stream: &mut TcpStream, path: &str) -> std::io::Result<()> {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
-        "/hang" => {
+        _ if path.starts_with("/hang") => {
             tokio::time::sleep(Duration::from_secs(60)).await;
             Ok(())
         }
         "/reset" => Ok(()),
+        _ if super::tests_real::hostile::site::answer(stream, path).await? => Ok(()),
         _ => respond(stream, "404 Not Found", html, b"?").await,
     }
 }
 
-async fn respond(stream: &mut TcpStream, status: &str, headers: &str, body: &[u8]) -> std::io::Result<()> {
+pub(super) async fn respond(stream: &mut TcpStream, status: &str, headers: &str, body: &[u8]) -> std::io::Result<()> {
     let length = body.len();
     let head = format!("HTTP/1.1 {status}\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).await?;

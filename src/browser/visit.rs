@@ -2,10 +2,12 @@
 
 mod behaving;
 mod documents;
+mod left;
 mod papers;
 mod reading;
 mod resources;
 
+pub(super) use left::{Left, Seen, is_of_the_answer};
 pub(super) use papers::Papers;
 
 use std::pin::Pin;
@@ -19,20 +21,20 @@ use chromiumoxide::cdp::js_protocol::runtime::TerminateExecutionParams;
 use chromiumoxide::error::CdpError;
 use chromiumoxide::types::Command;
 use futures_util::{FutureExt, StreamExt};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::behave::Behaved;
 use super::classify::{net_error, says_nothing};
 use super::extract::Extracted;
 use super::instance::Signal;
 use super::read::ReadError;
-use super::report::{BrowserVisit, CrashScope};
+use super::report::CrashScope;
 use super::response::Head;
 use super::tab::{Event, Navigate, Tab};
 use crate::model::outcome::FailureClass;
 use crate::model::url::{CanonicalUrl, is_route};
 use crate::model::visit::{PageAnswer, Refusal, VisitFailure, VisitRequest, VisitResult};
-use crate::policy::settle::{Patience, Settled};
+use crate::policy::settle::Patience;
 use behaving::Acting;
 use resources::Spent;
 pub(super) use resources::{patterns, with_own_headers};
@@ -41,6 +43,8 @@ pub(super) use resources::{patterns, with_own_headers};
 const LOAD_AFTER_READY: Duration = Duration::from_secs(10);
 /// Replies to small commands on a page.
 const SMALL: Duration = Duration::from_secs(5);
+/// A script that is told to stop while it shows a dialog says so only after the next one at times.
+const STOPS_WITHIN: Duration = Duration::from_millis(300);
 /// Dialogs answered before the page's script is stopped each time.
 const DIALOGS_PATIENCE: u32 = 20;
 /// Addresses that scripts opened, in a window or in the page itself, which are kept as links.
@@ -60,34 +64,6 @@ pub(super) struct Ended {
     pub left: Left,
 }
 
-/// What a load leaves for another one of the same page.
-pub(super) struct Left {
-    /// What was seen of a page that was read.
-    pub seen: Option<Seen>,
-    /// The documents that were kept.
-    pub papers: Papers,
-}
-
-impl Left {
-    /// Its scripts sent something to a server.
-    pub(super) fn posted(&self) -> bool {
-        self.seen.is_some_and(|seen| seen.posted)
-    }
-
-    /// Loaded without frames, it asked for them, could not say, or did not come to an end for want of them.
-    pub(super) fn needs_frames(&self, visit: &BrowserVisit) -> bool {
-        match (&visit.result, self.seen) {
-            (_, Some(seen)) => seen.demand != Some(0),
-            (VisitResult::Failed(failure), None) => {
-                visit.crash.is_none()
-                    && failure.http_status.is_some()
-                    && matches!(failure.class, FailureClass::Timeout | FailureClass::Browser)
-            }
-            _ => false,
-        }
-    }
-}
-
 /// What a load has to go by.
 pub(super) struct Errand {
     /// Deadline of the whole.
@@ -98,21 +74,19 @@ pub(super) struct Errand {
     pub papers: Papers,
 }
 
-/// What was seen of a page.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Seen {
-    /// How it settled.
-    pub settled: Settled,
-    /// What of it needs frames to be drawn, as the hook's bits; none: the hook did not answer.
-    pub demand: Option<u32>,
-    /// Its scripts sent something to a server.
-    pub posted: bool,
-}
-
 /// A document whose response was let through.
 struct Document {
     loader: Option<String>,
     head: Head,
+}
+
+/// How a document ended before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Broke {
+    /// It was longer than allowed.
+    Cut,
+    /// Nobody knows.
+    Off,
 }
 
 type Reply = Pin<Box<dyn Future<Output = Result<NavigateReturns, CdpError>> + Send>>;
@@ -142,8 +116,14 @@ struct Visit<'a> {
     hops: Vec<CanonicalUrl>,
     ttfb: Option<Duration>,
     document: Option<Document>,
+    /// Its document has taken the place of the one before.
+    committed: bool,
     ready_at: Option<Instant>,
     loaded: bool,
+    /// When its loading ended, well or not.
+    stopped_at: Option<Instant>,
+    /// Its document ended before its end.
+    broke: Option<Broke>,
     reply: Option<Reply>,
     reading: Option<(Reading, Instant)>,
     /// Its network has been idle once.
@@ -180,8 +160,11 @@ pub(super) async fn visit(tab: &mut Tab, req: &VisitRequest, errand: Errand) -> 
         hops: Vec::new(),
         ttfb: None,
         document: None,
+        committed: false,
         ready_at: None,
         loaded: false,
+        stopped_at: None,
+        broke: None,
         reply: None,
         reading: None,
         idle: false,
@@ -200,7 +183,9 @@ pub(super) async fn visit(tab: &mut Tab, req: &VisitRequest, errand: Errand) -> 
     visit.clear_backlog().await;
     let (result, crash) = visit.run().await;
     let reply_came = visit.await_reply().await;
-    let clean = visit.clean && reply_came && crash.is_none() && !visit.forced && visit.dialogs == 0;
+    // A page that was not left for another may go elsewhere at any moment, under the next visit.
+    let left_behind = visit.redirects > 0 && !matches!(result, VisitResult::Answer(_));
+    let clean = visit.clean && reply_came && crash.is_none() && !visit.forced && visit.dialogs == 0 && !left_behind;
     Ended { result, crash, clean, left: Left { seen: visit.seen, papers: visit.papers } }
 }
 
@@ -214,7 +199,8 @@ impl Visit<'_> {
             match event {
                 Event::Paused(paused) => self.fail(&paused, ErrorReason::Aborted).await,
                 Event::Dialog(_) => self.answer_dialog(false).await,
-                Event::Lifecycle(_) | Event::Window(_) | Event::Within(_) | Event::Bytes(_) => {}
+                Event::Lifecycle(_) | Event::Stopped(_) | Event::Bytes(_) => {}
+                Event::Window(_) | Event::Within(_) => {}
             }
         }
         while self.tab.listening.signals.try_recv().is_ok_and(|signal| signal == Signal::Download) {}
@@ -292,6 +278,9 @@ impl Visit<'_> {
         if let Some((_, deadline)) = self.held.as_ref().or(self.early.as_ref()) {
             return *deadline;
         }
+        if let Some(due) = self.break_due() {
+            return due.min(self.give_up);
+        }
         match self.ready_at {
             Some(ready) => (ready + LOAD_AFTER_READY).min(self.give_up),
             None => self.give_up,
@@ -301,6 +290,8 @@ impl Visit<'_> {
     fn on_signal(&mut self, signal: Option<Signal>) -> Option<End> {
         self.clean = false;
         match signal {
+            // A page that was received and whose script has a file saved is a page.
+            Some(Signal::Download) if self.committed => None,
             Some(Signal::Crashed(status)) => {
                 let failed =
                     self.failure(FailureClass::RendererCrash, format!("the page's renderer crashed ({status})"));
@@ -323,13 +314,19 @@ impl Visit<'_> {
                 }
                 None
             }
+            Event::Stopped(event) => {
+                if event.frame_id.as_ref() == self.tab.target && self.document.is_some() {
+                    self.stopped_at = Some(Instant::now());
+                }
+                None
+            }
             Event::Dialog(dialog) => {
                 self.dialogs += 1;
                 let accept = dialog.r#type == DialogType::Beforeunload && !self.acting.has_begun();
                 if self.dialogs > DIALOGS_PATIENCE {
                     // Its script is stopped as it returns from the dialog, so both go out together.
                     let page = self.tab.page.clone();
-                    let stop = timeout(SMALL, page.execute(TerminateExecutionParams::default()));
+                    let stop = timeout(STOPS_WITHIN, page.execute(TerminateExecutionParams::default()));
                     let (_, ()) = tokio::join!(stop, self.answer_dialog(accept));
                 } else {
                     self.answer_dialog(accept).await;
@@ -423,6 +420,11 @@ impl Visit<'_> {
     }
 
     fn net_failure(&mut self, text: &str) -> End {
+        if self.req.way_out.is_some() && text.ends_with("PROXY_CONNECTION_FAILED") {
+            // Its helper for the network died, and the new one knows nothing of the session's proxy.
+            self.clean = false;
+            return self.fail_with(FailureClass::BrowserLost, "the browser has lost its way to the network");
+        }
         let url = self.hops.last().unwrap_or(&self.req.url);
         let why = self.req.way_out.as_ref().filter(|_| says_nothing(text));
         match why.and_then(|way_out| way_out.why(url, self.asked_at.into_std())) {
@@ -461,7 +463,9 @@ impl Visit<'_> {
 
     /// A small command whose failure shows in what follows; it only makes the tab unfit for more.
     async fn small<C: Command>(&mut self, command: C) {
-        if !matches!(timeout(SMALL, self.tab.page.execute(command)).await, Ok(Ok(_))) {
+        let now = Instant::now();
+        let due = (now + SMALL).min(self.end.max(now + STOPS_WITHIN));
+        if !matches!(timeout_at(due, self.tab.page.execute(command)).await, Ok(Ok(_))) {
             self.clean = false;
         }
     }

@@ -122,6 +122,16 @@ pub(super) fn detail(session: &SessionDetail, now: Timestamp) -> String {
             row(name, list);
         }
     }
+    if let Some(egress) = &session.egress {
+        let text = format!(
+            "{} received by {} connections, {} addresses refused, {} cut at a limit",
+            bytes(egress.bytes_received),
+            count(egress.connections),
+            count(egress.addresses_refused),
+            count(egress.cut_at_limit)
+        );
+        row("browser's network", text);
+    }
     if let Some(url) = &s.current_url {
         row("now at", url.clone());
     }

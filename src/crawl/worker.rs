@@ -345,6 +345,8 @@ fn by_kind(entries: &[SitemapEntry]) -> [(UrlKind, Vec<&str>); 2] {
 /// Says which host did not do its part, and how.
 fn trouble(result: &VisitResult, lease: &Lease) -> Option<String> {
     match result {
+        // The browser is ours, not the host's.
+        VisitResult::Failed(failure) if failure.class == FailureClass::BrowserLost => None,
         VisitResult::Failed(failure) => Some(format!("{} failed last ({})", lease.url.host_key(), failure.class)),
         _ => None,
     }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::exit_code::ExitCode;
-use crate::model::checkpoint::OutputFile;
+use crate::model::checkpoint::{EgressFacts, OutputFile};
 use crate::model::counters::{Counters, DayNumbers};
 use crate::model::heartbeat::{HealthFactor, Heartbeat, Rates};
 use crate::model::ids::{Epoch, SessionId, TaskId};
@@ -78,6 +78,9 @@ pub struct SessionDetail {
     /// Alerts that stand now; none without an owner.
     #[serde(default)]
     pub alerts: Vec<AlertKind>,
+    /// What went through the proxy between browser and network, as of the last checkpoint; none without a browser.
+    #[serde(default)]
+    pub egress: Option<EgressFacts>,
     /// The newest heartbeat.
     pub heartbeat: Option<Heartbeat>,
 }

@@ -9,6 +9,8 @@ use crate::policy::alerts::AlertKind;
 
 /// Browser losses are remembered for an hour, for the health factor.
 const LOSS_WINDOW_MS: u64 = 3_600_000;
+/// Failed starts after which a command in the foreground gives up on its first browser.
+const FIRST_STARTS: u32 = 3;
 
 /// The machine as of the last sample.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -60,6 +62,8 @@ pub struct BrowserFacts {
     pub restarts_last_hour: u32,
     /// Why no browser can be started, while none can.
     pub breaker_open: Option<String>,
+    /// While no browser has ever come up in this process: failed starts in a row, and the last one's words.
+    pub never_up: Option<(u32, String)>,
     /// The browser in use.
     pub info: Option<BrowserInfo>,
     /// The breaker, as checkpoints show it; `None` until a browser was tried.
@@ -116,6 +120,12 @@ impl Machine {
         let (free, reserve) = (self.sample.disk_free?, self.reserves.disk_bytes);
         (free < reserve)
             .then(|| format!("{} MiB of disk are free, less than the reserve of {} MiB", free >> 20, reserve >> 20))
+    }
+
+    /// Why a command in the foreground need not wait any longer for its first browser.
+    pub fn no_browser(&self) -> Option<String> {
+        let (failures, last) = self.browsers.as_ref()?.never_up.as_ref()?;
+        (*failures >= FIRST_STARTS).then(|| format!("no browser could be started in {failures} tries: {last}"))
     }
 
     fn browser_hold(&self) -> Option<String> {

@@ -179,9 +179,19 @@ fn facts(status: PoolStatus, info: Option<BrowserInfo>, now: Timestamp, now_boot
     let breaker = breaker(&status.breaker, now, now_boot_ms);
     let untried = status.breaker == BreakerView::Closed && info.is_none() && status.restarts == 0;
     // While the probe is due sessions go on: the first visit makes it.
-    let breaker_open = match status.breaker {
+    let breaker_open = match &status.breaker {
         BreakerView::Open { failures, last, .. } if breaker.state == BreakerState::Open => {
             Some(format!("the browser could not be started {failures} times in a row ({last})"))
+        }
+        // A browser that has worked before is waited for by the visits themselves.
+        BreakerView::Waiting { retry_at_boot_ms, last, .. } if !status.came_up && *retry_at_boot_ms > now_boot_ms => {
+            Some(format!("no browser could be started yet ({last})"))
+        }
+        _ => None,
+    };
+    let never_up = match &status.breaker {
+        BreakerView::Open { failures, last, .. } | BreakerView::Waiting { failures, last, .. } if !status.came_up => {
+            Some((*failures, last.clone()))
         }
         _ => None,
     };
@@ -190,6 +200,7 @@ fn facts(status: PoolStatus, info: Option<BrowserInfo>, now: Timestamp, now_boot
         restarts: status.restarts,
         restarts_last_hour: losses_last_hour(&status.lost_at_boot_ms, now_boot_ms),
         breaker_open,
+        never_up,
         info,
         breaker: (!untried).then_some(breaker),
     }
@@ -199,7 +210,7 @@ fn facts(status: PoolStatus, info: Option<BrowserInfo>, now: Timestamp, now_boot
 fn breaker(view: &BreakerView, now: Timestamp, now_boot_ms: u64) -> Breaker {
     let (failures, retry_at, open) = match view {
         BreakerView::Closed => return Breaker::default(),
-        BreakerView::Waiting { failures, retry_at_boot_ms } => (*failures, *retry_at_boot_ms, false),
+        BreakerView::Waiting { failures, retry_at_boot_ms, .. } => (*failures, *retry_at_boot_ms, false),
         BreakerView::Open { failures, retry_at_boot_ms, .. } => (*failures, *retry_at_boot_ms, true),
     };
     let left = retry_at.saturating_sub(now_boot_ms);
@@ -221,7 +232,8 @@ mod tests {
         #[track_caller]
         fn check(name: &str, view: BreakerView, state: BreakerState, failures: u32, left_ms: Option<u64>) {
             let now = Timestamp::from_millis(1_000_000);
-            let facts = facts(PoolStatus { breaker: view, restarts: 1, ..PoolStatus::default() }, None, now, 5_000);
+            let status = PoolStatus { breaker: view, restarts: 1, came_up: true, ..PoolStatus::default() };
+            let facts = facts(status, None, now, 5_000);
             let breaker = facts.breaker.expect(name);
             assert_eq!((breaker.state, breaker.failures), (state, failures), "{name}");
             assert_eq!(breaker.open_until, left_ms.map(|ms| now + Duration::from_millis(ms)), "{name}");
@@ -229,7 +241,7 @@ mod tests {
         }
         let open = |retry_at_boot_ms| BreakerView::Open { failures: 10, retry_at_boot_ms, last: "no".into() };
         check("closed", BreakerView::Closed, BreakerState::Closed, 0, None);
-        let waiting = BreakerView::Waiting { failures: 3, retry_at_boot_ms: 9_000 };
+        let waiting = BreakerView::Waiting { failures: 3, retry_at_boot_ms: 9_000, last: "no".into() };
         check("between tries", waiting, BreakerState::Closed, 3, None);
         check("open", open(65_000), BreakerState::Open, 10, Some(60_000));
         check("the probe is due", open(5_000), BreakerState::HalfOpen, 10, None);

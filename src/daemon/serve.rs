@@ -17,7 +17,7 @@ use crate::crawl::session::Raised;
 use crate::daemon::command::{self, Command, StopLevel};
 use crate::daemon::desk::Desk;
 use crate::daemon::house::{House, Visits};
-use crate::daemon::mode::{RunEnd, RunMode, Started};
+use crate::daemon::mode::{RunEnd, RunError, RunMode, Started};
 use crate::daemon::records::{Records, refill};
 use crate::daemon::resources::{cores, memory_total};
 use crate::daemon::sampler::Sampler;
@@ -70,6 +70,8 @@ struct Owner {
     systemd: Systemd,
     api: (JoinHandle<()>, CancellationToken),
     stop: Option<Stop>,
+    /// Why a foreground command without a browser ends.
+    no_browser: Option<String>,
     _lock: Lock,
     /// Removed last: the state of a run that keeps none.
     _throwaway: Option<tempfile::TempDir>,
@@ -160,6 +162,7 @@ impl Owner {
             systemd: Systemd::new(),
             api: (api, stop_api),
             stop: None,
+            no_browser: None,
             _lock: lock,
             _throwaway: throwaway,
         })
@@ -213,7 +216,15 @@ impl Owner {
         for raised in raised {
             self.alerted(raised);
         }
+        let no_browser = machine.no_browser();
         self.desk.supervisor.sampled(machine);
+        let waits_for_it = matches!(self.mode, RunMode::Crawl { .. } | RunMode::Recover { .. })
+            && self.stop.is_none()
+            && self.desk.supervisor.all_need_browser();
+        if let Some(why) = no_browser.filter(|_| waits_for_it) {
+            self.no_browser = Some(why);
+            self.begin_stop(false).await;
+        }
     }
 
     fn alerted(&self, raised: Raised) {
@@ -326,7 +337,14 @@ impl Owner {
         if let Err(error) = std::fs::remove_file(self.house.dir.socket()) {
             warn!(%error, "the socket was not removed");
         }
-        failed.unwrap_or_else(|| self.desk.run_end())
+        let mut end = failed.unwrap_or_else(|| self.desk.run_end());
+        if let Some(message) = self.no_browser {
+            let hint = "`crawld doctor` tries the browser, CRAWLD_CHROME names another; nothing is lost, and the same \
+                        command continues";
+            end.exit = ExitCode::NoBrowser;
+            end.error = Some(RunError { message, hint: Some(hint.to_owned()) });
+        }
+        end
     }
 }
 

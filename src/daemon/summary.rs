@@ -178,6 +178,7 @@ pub fn detail(summary: SessionSummary, checkpoint: Option<&Checkpoint>, heartbea
         skips_by_reason: progress.map(|p| p.skips_by_reason.clone()).unwrap_or_default(),
         parked_by_reason: progress.map(|p| p.parked_by_reason.clone()).unwrap_or_default(),
         alerts: Vec::new(),
+        egress: checkpoint.and_then(|c| c.crawler_state.egress),
         heartbeat,
     }
 }

@@ -128,6 +128,13 @@ impl Supervisor {
         self.running.is_empty()
     }
 
+    /// Whether every session that runs or waits, if any does, needs a browser.
+    pub fn all_need_browser(&self) -> bool {
+        let waiting = self.waiting.iter().map(|wanted| &wanted.task);
+        let mut tasks = self.running.values().map(|running| &running.task).chain(waiting);
+        tasks.all(|task| task.spec.fetch.mode.needs_browser())
+    }
+
     /// Whether no session runs or waits.
     pub fn idle(&self) -> bool {
         self.running.is_empty() && self.waiting.is_empty()

@@ -4,12 +4,13 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
 
+use super::link::Shared;
 use super::tally::Tally;
+use crate::model::outcome::FailureClass;
 
 /// A request's body, or none.
 #[derive(Debug, Default)]
@@ -43,42 +44,83 @@ pub(super) enum Answer {
     Passing(Box<Passing>),
 }
 
+/// Which answer a body belongs to.
+pub(super) struct Origin {
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// Path and query.
+    pub(super) path: String,
+    /// The browser wants to show it: cut, it ends well, so that what came is read. Of anything else a part is
+    /// worth nothing, and it ends as a broken transfer does.
+    pub(super) shown: bool,
+}
+
 /// A site's body, cut where it grows too long or stands still.
 pub(super) struct Passing {
     from: Incoming,
     left: u64,
-    idle: Duration,
+    over: bool,
     still: Pin<Box<Sleep>>,
-    tally: Arc<Tally>,
+    shared: Arc<Shared>,
+    origin: Origin,
 }
 
 impl Passing {
-    pub(super) fn new(from: Incoming, most: u64, idle: Duration, tally: Arc<Tally>) -> Passing {
-        Passing { from, left: most, idle, still: Box::pin(tokio::time::sleep(idle)), tally }
+    pub(super) fn new(from: Incoming, shared: Arc<Shared>, origin: Origin) -> Passing {
+        let (left, idle) = (shared.limits.body_bytes, shared.limits.idle);
+        Passing { from, left, over: false, still: Box::pin(tokio::time::sleep(idle)), shared, origin }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if self.over {
+            return Poll::Ready(self.too_long());
+        }
         let Poll::Ready(frame) = Pin::new(&mut self.from).poll_frame(cx) else {
             ready!(self.still.as_mut().poll(cx));
-            return Poll::Ready(Some(Err(self.cut("nothing more came in time"))));
+            Tally::add(&self.shared.tally.cut, 1);
+            return Poll::Ready(Some(Err(self.broke(FailureClass::Timeout, "nothing more came in time".to_owned()))));
         };
-        self.still.as_mut().reset(Instant::now() + self.idle);
+        self.still.as_mut().reset(Instant::now() + self.shared.limits.idle);
         let frame = match frame {
             Some(Ok(frame)) => frame,
-            Some(Err(error)) => return Poll::Ready(Some(Err(io::Error::other(error)))),
+            Some(Err(error)) => {
+                let words = format!("the answer broke off before its end: {error}");
+                return Poll::Ready(Some(Err(self.broke(FailureClass::Protocol, words))));
+            }
             None => return Poll::Ready(None),
         };
         let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-        if length > self.left {
-            return Poll::Ready(Some(Err(self.cut("the body is too long"))));
+        if length <= self.left {
+            self.left -= length;
+            return Poll::Ready(Some(Ok(frame)));
         }
-        self.left -= length;
-        Poll::Ready(Some(Ok(frame)))
+        // What fits goes through, so that the browser has as much as plain HTTP would have read.
+        self.over = true;
+        let room = usize::try_from(self.left).unwrap_or(usize::MAX);
+        match frame.into_data() {
+            Ok(data) if room > 0 => Poll::Ready(Some(Ok(Frame::data(data.slice(..room))))),
+            _ => Poll::Ready(self.too_long()),
+        }
     }
 
-    fn cut(&self, why: &'static str) -> io::Error {
-        Tally::add(&self.tally.cut, 1);
-        io::Error::other(why)
+    fn too_long(&self) -> Option<io::Result<Frame<Bytes>>> {
+        Tally::add(&self.shared.tally.cut, 1);
+        let words = format!("the body is larger than {} bytes", self.shared.limits.body_bytes);
+        let error = self.broke(FailureClass::TooLarge, words);
+        (!self.origin.shown).then_some(Err(error))
+    }
+
+    /// How much is to come, where it is known and all of it may come.
+    fn size_hint(&self) -> SizeHint {
+        let hint = self.from.size_hint();
+        if hint.lower() > self.shared.limits.body_bytes { SizeHint::default() } else { hint }
+    }
+
+    /// Remembers how the body ended, for the visit that waits for it.
+    fn broke(&self, class: FailureClass, words: String) -> io::Error {
+        let Origin { host, port, path, .. } = &self.origin;
+        self.shared.broken.note(host, *port, Some(path), (class, words.clone()));
+        io::Error::other(words)
     }
 }
 
@@ -96,14 +138,14 @@ impl Body for Answer {
     fn is_end_stream(&self) -> bool {
         match self {
             Answer::Words(words) => words.is_none(),
-            Answer::Passing(passing) => passing.from.is_end_stream(),
+            Answer::Passing(passing) => !passing.over && passing.from.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Answer::Words(words) => SizeHint::with_exact(words.as_ref().map_or(0, |words| words.len() as u64)),
-            Answer::Passing(passing) => passing.from.size_hint(),
+            Answer::Passing(passing) => passing.size_hint(),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::http::uri::{PathAndQuery, Scheme};
 use hyper::{Method, Request, Response, StatusCode, Uri, Version};
@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::body::{Answer, Passing, Upload};
+use super::body::{Answer, Origin, Passing, Upload};
 use super::dial::class_of;
 use super::link::{Link, NoAnswer, words};
 use crate::lock::lock;
@@ -110,6 +110,10 @@ impl Broken {
 
 async fn send(link: &Link, mut upstream: Upstream, request: Request<Upload>) -> Result<Response<Answer>, Broken> {
     let limits = &link.shared.limits;
+    let path = request.uri().path_and_query().map_or_else(|| "/".to_owned(), |path| path.as_str().to_owned());
+    let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    let shown = accept.is_some_and(|accept| accept.starts_with("text/html"));
+    let origin = Origin { host: upstream.host.clone(), port: upstream.port, path, shown };
     let sent = timeout(limits.first_byte, upstream.sender.send_request(request)).await;
     let response = match sent {
         Ok(Ok(response)) => response,
@@ -124,7 +128,10 @@ async fn send(link: &Link, mut upstream: Upstream, request: Request<Upload>) -> 
     *lock(&link.upstream) = Some(upstream);
     strip(&mut parts.headers);
     parts.version = Version::HTTP_11;
-    let passing = Passing::new(body, limits.body_bytes, limits.idle, Arc::clone(&link.shared.tally));
+    if shown && body.size_hint().lower() > limits.body_bytes {
+        parts.headers.remove(CONTENT_LENGTH);
+    }
+    let passing = Passing::new(body, Arc::clone(&link.shared), origin);
     Ok(Response::from_parts(parts, Answer::Passing(Box::new(passing))))
 }
 

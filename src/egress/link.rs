@@ -51,12 +51,15 @@ pub(super) struct Shared {
     /// Counters.
     pub tally: Arc<Tally>,
     /// Why connections came to nothing.
-    pub troubles: Troubles,
+    pub troubles: Troubles<Refusal>,
+    /// How bodies ended before their end.
+    pub broken: Troubles<(FailureClass, String)>,
 }
 
 impl Shared {
     pub(super) fn new(resolver: CheckedResolver, blocked: HostSet, proxy: Option<Proxy>, limits: Limits) -> Shared {
-        Shared { resolver, blocked, proxy, limits, tally: Arc::default(), troubles: Troubles::default() }
+        let (tally, troubles, broken) = (Arc::default(), Troubles::default(), Troubles::default());
+        Shared { resolver, blocked, proxy, limits, tally, troubles, broken }
     }
 
     /// A checked connection to a site. A failure is counted and remembered.
@@ -65,7 +68,7 @@ impl Shared {
             // Nothing of the address: like a place that is not crawled at all.
             let why = Refusal::Skip(SkipReason::OutOfScope);
             Tally::add(&self.tally.blocked, 1);
-            self.troubles.note(host, port, why.clone());
+            self.troubles.note(host, port, None, why.clone());
             return Err(why);
         }
         match dial(&self.resolver, self.proxy.as_ref(), host, port, self.limits.connect).await {
@@ -88,8 +91,16 @@ impl Shared {
         };
         Tally::add(counter, 1);
         tracing::debug!(host = %host.escape_debug(), port, reason = ?why, "no connection for the browser");
-        self.troubles.note(host, port, why.clone());
+        self.troubles.note(host, port, None, why.clone());
     }
+}
+
+/// A tunnel about to be opened.
+struct Tunnel {
+    upgrade: OnUpgrade,
+    site: Metered,
+    host: String,
+    port: u16,
 }
 
 /// The connection's own state.
@@ -98,7 +109,7 @@ pub(super) struct Link {
     pub shared: Arc<Shared>,
     /// The site's connection of the last request: the browser asks the same site again on the same one.
     pub upstream: Mutex<Option<Upstream>>,
-    tunnel: Mutex<Option<(OnUpgrade, Metered)>>,
+    tunnel: Mutex<Option<Tunnel>>,
 }
 
 /// Serves one connection to its end.
@@ -115,12 +126,16 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
         .with_upgrades();
     // An error is a browser that went away, or an answer of ours that is meant to be none.
     let _ = connection.await;
-    let Some((upgrade, site)) = lock(&link.tunnel).take() else { return };
+    let Some(Tunnel { upgrade, site, host, port }) = lock(&link.tunnel).take() else { return };
     let Ok(Ok(browser)) = timeout(link.shared.limits.connect, upgrade).await else { return };
     let end = tunnel::carry(TokioIo::new(browser), site, &link.shared.limits).await;
-    if end != tunnel::End::Closed {
-        Tally::add(&link.shared.tally.cut, 1);
-    }
+    let why = match end {
+        tunnel::End::Closed => return,
+        tunnel::End::Flood => (FailureClass::TooLarge, "the site sent more at a stretch than is allowed"),
+        tunnel::End::Over => (FailureClass::Timeout, "the connection was cut at its time limit"),
+    };
+    Tally::add(&link.shared.tally.cut, 1);
+    link.shared.broken.note(&host, port, None, (why.0, why.1.to_owned()));
 }
 
 /// Ends the connection without an answer: to the browser, a server that broke off.
@@ -143,7 +158,7 @@ async fn connect(link: &Link, mut request: Request<Incoming>) -> Result<Response
     };
     match link.shared.dial(&host, port).await {
         Ok(site) => {
-            *lock(&link.tunnel) = Some((hyper::upgrade::on(&mut request), site));
+            *lock(&link.tunnel) = Some(Tunnel { upgrade: hyper::upgrade::on(&mut request), site, host, port });
             Ok(Response::new(Answer::Words(None)))
         }
         Err(why) => Ok(refusal(&why)),

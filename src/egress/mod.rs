@@ -36,6 +36,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::fetch::CheckedResolver;
 use crate::model::checkpoint::EgressFacts;
+use crate::model::outcome::FailureClass;
 use crate::model::proxy::Upstream;
 use crate::model::task::FetchSpec;
 use crate::model::url::CanonicalUrl;
@@ -123,6 +124,10 @@ impl WayOut for Egress {
     }
 
     fn why(&self, url: &CanonicalUrl, since: Instant) -> Option<Refusal> {
-        self.shared.troubles.newest(url.host(), url.port(), since)
+        self.shared.troubles.newest(url, since)
+    }
+
+    fn broke(&self, url: &CanonicalUrl, since: Instant) -> Option<(FailureClass, String)> {
+        self.shared.broken.newest(url, since)
     }
 }

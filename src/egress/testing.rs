@@ -20,8 +20,13 @@ impl AddressRules for Anything {
 
 /// A proxy that connects to everything.
 pub async fn anywhere() -> Arc<Egress> {
+    anywhere_within(Limits::of(&FetchSpec::default())).await
+}
+
+/// The same, with these limits.
+pub async fn anywhere_within(limits: Limits) -> Arc<Egress> {
     let resolver = CheckedResolver::new(Arc::new(Anything), Arc::new(SystemLookup));
-    Arc::new(Egress::open(resolver, Limits::of(&FetchSpec::default())).await.expect("a free port"))
+    Arc::new(Egress::open(resolver, limits).await.expect("a free port"))
 }
 
 /// Answers with the next of its sets at each question, and with the last one ever after.

@@ -114,6 +114,10 @@ pub trait WayOut: Send + Sync {
     /// Why the newest connection to the URL's host and port came to nothing, if one did at `since` or
     /// later: the browser itself learns only that its proxy had no answer.
     fn why(&self, url: &CanonicalUrl, since: Instant) -> Option<Refusal>;
+
+    /// How the newest answer for this URL ended before its end, if one did at `since` or later and the way
+    /// can see it: `TooLarge` when it was cut at a limit.
+    fn broke(&self, url: &CanonicalUrl, since: Instant) -> Option<(FailureClass, String)>;
 }
 
 /// A boxed future, as trait objects need it.

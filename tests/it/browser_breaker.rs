@@ -11,6 +11,9 @@ use crate::support::{World, child, poll};
 /// A program that ends at once instead of being a browser.
 const NO_BROWSER: &str = "/bin/false";
 
+/// One that says why.
+const TALKS: &str = "/bin/ls";
+
 fn heartbeat(world: &World) -> Option<Value> {
     let [session] = &world.sessions()[..] else { return None };
     let text = fs::read(world.state.join(format!("sessions/heartbeat_{session}.json"))).ok()?;
@@ -52,4 +55,18 @@ fn an_open_browser_breaker_is_said_in_heartbeat_and_checkpoint_and_forgotten_by_
     world.check_complete(&last);
     let closed = world.checkpoint()["circuit_breaker_state"]["browser"].clone();
     assert_eq!((&closed["state"], &closed["failures"]), (&"closed".into(), &0.into()), "{closed}");
+}
+
+/// In the foreground nobody waits for a browser that has never come up; the session does.
+#[test]
+fn a_first_browser_that_never_comes_up_ends_the_command_with_its_words_and_loses_nothing() {
+    let world = World::new(Config::plain(5), Fetch::Scripted);
+    for command in [world.crawl(), world.recover()] {
+        let ended = command.env("CRAWLD_CHROME", TALKS).run().expect_code(69);
+        assert!(ended.stderr.contains("no browser could be started in 3 tries"), "{}", ended.said());
+        assert!(ended.stderr.contains("unrecognized option"), "{}", ended.said());
+    }
+    let last = world.crawl().run().expect_code(0);
+    let crawl = world.check_complete(&last);
+    assert!(crawl.pages.iter().all(|page| page["attempt"] == 1), "a start that failed was charged to a page");
 }

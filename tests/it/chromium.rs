@@ -73,6 +73,7 @@ fn survives(pages: u32, victim: impl Fn(u32) -> Option<u32>) {
     let last = child.wait(child::PATIENCE).expect_code(0);
     let crawl = world.check_complete(&last);
     assert!(crawl.pages.iter().all(|page| page["skip_reason"] != "poison"), "an innocent page was quarantined");
+    assert!(crawl.pages.iter().all(|page| page["attempt"] == 1), "an innocent page was charged an attempt");
     expect_no_browser(&world);
 }
 

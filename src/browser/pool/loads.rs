@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
 use super::{GRACE, Inner, failed};
 use crate::browser::config::BrowserError;
 use crate::browser::hook::OTHER_ORIGINS;
 use crate::browser::report::BrowserVisit;
 use crate::browser::shared::Shared;
+use crate::browser::tab::Tab;
 use crate::browser::visit::{self, Ended, Errand, Left, Papers};
 use crate::browser::{agree, flags, frames, pictures};
 use crate::model::outcome::FailureClass;
@@ -29,6 +31,37 @@ struct Loaded {
     visit: BrowserVisit,
     /// None where the load did not come to an end of its own.
     left: Option<Left>,
+}
+
+/// A tab at work. Dropped with its visit, it is closed: nobody knows what goes on in it.
+pub(super) struct AtWork<'a> {
+    shared: &'a Arc<Shared>,
+    tasks: &'a TaskTracker,
+    tab: Option<Tab>,
+}
+
+impl<'a> AtWork<'a> {
+    pub(super) fn new(shared: &'a Arc<Shared>, tasks: &'a TaskTracker, tab: Tab) -> AtWork<'a> {
+        AtWork { shared, tasks, tab: Some(tab) }
+    }
+
+    pub(super) fn get(&mut self) -> &mut Tab {
+        self.tab.as_mut().expect("it is taken at the end only")
+    }
+
+    pub(super) fn done(mut self) -> Tab {
+        self.tab.take().expect("it is taken once")
+    }
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        // Without a runtime everything ends anyway.
+        if let (Some(tab), Ok(_)) = (self.tab.take(), tokio::runtime::Handle::try_current()) {
+            let shared = Arc::clone(self.shared);
+            self.tasks.spawn(async move { shared.close(tab).await });
+        }
+    }
 }
 
 impl Inner {
@@ -69,7 +102,9 @@ impl Inner {
             self.load(shared, req, kind, self.errand(req, within, Papers::new(req.document.clone(), keep))).await;
         let Some(mut left) = first.left else { return first.visit };
         let needs_frames = kind == TabKind::Frameless && left.needs_frames(&first.visit);
-        let again = kind == TabKind::Frameless && (needs_frames || start == Start::Compare) && !left.posted();
+        let broken = matches!(&first.visit.result, VisitResult::Failed(f) if visit::is_of_the_answer(f.class));
+        let wanted = needs_frames || start == Start::Compare;
+        let again = kind == TabKind::Frameless && wanted && !broken && !left.posted();
         let mut taught =
             Taught { demand: left.seen.is_none_or(|seen| seen.demand != Some(0)), posted: left.posted(), agreed: None };
         if !again {
@@ -143,7 +178,7 @@ impl Inner {
         let opening = opening
             .unwrap_or(Err(BrowserError::Command { step: "opening a tab", reason: "not done in time".to_owned() }));
         let mut tab = match opening {
-            Ok(tab) => tab,
+            Ok(tab) => AtWork::new(shared, &self.tasks, tab),
             Err(BrowserError::Lost(_)) => return over(self.browser_lost()),
             Err(error) => {
                 if shared.is_useless().await {
@@ -158,15 +193,16 @@ impl Inner {
             () = instance.lost.cancelled() => None,
             () = self.closing.cancelled() => None,
             ended = async {
+                let tab = tab.get();
                 if let Some(tap) = &tab.tap {
                     tap.begin();
                 }
-                let mut ended = timeout(within, visit::visit(&mut tab, req, errand)).await?;
+                let mut ended = timeout(within, visit::visit(tab, req, errand)).await?;
                 if let (Some(tap), VisitResult::Answer(answer)) = (&tab.tap, &mut ended.result) {
                     tap.take(&mut answer.raw);
                 }
                 if kind == TabKind::Ordinary {
-                    pictures::take(&mut tab, req, &mut ended).await;
+                    pictures::take(tab, req, &mut ended).await;
                 }
                 Ok::<_, Elapsed>(ended)
             } => Some(ended),
@@ -174,11 +210,16 @@ impl Inner {
         match ended {
             None => over(self.browser_lost()),
             Some(Ok(ended)) => {
-                tab.pages += 1;
-                let timed_out = matches!(&ended.result, VisitResult::Failed(f) if f.class == FailureClass::Timeout);
-                if timed_out && !instance.answers().await {
+                tab.get().pages += 1;
+                let silent = |class| matches!(class, FailureClass::Timeout | FailureClass::Browser);
+                let silent = matches!(&ended.result, VisitResult::Failed(failure) if silent(failure.class));
+                if silent && !instance.lost.is_cancelled() && !instance.answers().await {
                     // Not the page and not its server: the browser itself hangs.
                     self.give_up_on(shared, "it does not answer").await;
+                    return over(self.browser_lost());
+                }
+                if matches!(&ended.result, VisitResult::Failed(f) if f.class == FailureClass::BrowserLost) {
+                    self.give_up_on(shared, "it has lost its way to the network").await;
                     return over(self.browser_lost());
                 }
                 // A dead browser can show first as a failed command.
@@ -187,12 +228,12 @@ impl Inner {
                 {
                     return over(self.browser_lost());
                 }
-                shared.give_back(tab, &req.session, ended.clean).await;
+                shared.give_back(tab.done(), &req.session, ended.clean).await;
                 let Ended { result, crash, left, .. } = ended;
                 Loaded { visit: BrowserVisit { result, crash }, left: Some(left) }
             }
             Some(Err(_)) => {
-                shared.give_back(tab, &req.session, false).await;
+                shared.give_back(tab.done(), &req.session, false).await;
                 over(failed(FailureClass::Timeout, "the visit did not end by itself in time"))
             }
         }
@@ -205,6 +246,8 @@ fn with_first_byte_of(mut second: BrowserVisit, first: &BrowserVisit, reused: bo
         (reused, &mut second.result, &first.result)
     {
         answer.ttfb = before.ttfb;
+        // It was given the same document, whole or not.
+        answer.truncated |= before.truncated;
     }
     second
 }

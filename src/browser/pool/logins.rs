@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::time::timeout;
 
+use super::loads::AtWork;
 use super::{Browsers, GRACE};
 use crate::browser::config::BrowserError;
 use crate::browser::login;
@@ -32,26 +33,22 @@ impl Browsers {
             Ok(shared) => shared.map_err(|error| no_browser(&error.to_string()))?,
             Err(_) => return Err(no_browser("no browser came up in time")),
         };
-        let in_tab = async {
-            let opening = shared.take_tab(req, TabKind::Ordinary, inner.config.pages_per_tab);
-            let opened = timeout(inner.config.reply_timeout, opening).await.unwrap_or_else(|_| {
-                Err(BrowserError::Command { step: "opening a tab", reason: "not done in time".to_owned() })
-            });
-            let mut tab = opened.map_err(|error| no_browser(&error.to_string()))?;
-            let done = tokio::select! {
-                biased;
-                () = shared.instance.lost.cancelled() => Err(no_browser("the browser ended meanwhile")),
-                () = inner.closing.cancelled() => Err(stopping()),
-                done = login::log_in(&mut tab, req, login) => done,
-            };
-            if done.is_ok() && !shared.retired.load(Ordering::Acquire) {
-                shared.instance.keep_cookies(&req.session, true).await;
-            }
-            shared.give_back(tab, &req.session, false).await;
-            done
+        let opening = shared.take_tab(req, TabKind::Ordinary, inner.config.pages_per_tab);
+        let opened = timeout(inner.config.reply_timeout, opening).await.unwrap_or_else(|_| {
+            Err(BrowserError::Command { step: "opening a tab", reason: "not done in time".to_owned() })
+        });
+        let tab = opened.map_err(|error| no_browser(&error.to_string()))?;
+        let mut tab = AtWork::new(&shared, &inner.tasks, tab);
+        let done = tokio::select! {
+            biased;
+            () = shared.instance.lost.cancelled() => Err(no_browser("the browser ended meanwhile")),
+            () = inner.closing.cancelled() => Err(stopping()),
+            done = login::log_in(tab.get(), req, login) => done,
         };
-        let done = in_tab.await;
-        inner.leave(&shared);
+        if done.is_ok() && !shared.retired.load(Ordering::Acquire) {
+            shared.instance.keep_cookies(&req.session, true).await;
+        }
+        shared.give_back(tab.done(), &req.session, false).await;
         done
     }
 }

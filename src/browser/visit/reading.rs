@@ -6,7 +6,7 @@ use chromiumoxide::cdp::browser_protocol::page::StopLoadingParams;
 use chromiumoxide::cdp::js_protocol::runtime::TerminateExecutionParams;
 use tokio::time::Instant;
 
-use super::{End, REFRESH_GRACE, Seen, Visit};
+use super::{Broke, End, REFRESH_GRACE, Seen, Visit};
 use crate::browser::extract::{self, Extracted, Manner};
 use crate::browser::read::{self, ReadError};
 use crate::browser::within::{self, Questions};
@@ -17,6 +17,8 @@ use crate::policy::tab_kind::TabKind;
 
 /// A tab whose scripts took more memory than this is not used again.
 const HEAP_MAX: u64 = 256 << 20;
+/// The end of a page's loading and the stages that it reached are told independently: those come within this.
+const STAGES_WITHIN: Duration = Duration::from_millis(250);
 
 /// Scripts within frames of other origins are waited for this long.
 const FRAMES_BUSY: Duration = Duration::from_millis(500);
@@ -25,6 +27,7 @@ impl Visit<'_> {
     /// The main frame reached a stage of its loading.
     pub(super) fn on_stage(&mut self, name: &str) {
         match name {
+            "init" | "commit" => self.committed = true,
             "DOMContentLoaded" => self.ready_at = self.ready_at.or_else(|| Some(Instant::now())),
             "load" if !self.loaded => {
                 self.loaded = true;
@@ -43,11 +46,62 @@ impl Visit<'_> {
         }
     }
 
+    /// When a page whose loading has ended without a parsed document counts as one that broke off.
+    pub(super) fn break_due(&self) -> Option<Instant> {
+        let waits = self.committed && self.ready_at.is_none() && self.reading.is_none() && !self.forced;
+        self.stopped_at.filter(|_| waits && self.document.is_some()).map(|at| at + STAGES_WITHIN)
+    }
+
+    /// The document's body ended before its end: the proxy knows why, as far as it can see into the connection.
+    fn on_break(&mut self) -> Option<End> {
+        self.stopped_at = None;
+        self.broke = Some(match self.cut_off() {
+            Some((FailureClass::TooLarge, _)) => Broke::Cut,
+            Some((class, message)) => {
+                self.clean = false;
+                return Some(self.fail_with(class, &message));
+            }
+            None => Broke::Off,
+        });
+        self.forced = true;
+        self.start_reading(read::FORCED_WITHIN);
+        None
+    }
+
+    /// What the proxy knows of the document's end.
+    fn cut_off(&self) -> Option<(FailureClass, String)> {
+        let url = self.hops.last().unwrap_or(&self.req.url);
+        self.req.way_out.as_ref()?.broke(url, self.asked_at.into_std())
+    }
+
+    /// The end with what was read.
+    fn finish(&mut self, extracted: Extracted) -> End {
+        // Nothing of another document on the same connection is held against this one.
+        let url = self.hops.last().unwrap_or(&self.req.url);
+        let ended = self.cut_off().filter(|_| url.scheme() == "http");
+        if let Some((class, message)) = &ended {
+            let in_part = self.document.as_ref().is_some_and(|document| document.head.reads_in_part());
+            if *class != FailureClass::TooLarge || !in_part {
+                self.clean = false;
+                return self.fail_with(*class, message);
+            }
+        }
+        let mut answer = self.answer(Some(extracted));
+        answer.truncated |= ended.is_some() || answer.bytes > self.req.fetch.max_body_bytes;
+        (VisitResult::Answer(Box::new(answer)), None)
+    }
+
     pub(super) fn start_reading(&mut self, within: Duration) {
         let now = Instant::now();
-        let latest = if self.forced { self.end } else { self.give_up };
+        // Once loading was given up, half of what is left is kept for the case that its script holds it up.
+        let latest = match (self.forced, now < self.give_up) {
+            (true, _) => self.end,
+            (false, true) => self.give_up,
+            (false, false) => now + self.end.saturating_duration_since(now) / 2,
+        };
         let deadline = (now + within).min(latest).max(now + Duration::from_millis(300));
-        let busy = if self.forced { Duration::ZERO } else { self.patience.busy };
+        // What is waited for must leave time to read.
+        let busy = if self.forced { Duration::ZERO } else { self.patience.busy.min((deadline - now) / 2) };
         let frameless = self.tab.kind == TabKind::Frameless;
         let sign = self.req.conduct.logged_out.as_deref();
         let manner = Manner { key: &self.tab.key, busy: Some(busy), frameless, sign };
@@ -67,8 +121,12 @@ impl Visit<'_> {
             read => read,
         };
         match read {
-            Ok(extracted) if self.forced && extracted.is_incomplete() => {
-                Some(self.fail_with(FailureClass::Timeout, "the document was not complete in time"))
+            Ok(extracted) if self.forced && extracted.is_incomplete() && self.broke != Some(Broke::Cut) => {
+                let (class, what) = match self.broke {
+                    Some(_) => (FailureClass::Protocol, "the answer broke off before its end"),
+                    None => (FailureClass::Timeout, "the document was not complete in time"),
+                };
+                Some(self.fail_with(class, what))
             }
             Ok(extracted) => {
                 self.hold(extracted);
@@ -115,8 +173,10 @@ impl Visit<'_> {
         }
         if let Some((extracted, _)) = self.held.take() {
             let extracted = self.start_behaving(extracted)?;
-            let answer = self.answer(Some(extracted));
-            return Some((VisitResult::Answer(Box::new(answer)), None));
+            return Some(self.finish(extracted));
+        }
+        if self.break_due().is_some_and(|due| Instant::now() >= due) {
+            return self.on_break();
         }
         if self.reading.is_none() && self.early.is_some() {
             // Its network never is idle: read once more, and that is it.
@@ -133,9 +193,12 @@ impl Visit<'_> {
         let over = Instant::now() >= self.give_up;
         if (stuck && self.forced) || (over && self.document.is_none()) {
             self.clean = false;
-            let what =
-                if stuck { "its script did not let the page be read" } else { "no answer from the server in time" };
-            return Some(self.fail_with(FailureClass::Timeout, what));
+            let (class, what) = match (stuck, self.asked) {
+                (true, _) => (FailureClass::Timeout, "its script did not let the page be read"),
+                (false, true) => (FailureClass::Timeout, "no answer from the server in time"),
+                (false, false) => (FailureClass::Browser, "the browser did not ask the server in time"),
+            };
+            return Some(self.fail_with(class, what));
         }
         self.clean = false;
         if stuck || self.ready_at.is_none() {
