@@ -23,8 +23,18 @@ impl Door {
     /// A world with such a page, crawled by plain HTTP. The door is dropped before the world: the site
     /// could not stop behind a closed one.
     pub fn world(config: Config) -> (World, Door) {
-        let door = Door { open: Arc::default(), knocks: Arc::default() };
-        let (open, knocks) = (door.open.clone(), door.knocks.clone());
+        let door = Door::closed();
+        (World::new(door.before(config), Fetch::Http), door)
+    }
+
+    /// A door for any number of sites; to be dropped before them.
+    pub fn closed() -> Door {
+        Door { open: Arc::default(), knocks: Arc::default() }
+    }
+
+    /// The site with such a page.
+    pub fn before(&self, config: Config) -> Config {
+        let (open, knocks) = (self.open.clone(), self.knocks.clone());
         let hook = move || {
             knocks.fetch_add(1, Ordering::SeqCst);
             let end = Instant::now() + LONGEST;
@@ -32,15 +42,14 @@ impl Door {
                 std::thread::sleep(Duration::from_millis(2));
             }
         };
-        let config = Config { poison: true, on_poison: Some(Arc::new(hook)), ..config };
-        (World::new(config, Fetch::Http), door)
+        Config { poison: true, on_poison: Some(Arc::new(hook)), ..config }
     }
 
     /// Waits until the page has been asked for `times` times.
     #[track_caller]
     pub fn expect_knocks(&self, times: u32) {
         let enough = || (self.knocks.load(Ordering::SeqCst) >= times).then_some(());
-        poll::expect("a visit to the page behind the door", Duration::from_secs(30), enough);
+        poll::expect("a visit to the page behind the door", Duration::from_secs(60), enough);
     }
 
     /// Answers who waits, and everybody from now on.
