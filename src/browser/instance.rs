@@ -14,7 +14,7 @@ use chromiumoxide::cdp::browser_protocol::browser::{
 use chromiumoxide::cdp::browser_protocol::storage::{GetCookiesParams, SetCookiesParams};
 use chromiumoxide::cdp::browser_protocol::target::{
     CloseTargetParams, CreateBrowserContextParams, CreateTargetParams, DisposeBrowserContextParams, EventTargetCrashed,
-    EventTargetCreated, EventTargetDestroyed, TargetInfo,
+    EventTargetCreated, EventTargetDestroyed, GetTargetsParams, TargetInfo,
 };
 use chromiumoxide::error::CdpError;
 use chromiumoxide::handler::HandlerConfig;
@@ -120,7 +120,13 @@ impl Instance {
             () = lost.cancelled() => Ok(Err("it ended by itself".to_owned())),
         };
         let reason = match outcome {
-            Ok(Ok(connected)) => return Ok(Instance::new(config, Some(process), connected, (lost, taps), started)),
+            Ok(Ok(connected)) => {
+                let instance = Instance::new(config, Some(process), connected, (lost, taps), started);
+                if flags::is_shell(executable) {
+                    instance.close_first_page().await;
+                }
+                return Ok(instance);
+            }
             Ok(Err(reason)) => reason,
             Err(_) => format!("no answer within {:?}", config.launch_timeout),
         };
@@ -155,6 +161,19 @@ impl Instance {
             kept: Mutex::default(),
             process: tokio::sync::Mutex::new(process),
             tasks: Mutex::new(connected.tasks),
+        }
+    }
+
+    /// Closes the page that every launch opens: nobody looks at it, and drawing it costs a process and some
+    /// work for ever. Without a page the shell lives on, where a browser with windows would end.
+    async fn close_first_page(&self) {
+        let pages = self.step("Target.getTargets", self.browser.execute(GetTargetsParams::default())).await;
+        let pages = pages.map(|found| found.result.target_infos).unwrap_or_default();
+        for page in pages.into_iter().filter(|target| target.r#type == "page") {
+            let close = self.browser.execute(CloseTargetParams::new(page.target_id));
+            if let Err(error) = self.step("Target.closeTarget", close).await {
+                tracing::debug!(error = %error, "the browser's first page stays open");
+            }
         }
     }
 

@@ -17,6 +17,9 @@ use crate::policy::tab_kind::TabKind;
 const TAB_FAILURES: u32 = 3;
 /// A page whose visit is over may stay this long for the next visit to replace it.
 const BLANK_AFTER: Duration = Duration::from_secs(1);
+/// An idle tab that as many visits in a row did not take is closed: its session needs fewer, or the other kind,
+/// and even an empty page costs a process that draws it.
+const PASSED_OVER_MAX: u32 = 32;
 
 /// A browser in the pool, with its idle tabs.
 pub(super) struct Shared {
@@ -61,8 +64,10 @@ impl Shared {
         pages_per_tab: u32,
     ) -> Result<Tab, BrowserError> {
         let idle = lock(&self.idle).get_mut(&req.session).and_then(|tabs| {
-            let newest = tabs.iter().rposition(|tab| tab.kind == kind)?;
-            Some(tabs.remove(newest))
+            let newest = tabs.iter().rposition(|tab| tab.kind == kind);
+            let taken = newest.map(|newest| tabs.remove(newest));
+            tabs.iter_mut().for_each(|tab| tab.passed_over += 1);
+            taken
         });
         if let Some(mut tab) = idle {
             if tab.pages < pages_per_tab && tab.adapt(&self.instance, req).await.is_ok() {
@@ -87,6 +92,7 @@ impl Shared {
     pub(super) async fn give_back(&self, mut tab: Tab, session: &SessionId, clean: bool) {
         if clean && !self.instance.lost.is_cancelled() {
             tab.used = Instant::now();
+            tab.passed_over = 0;
             lock(&self.idle).entry(session.clone()).or_default().push(tab);
         } else {
             self.close(tab).await;
@@ -117,21 +123,19 @@ impl Shared {
         self.instance.end_session(session).await;
     }
 
-    /// Closes tabs that nobody used for `close_after`, and empties those that wait for longer than
-    /// a moment.
+    /// Closes tabs that nobody used for `close_after` or that are not needed, and empties those that wait for
+    /// longer than a moment.
     pub(super) async fn tend_idle(&self, close_after: Duration) {
+        let needless = |tab: &Tab| tab.passed_over >= PASSED_OVER_MAX || tab.used.elapsed() >= close_after;
         let mut due = Vec::new();
         for (session, tabs) in lock(&self.idle).iter_mut() {
-            let rests = |tab: &Tab| {
-                let idle = tab.used.elapsed();
-                idle < BLANK_AFTER || (tab.blank && idle < close_after)
-            };
+            let rests = |tab: &Tab| tab.used.elapsed() < BLANK_AFTER || (tab.blank && !needless(tab));
             let (keep, take): (Vec<Tab>, Vec<Tab>) = std::mem::take(tabs).into_iter().partition(rests);
             *tabs = keep;
             due.extend(take.into_iter().map(|tab| (session.clone(), tab)));
         }
         for (session, mut tab) in due {
-            if tab.used.elapsed() < close_after && tab.empty(&self.instance).await.is_ok() {
+            if !needless(&tab) && tab.empty(&self.instance).await.is_ok() {
                 lock(&self.idle).entry(session).or_default().push(tab);
             } else {
                 self.close(tab).await;

@@ -70,6 +70,8 @@ pub(super) struct Tab {
     pub pages: u32,
     /// When it was last used.
     pub used: Instant,
+    /// Visits of its session since then that took another tab.
+    pub passed_over: u32,
     /// The page of the last visit has been replaced by an empty one.
     pub blank: bool,
     agent: Agent,
@@ -160,8 +162,22 @@ impl Tab {
         look.put_on(instance, &page).await?;
         let used = Instant::now();
         let browser = instance.browser();
-        let mut tab =
-            Tab { page, browser, target, events, listening, tap, kind, key, pages: 0, used, blank: true, agent, look };
+        let mut tab = Tab {
+            page,
+            browser,
+            target,
+            events,
+            listening,
+            tap,
+            kind,
+            key,
+            pages: 0,
+            used,
+            passed_over: 0,
+            blank: true,
+            agent,
+            look,
+        };
         tab.apply(instance).await?;
         Ok(tab)
     }
