@@ -1,5 +1,7 @@
 //! One running browser: process, bridge, connection, contexts, and who listens to what.
 
+mod contexts;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -8,13 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use chromiumoxide::cdp::browser_protocol::browser::{
-    BrowserContextId, CloseParams, EventDownloadWillBegin, SetDownloadBehaviorBehavior, SetDownloadBehaviorParams,
-};
-use chromiumoxide::cdp::browser_protocol::storage::{GetCookiesParams, SetCookiesParams};
+use chromiumoxide::cdp::browser_protocol::browser::{BrowserContextId, CloseParams, EventDownloadWillBegin};
 use chromiumoxide::cdp::browser_protocol::target::{
-    CloseTargetParams, CreateBrowserContextParams, CreateTargetParams, DisposeBrowserContextParams, EventTargetCrashed,
-    EventTargetCreated, EventTargetDestroyed, GetTargetsParams, TargetInfo,
+    CloseTargetParams, CreateTargetParams, EventTargetCrashed, EventTargetCreated, EventTargetDestroyed,
+    GetTargetsParams, TargetInfo,
 };
 use chromiumoxide::error::CdpError;
 use chromiumoxide::handler::HandlerConfig;
@@ -29,15 +28,14 @@ use super::attach;
 use super::bridge::{self, Far};
 use super::config::{BrowserConfig, BrowserError};
 use super::flags;
-use super::jar;
 use super::leftovers::Identity;
 use super::process::{self, Process};
 use super::tap::Taps;
 use crate::lock::lock;
-use crate::model::cookie::StoredCookie;
 use crate::model::ids::SessionId;
 use crate::model::task::PICTURES_WITHIN;
 use crate::policy::tab_kind::TabKind;
+use contexts::no_downloads;
 
 /// How long the browser may take to close by itself when asked to.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
@@ -230,95 +228,6 @@ impl Instance {
         self.step("Target.createTarget", self.browser.new_page(target)).await
     }
 
-    /// The session's context; created at its first use.
-    async fn context(&self, session: &SessionId, proxy: Option<SocketAddr>) -> Result<BrowserContextId, BrowserError> {
-        let mut contexts = self.contexts.lock().await;
-        if let Some(context) = contexts.get(session) {
-            return Ok(context.clone());
-        }
-        // Somebody else's browser knows no name of ours, and may not even be on this machine.
-        let proxy = proxy.filter(|_| self.identity.is_some());
-        let create = CreateBrowserContextParams {
-            dispose_on_detach: Some(true),
-            proxy_server: proxy.map(flags::proxy_server),
-            proxy_bypass_list: proxy.map(|_| flags::NO_BYPASS.to_owned()),
-            ..Default::default()
-        };
-        let created = self.step("Target.createBrowserContext", self.browser.execute(create)).await?;
-        let context = created.result.browser_context_id;
-        self.step("Browser.setDownloadBehavior", self.browser.execute(no_downloads(Some(context.clone())))).await?;
-        self.restore_cookies(session, &context).await;
-        contexts.insert(session.clone(), context.clone());
-        Ok(context)
-    }
-
-    /// Gives a new context the cookies that the session had in an earlier one.
-    async fn restore_cookies(&self, session: &SessionId, context: &BrowserContextId) {
-        let Some(path) = self.jars.as_deref().map(|jars| jar::place(jars, session)) else { return };
-        let kept = tokio::task::spawn_blocking(move || jar::load(&path)).await.unwrap_or_default();
-        if kept.is_empty() {
-            return;
-        }
-        let set = SetCookiesParams { cookies: jar::params(&kept), browser_context_id: Some(context.clone()) };
-        if let Err(error) = self.step("Storage.setCookies", self.browser.execute(set)).await {
-            tracing::warn!(session_id = %session.as_str(), error = %error, "cookies not restored");
-        }
-    }
-
-    /// Writes the session's cookies down: at most every few seconds, or `now`.
-    pub(super) async fn keep_cookies(&self, session: &SessionId, now: bool) {
-        let Some(path) = self.jars.as_deref().map(|jars| jar::place(jars, session)) else { return };
-        {
-            let mut kept = lock(&self.kept);
-            if !now && kept.get(session).is_some_and(|at| at.elapsed() < jar::EVERY) {
-                return;
-            }
-            kept.insert(session.clone(), Instant::now());
-        }
-        let Some(cookies) = self.cookies(session).await else { return };
-        let save = move || match cookies.is_empty() && !path.exists() {
-            true => Ok(()),
-            false => jar::save(&path, &cookies),
-        };
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(save).await {
-            tracing::warn!(session_id = %session.as_str(), %error, "cookies not kept");
-        }
-    }
-
-    /// The cookies of the session's context; none where it has no context, or does not say.
-    pub(super) async fn cookies(&self, session: &SessionId) -> Option<Vec<StoredCookie>> {
-        let context = self.contexts.lock().await.get(session).cloned()?;
-        let get = GetCookiesParams { browser_context_id: Some(context) };
-        let seen = self.step("Storage.getCookies", self.browser.execute(get)).await.ok()?;
-        Some(jar::stored(&seen.result.cookies))
-    }
-
-    /// Sets cookies in the session's context, where it has one.
-    pub(super) async fn set_cookies(&self, session: &SessionId, cookies: &[StoredCookie]) {
-        let Some(context) = self.contexts.lock().await.get(session).cloned() else { return };
-        let set = SetCookiesParams { cookies: jar::params(cookies), browser_context_id: Some(context) };
-        if let Err(error) = self.step("Storage.setCookies", self.browser.execute(set)).await {
-            tracing::debug!(session_id = %session.as_str(), error = %error, "cookies not set");
-        }
-    }
-
-    /// Disposes of the session's context with everything in it.
-    pub(super) async fn end_session(&self, session: &SessionId) {
-        self.keep_cookies(session, true).await;
-        let Some(context) = self.contexts.lock().await.remove(session) else { return };
-        let dispose = self.browser.execute(DisposeBrowserContextParams::new(context));
-        if let Err(error) = self.step("Target.disposeBrowserContext", dispose).await {
-            tracing::debug!(session_id = %session.as_str(), error = %error, "browser context not disposed of");
-        }
-    }
-
-    async fn end_contexts(&self) {
-        let contexts: Vec<_> = self.contexts.lock().await.drain().collect();
-        for (_, context) in contexts {
-            let _ = self.browser.execute(DisposeBrowserContextParams::new(context)).await;
-        }
-    }
-
     /// Closes a tab, however it behaves.
     pub(super) async fn close_page(&self, page: &Page) {
         let close = self.browser.execute(CloseTargetParams::new(page.target_id().clone()));
@@ -493,11 +402,4 @@ async fn watch_targets(browser: Arc<Browser>, routes: Routes) -> Result<impl Fut
 /// A window that a page opened, or a service worker.
 fn is_unwanted(target: &TargetInfo) -> bool {
     target.r#type == "service_worker" || (target.r#type == "page" && target.opener_id.is_some())
-}
-
-fn no_downloads(context: Option<BrowserContextId>) -> SetDownloadBehaviorParams {
-    let mut params = SetDownloadBehaviorParams::new(SetDownloadBehaviorBehavior::Deny);
-    params.browser_context_id = context;
-    params.events_enabled = Some(true);
-    params
 }
