@@ -79,16 +79,17 @@ impl Records {
             decision: None,
         };
         let started = DayNumbers { sessions_started: u64::from(facts.created), ..DayNumbers::default() };
-        self.attempt(|registry| {
-            registry.put_task(task)?;
-            registry.put_epoch(&epoch)?;
-            registry.add_to_day(&day(now), &started)
-        });
         // What the lifetimes before have booked stands in the session's row; a crash may have cut that short.
         let row = self.registry.as_ref().and_then(|registry| registry.session(&task.session_id).ok().flatten());
         let before = row.map_or_else(|| numbers(first), |row| totals(&row.counters, row.duration_seconds));
         self.booked.insert(task.session_id.clone(), (facts.epoch, before));
         self.book(first, SessionStatus::Active, None);
+        // After the session's row, which holds its task.
+        self.attempt(|registry| {
+            registry.put_task(task)?;
+            registry.put_epoch(&epoch)?;
+            registry.add_to_day(&day(now), &started)
+        });
     }
 
     /// Books what sessions have done since the last call.

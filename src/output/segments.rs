@@ -80,6 +80,22 @@ pub fn list(dir: &Path, kind: Kind) -> io::Result<Vec<Found>> {
     Ok(found)
 }
 
+/// What has the name of a segment of this kind and is no file: a folder, a link, a pipe.
+///
+/// # Errors
+/// What the system says.
+pub fn no_files(dir: &Path, kind: Kind) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let ours = entry.file_name().to_str().and_then(Kind::parse).is_some_and(|(its, ..)| its == kind);
+        if ours && !entry.file_type()?.is_file() {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,6 +12,7 @@ use crate::cli::failure::Failure;
 use crate::cli::{Global, Outcome, out};
 use crate::exit_code::ExitCode;
 use crate::model::text::escape_control;
+use crate::model::url::CanonicalUrl;
 use crate::policy::robots::Robots;
 
 /// RFC 9309, 2.5: at least 500 KiB are read.
@@ -70,6 +71,11 @@ pub(in crate::cli) async fn run(global: &Global, command: &RobotsCommand) -> Out
 }
 
 fn table(global: &Global, robots: &Robots, args: &TestArgs) -> Outcome {
+    let is_one = |url: &&String| url.starts_with('/') || CanonicalUrl::parse(url).is_ok();
+    if let Some(bad) = args.urls.iter().find(|url| !is_one(url)) {
+        let message = format!("`{}` is neither an http or https URL nor a path", bad.escape_debug());
+        return Err(Failure::new(ExitCode::Usage, message).hint("the agent is named by --user-agent"));
+    }
     for url in &args.urls {
         let verdict = robots.allowed(&args.user_agent, url);
         if global.json {

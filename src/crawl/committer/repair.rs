@@ -40,7 +40,13 @@ pub(super) fn outputs(
     let mut damaged = Vec::new();
     for kind in Kind::ALL {
         let mine: Vec<&OutputRow> = rows.iter().filter(|row| row.kind == kind.prefix()).collect();
-        let found = segments::list(&open.paths.out, kind).map_err(|e| OutputError::at("list", &open.paths.out, e))?;
+        let at = |e| OutputError::at("list", &open.paths.out, e);
+        // Opened for writing, a pipe without a reader would wait for one for ever.
+        for odd in segments::no_files(&open.paths.out, kind).map_err(at)? {
+            report.foreign_files.push(odd.display().to_string());
+            cut::set_aside(&odd, &open.paths.quarantine)?;
+        }
+        let found = segments::list(&open.paths.out, kind).map_err(at)?;
         for foreign in found.iter().filter(|f| mine.iter().all(|row| row.segment != f.number)) {
             report.foreign_files.push(foreign.path.display().to_string());
             cut::set_aside(&foreign.path, &open.paths.quarantine)?;
