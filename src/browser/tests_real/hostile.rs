@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use super::*;
 
 /// Visits at once, so tabs as well.
-const TABS: usize = 4;
+const TABS: usize = 2;
 /// Body bytes of a page at most.
 const BODY_MAX: u64 = 1 << 20;
 
@@ -28,7 +28,6 @@ const PAGES: &[(&str, Duration, &str)] = &[
     // up the renderer is stopped after that.
     ("/frameloop", AMPLE, "page /x"),
     ("/hangingimage", AMPLE, "page /x"),
-    ("/foreign-loop", AMPLE, "cut /x"),
     // Scripts without an end.
     ("/loopbefore", STOPPED, "cut /x"),
     ("/loopafter", STOPPED, "cut /x"),
