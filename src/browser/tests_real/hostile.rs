@@ -55,7 +55,6 @@ const PAGES: &[(&str, Duration, &str)] = &[
     ("/flood", AMPLE, "cut /x"),
     ("/announced", AMPLE, "cut /x"),
     ("/announced-json", AMPLE, "too_large"),
-    ("/frames?0", AMPLE, "page /x"),
     ("/timers", AMPLE, "page /x"),
     ("/workers", AMPLE, "page /x"),
     ("/streams", AMPLE, "page /x"),
