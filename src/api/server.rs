@@ -151,6 +151,7 @@ mod tests {
                         joined: false,
                         waits: false,
                         notes: Vec::new(),
+                        recovered: None,
                     }));
                 }
                 Command::Order { session, order: SessionOrder::RetryFailed { quarantined }, reply } => {

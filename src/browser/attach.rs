@@ -14,9 +14,9 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
-use super::bridge::{MESSAGE_MAX, Socket};
+use super::bridge::{MESSAGE_MAX, Socket, next_command};
 use super::tap::Taps;
-use super::traffic::{self, Command};
+use super::traffic;
 use crate::lock::lock;
 use crate::model::endpoint::DebugEndpoint;
 
@@ -112,20 +112,10 @@ pub(super) async fn carry(client: Socket, browser: WebSocketStream<TcpStream>, t
     let (mut to_browser, mut from_browser) = browser.split();
     let (own_answers, mut own) = tokio::sync::mpsc::channel::<String>(64);
     let downstream = async {
-        while let Some(Ok(message)) = from_client.next().await {
-            let Message::Text(text) = message else { continue };
-            match traffic::command(text.as_str()) {
-                Command::Answer(answer) => {
-                    if own_answers.send(answer).await.is_err() {
-                        return;
-                    }
-                }
-                Command::Pass(text) => {
-                    lock(&ours).sent(&text);
-                    if to_browser.send(Message::text(text.into_owned())).await.is_err() {
-                        return;
-                    }
-                }
+        while let Some(text) = next_command(&mut from_client, &own_answers).await {
+            lock(&ours).sent(&text);
+            if to_browser.send(Message::text(text)).await.is_err() {
+                return;
             }
         }
     };

@@ -6,10 +6,12 @@
 use std::io;
 use std::time::Duration;
 
+use futures_util::stream::SplitStream;
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
@@ -97,27 +99,29 @@ async fn accept(listener: &TcpListener, path: &str) -> io::Result<Socket> {
     }
 }
 
+/// The next command for the browser; what needs no browser is answered to `own` on the way. `None` when either
+/// side has ended.
+pub(super) async fn next_command(from_client: &mut SplitStream<Socket>, own: &mpsc::Sender<String>) -> Option<String> {
+    while let Some(Ok(message)) = from_client.next().await {
+        let Message::Text(text) = message else { continue };
+        match traffic::command(text.as_str()) {
+            Command::Answer(answer) => own.send(answer).await.ok()?,
+            Command::Pass(text) => return Some(text.into_owned()),
+        }
+    }
+    None
+}
+
 async fn carry(socket: Socket, ends: PipeEnds, taps: Taps) {
     let (mut to_client, mut from_client) = socket.split();
     let PipeEnds { mut commands, mut answers } = ends;
-    let (own_answers, mut own) = tokio::sync::mpsc::channel::<String>(64);
+    let (own_answers, mut own) = mpsc::channel::<String>(64);
     let downstream = async {
-        while let Some(Ok(message)) = from_client.next().await {
-            let Message::Text(text) = message else { continue };
-            match traffic::command(text.as_str()) {
-                Command::Answer(answer) => {
-                    if own_answers.send(answer).await.is_err() {
-                        return;
-                    }
-                }
-                Command::Pass(text) => {
-                    let mut bytes = Vec::with_capacity(text.len() + 1);
-                    bytes.extend_from_slice(text.as_bytes());
-                    bytes.push(0);
-                    if commands.write_all(&bytes).await.is_err() {
-                        return;
-                    }
-                }
+        while let Some(text) = next_command(&mut from_client, &own_answers).await {
+            let mut bytes = text.into_bytes();
+            bytes.push(0);
+            if commands.write_all(&bytes).await.is_err() {
+                return;
             }
         }
     };

@@ -36,8 +36,10 @@ const NAMES: &[&str] = &[
 pub fn find_executable(explicit: Option<&Path>) -> Result<PathBuf, BrowserError> {
     let named = explicit.map(Path::to_owned).or_else(|| std::env::var_os("CRAWLD_CHROME").map(PathBuf::from));
     if let Some(path) = named {
-        return resolve(&path).ok_or_else(|| BrowserError::NotFound {
-            looked: format!("`{}` is not a program that can be started", path.display()),
+        return resolve(&path).ok_or_else(|| {
+            let why =
+                if starts_with(&path, b"#!") { "a script: name the program that it starts" } else { "no program" };
+            BrowserError::NotFound { looked: format!("`{}` is {why}", path.display()) }
         });
     }
     let on_path = std::env::var_os("PATH").unwrap_or_default();
@@ -63,8 +65,12 @@ fn resolve(path: &Path) -> Option<PathBuf> {
 }
 
 fn is_elf(path: &Path) -> bool {
-    let mut magic = [0u8; 4];
-    path.is_file() && File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == *b"\x7fELF"
+    starts_with(path, b"\x7fELF")
+}
+
+fn starts_with<const N: usize>(path: &Path, magic: &[u8; N]) -> bool {
+    let mut first = [0u8; N];
+    path.is_file() && File::open(path).and_then(|mut file| file.read_exact(&mut first)).is_ok() && first == *magic
 }
 
 #[cfg(test)]

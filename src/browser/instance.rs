@@ -117,7 +117,7 @@ impl Instance {
             outcome = timeout(config.launch_timeout, connecting) => outcome,
             () = lost.cancelled() => Ok(Err("it ended by itself".to_owned())),
         };
-        let reason = match outcome {
+        let mut reason = match outcome {
             Ok(Ok(connected)) => {
                 let instance = Instance::new(config, Some(process), connected, (lost, taps), started);
                 if flags::is_shell(executable) {
@@ -128,6 +128,9 @@ impl Instance {
             Ok(Err(reason)) => reason,
             Err(_) => format!("no answer within {:?}", config.launch_timeout),
         };
+        if let Some(status) = process.own_end().await {
+            reason = format!("it ended by itself ({status})");
+        }
         lost.cancel();
         process.end().await;
         let said = process.log.text();

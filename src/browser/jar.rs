@@ -15,7 +15,7 @@ use crate::model::cookie::StoredCookie;
 use crate::model::ids::SessionId;
 
 /// Between two looks at a session's cookies while it crawls.
-pub(super) const EVERY: Duration = Duration::from_secs(5);
+pub const EVERY: Duration = Duration::from_secs(5);
 /// A jar beyond this many bytes is not read.
 const MAX: u64 = 4 << 20;
 

@@ -42,7 +42,7 @@ mod within;
 pub use config::{BrowserConfig, BrowserError};
 pub use cookie_file::import_cookies;
 pub use find::find_executable;
-pub use jar::{load as load_jar, save as save_jar};
+pub use jar::{EVERY as JAR_EVERY, load as load_jar, save as save_jar};
 pub use leftovers::reap_leftovers;
 pub use pool::Browsers;
 pub use report::{BreakerView, BrowserVisit, CrashScope, LoginError, PoolStatus, Reaped, SelfTest};

@@ -7,8 +7,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
@@ -25,9 +25,15 @@ use super::bridge::PipeEnds;
 use super::config::{BrowserConfig, BrowserError};
 use super::leftovers::{Identity, REMOVAL_PAUSE, REMOVAL_TRIES};
 use super::{descriptors, flags};
+use crate::lock::lock;
+use crate::model::text::escape_control;
 
 /// How long a browser may take to end after SIGTERM, and again after SIGKILL.
 const SIGNAL_GRACE: Duration = Duration::from_secs(2);
+/// From the end of a browser's connection to that of the browser, where that is why.
+const NOTICED_WITHIN: Duration = Duration::from_millis(500);
+/// What a browser that has ended still has in its pipe is read for so long: a child of it may hold the pipe open.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 /// Bytes of the browser's own log that are kept.
 const LOG_KEPT: usize = 8 << 10;
 /// The kernel should end a browser rather than the daemon; renderers carry 300 by themselves.
@@ -41,19 +47,19 @@ pub(super) struct LogTail(Arc<Mutex<VecDeque<u8>>>);
 
 impl LogTail {
     fn push(&self, bytes: &[u8]) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.0);
         kept.extend(bytes);
         let surplus = kept.len().saturating_sub(LOG_KEPT);
         kept.drain(..surplus);
     }
 
-    /// The last lines, for an error message.
+    /// The last lines, for an error message: nothing in them steers a terminal.
     pub(super) fn text(&self) -> String {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = lock(&self.0);
         let bytes: Vec<u8> = kept.iter().copied().collect();
         let text = String::from_utf8_lossy(&bytes);
         let lines: Vec<&str> = text.lines().rev().filter(|line| !line.trim().is_empty()).take(5).collect();
-        lines.into_iter().rev().collect::<Vec<_>>().join("; ")
+        escape_control(&lines.into_iter().rev().collect::<Vec<_>>().join("; ")).into_owned()
     }
 }
 
@@ -66,6 +72,7 @@ pub(super) struct Process {
     pub log: LogTail,
     stop: CancellationToken,
     keeper: JoinHandle<()>,
+    ended: Arc<OnceLock<ExitStatus>>,
     _nowhere: Nowhere,
 }
 
@@ -151,9 +158,19 @@ fn spawn_in(
     let log = LogTail::default();
     let stderr = child.stderr.take();
     let stop = CancellationToken::new();
-    let keeper = Keeper { child, handle, pid, profile: profile.to_owned(), stop: stop.clone(), lost, log: log.clone() };
+    let ended = Arc::default();
+    let keeper = Keeper {
+        child,
+        handle,
+        pid,
+        profile: profile.to_owned(),
+        stop: stop.clone(),
+        lost,
+        log: log.clone(),
+        ended: Arc::clone(&ended),
+    };
     let keeper = tokio::spawn(keeper.run(stderr));
-    Ok((Process { identity, log, stop, keeper, _nowhere: nowhere }, ends))
+    Ok((Process { identity, log, stop, keeper, ended, _nowhere: nowhere }, ends))
 }
 
 impl Process {
@@ -164,6 +181,15 @@ impl Process {
         if !self.keeper.is_finished() {
             let _ = timeout(SIGNAL_GRACE * 3, &mut self.keeper).await;
         }
+    }
+
+    /// How it ended by itself, before anybody asked it to, as far as that is seen within a moment: its connection
+    /// ends a little before it does.
+    pub(super) async fn own_end(&mut self) -> Option<ExitStatus> {
+        if !self.keeper.is_finished() {
+            let _ = timeout(NOTICED_WITHIN, &mut self.keeper).await;
+        }
+        self.ended.get().copied()
     }
 }
 
@@ -176,6 +202,7 @@ struct Keeper {
     stop: CancellationToken,
     lost: CancellationToken,
     log: LogTail,
+    ended: Arc<OnceLock<ExitStatus>>,
 }
 
 impl Keeper {
@@ -183,31 +210,44 @@ impl Keeper {
         let _lost = self.lost.clone().drop_guard();
         let log = self.log.clone();
         let drain = async move {
-            let Some(mut stderr) = stderr else { return std::future::pending().await };
+            let Some(mut stderr) = stderr else { return };
             let mut bytes = [0u8; 4096];
             while let Ok(n @ 1..) = stderr.read(&mut bytes).await {
                 log.push(&bytes[..n]);
             }
-            std::future::pending::<()>().await;
         };
-        tokio::select! {
-            () = drain => {}
-            () = self.guard() => {}
+        let mut drain = std::pin::pin!(drain);
+        let mut drained = false;
+        let mut guard = std::pin::pin!(self.guard());
+        loop {
+            tokio::select! {
+                () = &mut drain, if !drained => drained = true,
+                () = &mut guard => break,
+            }
+        }
+        if !drained {
+            let _ = timeout(LAST_WORDS, drain).await;
         }
     }
 
     async fn guard(&mut self) {
-        tokio::select! {
-            _ = self.handle.readable() => {}
+        let by_itself = tokio::select! {
+            biased;
+            _ = self.handle.readable() => true,
             () = self.stop.cancelled() => {
                 self.signal_group(Signal::TERM);
                 let _ = timeout(SIGNAL_GRACE, self.handle.readable()).await;
+                false
             }
-        }
+        };
         self.lost.cancel();
         // Not reaped yet, so the group number is still this browser's, even if its leader is dead.
         self.signal_group(Signal::KILL);
-        let _ = timeout(SIGNAL_GRACE, self.child.wait()).await;
+        if let Ok(Ok(status)) = timeout(SIGNAL_GRACE, self.child.wait()).await
+            && by_itself
+        {
+            let _ = self.ended.set(status);
+        }
         clean(&self.profile).await;
     }
 

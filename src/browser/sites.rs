@@ -1,8 +1,9 @@
 //! What the browser learned about sites, by host: in memory, shared by all sessions, told to the next lifetime.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
+use crate::lock::lock;
 use crate::model::checkpoint::LearnedSite;
 use crate::model::url::CanonicalUrl;
 use crate::policy::settle::{Patience, SettleMemory, Settled};
@@ -49,7 +50,7 @@ impl Sites {
         hosts: impl Iterator<Item = &'a str>,
         most: usize,
     ) -> BTreeMap<String, LearnedSite> {
-        let sites = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let sites = lock(&self.0);
         let known = hosts.filter_map(|host| {
             let site = sites.get(host)?;
             let mut told = LearnedSite { settle: site.settle.tell(), ..LearnedSite::default() };
@@ -61,7 +62,7 @@ impl Sites {
 
     /// What an earlier lifetime learned of hosts that this one knows nothing of yet.
     pub(super) fn remember(&self, told: &BTreeMap<String, LearnedSite>) {
-        let mut sites = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sites = lock(&self.0);
         for (host, told) in told {
             if sites.len() < HOSTS_MAX && !sites.contains_key(host) {
                 let site = Site { settle: SettleMemory::told(told.settle), kinds: SiteMemory::told(told) };
@@ -72,7 +73,7 @@ impl Sites {
 
     fn with<T>(&self, url: &CanonicalUrl, work: impl FnOnce(&mut Site) -> T) -> T {
         let host = url.host_key();
-        let mut sites = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sites = lock(&self.0);
         if !sites.contains_key(host) && sites.len() >= HOSTS_MAX {
             sites.clear();
         }

@@ -56,19 +56,21 @@ impl<'a> From<&'a SessionSummary> for CrawlEnd<'a> {
 pub(super) fn sessions(all: &[SessionSummary], now: Timestamp) -> String {
     let mut table = Table::new(&["SESSION", "TASK", "STATUS", "DONE", "LEFT", "FAILED", "PROGRESS", "HEALTH", "AGE"]);
     for session in all {
+        let known = |text: String| if session.too_new().is_some() { "?".to_owned() } else { text };
         table.row(vec![
             session.session_id.to_string(),
             task(session),
             session.status.to_string(),
-            count(session.counters.ended()),
-            count(session.counters.remaining()),
-            count(session.counters.failed),
-            percent(session.estimated_progress),
+            known(count(session.counters.ended())),
+            known(count(session.counters.remaining())),
+            known(count(session.counters.failed)),
+            known(percent(session.estimated_progress)),
             health(session),
             age(session.session_start, now),
         ]);
     }
-    table.text()
+    let newer = all.iter().filter_map(|session| Some(format!("\n{}: {}", session.session_id, session.too_new()?)));
+    table.text() + &newer.collect::<String>()
 }
 
 fn task(session: &SessionSummary) -> String {
@@ -92,11 +94,15 @@ pub(super) fn detail(session: &SessionDetail, now: Timestamp) -> String {
     row("task", task(s));
     row("status", with_reason(s));
     row("epoch", s.epoch.to_string());
-    row(
-        "progress",
-        format!("{} of {} URLs ({})", count(c.ended()), count(c.discovered), percent(s.estimated_progress)),
-    );
-    row("urls", urls(c));
+    if s.too_new().is_some() {
+        row("progress", "not known to this crawld".to_owned());
+    } else {
+        row(
+            "progress",
+            format!("{} of {} URLs ({})", count(c.ended()), count(c.discovered), percent(s.estimated_progress)),
+        );
+        row("urls", urls(c));
+    }
     // A session that nobody crawls has no rate; the last one it had says nothing about it now.
     if s.status == SessionStatus::Active {
         let rates = s.rates;

@@ -121,15 +121,17 @@ pub async fn work(
 ) -> Done {
     let gate = Arc::new(Gate::new(&shop, lease.clone()));
     let visiting = Visiting { shop: &shop, lease: &lease, gate: &gate, slot };
-    let entered = visiting.enter().await;
+    let (refused, latest) = match visiting.enter().await {
+        Ok(latest) => (None, latest),
+        Err(refused) => (Some(refused), 0),
+    };
     // The wait for a slot belongs to no deadline: other sessions' visits, each with its own, fill it.
     let permit = shop.slots.acquire().await;
     let started_at = shop.clock.now();
     let clock = Instant::now();
-    let latest = *entered.as_ref().unwrap_or(&0);
-    let mut fetched = match (shop.mode, lease.kind) {
-        _ if entered.is_err() => entered.err().unwrap_or_else(|| unreachable!("looked at just now")),
-        (FetchMode::Auto, UrlKind::Page) => auto::visit(&visiting, permit).await,
+    let mut fetched = match (refused, shop.mode, lease.kind) {
+        (Some(refused), ..) => refused,
+        (None, FetchMode::Auto, UrlKind::Page) => auto::visit(&visiting, permit).await,
         _ => {
             let fetched = visiting.in_time(fetch(&visiting, &partial)).await;
             drop(permit);

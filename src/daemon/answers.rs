@@ -60,6 +60,13 @@ pub struct SessionSummary {
     pub outputs: Vec<OutputFile>,
 }
 
+impl SessionSummary {
+    /// Why its numbers are not known here: a newer crawld wrote what holds them.
+    pub fn too_new(&self) -> Option<&str> {
+        self.status_reason.as_deref().filter(|why| why.starts_with(Cause::FormatTooNew.as_str()))
+    }
+}
+
 /// A session in full: `GET /sessions/{id}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionDetail {
@@ -86,7 +93,7 @@ pub struct SessionDetail {
 }
 
 /// Answer to a submitted task.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Submitted {
     /// The session that crawls it.
     pub session_id: SessionId,
@@ -100,6 +107,9 @@ pub struct Submitted {
     /// What was not taken over from an import, in sentences.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// What recovery found and did, where the session had to be taken up again for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovered: Option<RecoveryItem>,
 }
 
 /// Answer to an order that touched some URLs, or wrote a checkpoint.

@@ -16,9 +16,9 @@ use crate::daemon::desk_recover::finish_interrupted;
 use crate::daemon::house::House;
 use crate::daemon::mode::{RunEnd, RunMode};
 use crate::daemon::repairs::Repairs;
-use crate::daemon::summary;
 use crate::daemon::supervisor::{Supervisor, Wanted};
 use crate::daemon::systemd::Systemd;
+use crate::daemon::{records, summary};
 use crate::exit_code::ExitCode;
 use crate::model::ids::SessionId;
 use crate::model::session::SessionStatus;
@@ -109,11 +109,9 @@ impl Desk {
                     .submit(*task, new, true)
                     .await
                     .map_err(|(code, error)| Box::new(RunEnd::failed(code, error, "")))?;
-                Ok(Begun {
-                    sessions: vec![submitted.session_id],
-                    joined: submitted.joined,
-                    recovery: RecoveryReport::default(),
-                })
+                let recovery =
+                    RecoveryReport { sessions: Vec::from_iter(submitted.recovered), ..RecoveryReport::default() };
+                Ok(Begun { sessions: vec![submitted.session_id], joined: submitted.joined, recovery })
             }
         }
     }
@@ -158,7 +156,10 @@ impl Desk {
                 Err(error) => drop(reply.send(Err(error))),
             },
             Command::Import { file, reply } => drop(reply.send(self.import(file).await)),
-            Command::Stats { reply } => drop(reply.send(Ok(self.supervisor.records().stats()))),
+            Command::Stats { reply } => {
+                self.catch_up().await;
+                drop(reply.send(Ok(self.supervisor.records().stats())));
+            }
             Command::Health { reply } => drop(reply.send(Ok(self.health(stopping)))),
             Command::Shutdown { reply, .. } => drop(reply.send(Ok(()))),
         }
@@ -174,26 +175,27 @@ impl Desk {
         let known = self.known_tasks().await;
         let action = if new { TaskAction::Start } else { tasks::plan(&task.task_id, &task.task_hash, repeat, &known) };
         let task_id = task.task_id.clone();
-        let joined = |session_id| Submitted {
+        let joined = |session_id, recovered| Submitted {
             session_id,
             task_id: task_id.clone(),
             joined: true,
             waits: false,
             notes: Vec::new(),
+            recovered,
         };
         match action {
             TaskAction::Start => {
                 let stored = self.store_task(task);
                 let session_id = stored.session_id.clone();
                 self.supervisor.want(Wanted { task: stored, opening: Opening::Create }).await?;
-                Ok(Submitted { session_id, task_id, joined: false, waits: false, notes: Vec::new() })
+                Ok(Submitted { session_id, task_id, joined: false, waits: false, notes: Vec::new(), recovered: None })
             }
             TaskAction::Join(id) => {
                 self.grant(&id, &task).await;
-                self.continue_session(&id).await?;
-                Ok(joined(id))
+                let recovered = self.continue_session(&id).await?;
+                Ok(joined(id, recovered))
             }
-            TaskAction::AlreadyRan(id) => Ok(joined(id)),
+            TaskAction::AlreadyRan(id) => Ok(joined(id, None)),
             TaskAction::Limit(id) => Err((
                 ExitCode::Stopped,
                 format!(
@@ -249,10 +251,11 @@ impl Desk {
         }
     }
 
-    /// Runs a session again that is not running, by way of recovery, so that whatever happened to it is seen to.
-    async fn continue_session(&mut self, id: &SessionId) -> Result<(), (ExitCode, String)> {
+    /// Runs a session again that is not running, by way of recovery, so that whatever happened to it is seen to;
+    /// answers what recovery found.
+    async fn continue_session(&mut self, id: &SessionId) -> Result<Option<RecoveryItem>, (ExitCode, String)> {
         if self.supervisor.handle(id).is_some() || self.supervisor.is_waiting(id) {
-            return Ok(());
+            return Ok(None);
         }
         let request = RecoverRequest {
             sessions: vec![id.clone()],
@@ -261,7 +264,7 @@ impl Desk {
         };
         let (report, started) = self.recover(request, true, &Systemd::new()).await;
         if started.contains(id) {
-            return Ok(());
+            return Ok(report.sessions.into_iter().find(|item| item.info.session_id == *id));
         }
         let why = report.sessions.iter().find_map(|item| item.message.clone());
         let code = report.sessions.iter().map(RecoveryItem::asks_for).find(|code| *code != ExitCode::Ok);
@@ -340,6 +343,19 @@ impl Desk {
         }
         warn!(session_id = %id, "a session that panicked stays as it is: `crawld recover` continues it");
         self.supervisor.raise(ExitCode::Bug);
+    }
+
+    /// Brings the statistics up to what was done: here a moment ago, and by what a kill cut short.
+    async fn catch_up(&mut self) {
+        self.close_dead_epochs().await;
+        let running = self.supervisor.snapshots();
+        self.supervisor.records().book_all(&running);
+        let Some(registry) = self.supervisor.records().registry() else { return };
+        let running: Vec<SessionId> = running.into_iter().map(|session| session.session_id).collect();
+        let (dir, now) = (self.house.dir.clone(), self.house.clock.now());
+        if let Err(error) = blocking(move || records::catch_up(&dir, &registry, &running, now)).await {
+            warn!(%error, "the statistics lack what sessions did before they were killed");
+        }
     }
 
     /// One line for the service manager and for `health`.

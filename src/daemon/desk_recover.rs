@@ -15,7 +15,6 @@ use crate::daemon::command::RecoverRequest;
 use crate::daemon::desk::{Desk, blocking};
 use crate::daemon::evidence::Sources;
 use crate::daemon::house::House;
-use crate::daemon::mode::RunMode;
 use crate::daemon::recover::{self, Acting, Outcome, Planned, RecoverError, ResumeOrder, StartOrder};
 use crate::daemon::summary::NEEDS_GRANT;
 use crate::daemon::supervisor::Wanted;
@@ -142,6 +141,7 @@ fn options(config: &Config, request: &RecoverRequest, by_command: bool) -> Optio
         strategy: request.strategy,
         extend: request.extend,
         revive: request.revive,
+        mend: by_command && !request.sessions.is_empty(),
         resume_max_age: config.resume_max_age.0,
         cleanup_age: config.auto_session_cleanup_age.0,
     }
@@ -157,13 +157,9 @@ pub(super) async fn finish_interrupted(house: &House) {
 }
 
 impl Desk {
-    /// Closes the lifetimes that dead processes left open in the registry; a process that only carries
-    /// out a command leaves them to the next owner.
+    /// Closes the lifetimes that dead processes left open in the registry.
     pub(super) async fn close_dead_epochs(&mut self) {
         let Some(registry) = self.supervisor.records().registry() else { return };
-        if matches!(self.mode, RunMode::Once { .. }) {
-            return;
-        }
         let running: Vec<SessionId> = self.supervisor.snapshots().into_iter().map(|s| s.session_id).collect();
         let (dir, now) = (self.house.dir.clone(), self.house.clock.now());
         let closed = blocking(move || recover::close_dead_epochs(&dir, &registry, &running, now)).await;
@@ -190,8 +186,13 @@ fn look_and_act(ground: &Ground, only: &[SessionId], ours: &Ours, options: &Opti
         acted.extend(finish_restarts(ground));
     }
     let hash_of = |file: &Path| crate::config::task::load(file, &ground.config).ok().map(|task| task.task_hash);
-    let sources =
-        Sources { now: ground.now, clock_sane: true, registry: ground.registry.as_deref(), task_file_hash: &hash_of };
+    let sources = Sources {
+        now: ground.now,
+        clock_sane: true,
+        registry: ground.registry.as_deref(),
+        task_file_hash: &hash_of,
+        whole_outputs: options.mend,
+    };
     let planned = match recover::plan(&ground.dir, only, sources, options) {
         Ok(planned) => planned,
         Err(error) => {
@@ -336,6 +337,9 @@ fn advice(plan: &Planned) -> Option<String> {
             format!("{why}: nothing was touched, it is tried again at the next start; see `crawld doctor`")
         }
         Cause::FormatTooNew => "a newer crawld wrote it: use that one".to_owned(),
+        Cause::AlreadyEnded if !plan.gathered.outputs_lost.is_empty() && plan.gathered.evidence.outputs_gone => {
+            format!("its outputs are not where they were: `crawld recover {id} --strategy resume` fetches them again")
+        }
         Cause::AlreadyEnded => return None,
         Cause::Migrated => "it lives on another machine now".to_owned(),
         Cause::NeedsOperator if plan.gathered.evidence.ungranted => NEEDS_GRANT.to_owned(),

@@ -254,6 +254,7 @@ impl Desk {
             joined: false,
             waits: imported.task.ungranted,
             notes: imported.notes,
+            recovered: None,
         })
     }
 }

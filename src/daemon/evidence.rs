@@ -40,6 +40,8 @@ pub struct Sources<'a> {
     pub registry: Option<&'a Registry>,
     /// The hash of a task file as it is now; `None` when it is gone or not a task.
     pub task_file_hash: &'a dyn Fn(&Path) -> Option<String>,
+    /// Read the outputs to their end, not their ends alone: for sessions that a command names.
+    pub whole_outputs: bool,
 }
 
 /// One session's evidence, with what the decision itself does not need.
@@ -65,6 +67,8 @@ pub struct Gathered {
     pub notes: Vec<String>,
     /// What the outputs have lost, in sentences.
     pub outputs_lost: Vec<String>,
+    /// Output files with a line that is no record, and how far they are good, in bytes of text.
+    pub outputs_bad: Vec<(String, u64)>,
 }
 
 impl Gathered {
@@ -81,6 +85,7 @@ impl Gathered {
             last_heartbeat: None,
             unclean_ends: Vec::new(),
             outputs_lost: Vec::new(),
+            outputs_bad: Vec::new(),
         }
     }
 }
@@ -292,6 +297,8 @@ pub fn gather(paths: &SessionPaths, sources: Sources<'_>) -> Gathered {
         outputs: if read.outputs.damage.is_empty() { OutputState::Whole } else { OutputState::Damaged },
         outputs_readable: read.outputs.readable,
         never_begun: never_begun(&read),
+        outputs_gone: !read.outputs.any,
+        cleaned: read.ended.good().is_some(),
         end,
     };
     Gathered {
@@ -309,6 +316,7 @@ pub fn gather(paths: &SessionPaths, sources: Sources<'_>) -> Gathered {
         evidence,
         unclean_ends,
         outputs_lost: read.outputs.damage,
+        outputs_bad: read.outputs.bad,
     }
 }
 
@@ -336,7 +344,10 @@ fn read(paths: &SessionPaths, sources: Sources<'_>) -> Read {
         }
         (files, _) => files.to_vec(),
     };
-    let outputs = if owned { OutputsSeen::default() } else { outputs_seen::look(&paths.out(), &committed) };
+    let outputs = match owned {
+        true => OutputsSeen::default(),
+        false => outputs_seen::look(&paths.out(), &committed, sources.whole_outputs),
+    };
     Read {
         task: task_file::read(paths),
         checkpoints,

@@ -61,7 +61,13 @@ pub fn task_file_hash(path: &Path) -> Option<String> {
 }
 
 fn sources(registry: Option<&Registry>) -> Sources<'_> {
-    Sources { now: Clock::system().now(), clock_sane: true, registry, task_file_hash: &task_file_hash }
+    Sources {
+        now: Clock::system().now(),
+        clock_sane: true,
+        registry,
+        task_file_hash: &task_file_hash,
+        whole_outputs: false,
+    }
 }
 
 /// Sessions that nobody runs and that can be resumed or started over. Changes nothing.

@@ -5,13 +5,19 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{self, Write as _};
+use std::path::Path;
 
 use tracing::info;
 
 use crate::crawl::committer::{META_ACTIVE_MS, META_PAUSED, StorePaths};
 use crate::crawl::rebuild::{Remembered, rebuild};
+use crate::crawl::session::META_CANCELLED;
 use crate::daemon::recover::set_aside;
+use crate::model::session::SessionStatus;
 use crate::model::time::Timestamp;
+use crate::output::cut::truncate_to;
+use crate::output::lines::Lines;
 use crate::policy::recovery::Repair;
 use crate::state::paths::SessionPaths;
 use crate::state::{checkpoint_file, heartbeat_file};
@@ -46,6 +52,38 @@ pub fn repair(paths: &SessionPaths, repair: Repair, paused: bool, now: Timestamp
     )))
 }
 
+/// Cuts each of these output files behind its last good line: opening the session sees them too short, and queues
+/// again what they lost. What is cut is kept; repeating it is harmless.
+///
+/// # Errors
+/// A sentence: what could not be cut.
+pub fn cut(paths: &SessionPaths, bad: &[(String, u64)], now: Timestamp) -> Result<(), String> {
+    for (name, good) in bad {
+        let plain = paths.out().join(name);
+        if !plain.exists() {
+            let packed = paths.out().join(format!("{name}.gz"));
+            unpack(&packed, &plain, *good).map_err(|error| format!("`{}`: {error}", packed.display()))?;
+            set_aside(paths, &packed, now).map_err(|error| error.to_string())?;
+        }
+        truncate_to(&plain, *good, &paths.damaged()).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+/// Writes the first `length` bytes of a packed file's text, whole lines, beside it.
+fn unpack(packed: &Path, plain: &Path, length: u64) -> io::Result<()> {
+    let mut lines = Lines::open(packed)?;
+    let mut file = tempfile::NamedTempFile::new_in(plain.parent().unwrap_or(Path::new("/")))?;
+    while lines.offset() < length {
+        let Some(line) = lines.next_line()? else { break };
+        file.write_all(line)?;
+        file.write_all(b"\n")?;
+    }
+    file.as_file().sync_all()?;
+    file.persist(plain)?;
+    Ok(())
+}
+
 /// What the outputs do not say.
 fn remembered(paths: &SessionPaths, paused: bool) -> Remembered {
     let checkpoints = checkpoint_file::read(paths);
@@ -55,6 +93,9 @@ fn remembered(paths: &SessionPaths, paused: bool) -> Remembered {
     if let Some(checkpoint) = last {
         let active_ms = (checkpoint.progress_snapshot.active_seconds.max(0.0) * 1000.0) as u64;
         meta.insert(META_ACTIVE_MS.to_owned(), active_ms.to_string());
+    }
+    if last.is_some_and(|checkpoint| checkpoint.progress_snapshot.status == SessionStatus::Cancelled) {
+        meta.insert(META_CANCELLED.to_owned(), "1".to_owned());
     }
     if paused {
         meta.insert(META_PAUSED.to_owned(), "1".to_owned());

@@ -10,6 +10,7 @@ mod desk_tasks;
 pub mod evidence;
 mod house;
 pub mod janitor;
+mod last_resort;
 pub mod library;
 mod machine;
 pub mod mend;

@@ -1,16 +1,18 @@
 //! What the output files look like from outside: lengths, the last group's hash, the last commit in them.
 //!
-//! Reads ends of files only; `verify` reads everything.
+//! Reads ends of files only, and everything where a command names the session; `verify` compares as well.
 
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::model::checkpoint::OutputFile;
-use crate::model::ids::CommitSeq;
+use crate::model::ids::{CommitSeq, UrlNo};
 use crate::model::record::UrlRecord;
+use crate::output::lines::Lines;
 use crate::state::atomic_file::{Content, judge, open_regular};
 
 /// A last line longer than this is not looked for.
@@ -29,12 +31,14 @@ pub struct OutputsSeen {
     pub reach: CommitSeq,
     /// What is shorter than committed or differs, in sentences.
     pub damage: Vec<String>,
+    /// Files with a line that is no record, and how far they are good, in bytes of text.
+    pub bad: Vec<(String, u64)>,
     /// Why something could not be read, for a reason outside it.
     pub refused: Option<String>,
 }
 
-/// Looks at `out`, comparing with what was committed.
-pub fn look(out: &Path, committed: &[OutputFile]) -> OutputsSeen {
+/// Looks at `out`, comparing with what was committed; `whole` reads every line of it.
+pub fn look(out: &Path, committed: &[OutputFile], whole: bool) -> OutputsSeen {
     let mut seen = OutputsSeen::default();
     if fs::symlink_metadata(out).is_ok_and(|meta| !meta.is_dir()) {
         // Opening sets it aside: nothing is read or written through a link.
@@ -69,9 +73,56 @@ pub fn look(out: &Path, committed: &[OutputFile]) -> OutputsSeen {
         seen.note(&out.join(first), first_url, |seen, readable| seen.readable |= readable);
     }
     for file in committed {
+        let known = seen.damage.len();
         compare(out, file, &mut seen);
+        if whole && seen.damage.len() == known {
+            every_line(out, file, &mut seen);
+        }
     }
     seen
+}
+
+/// Looks for a line that is no record.
+fn every_line(out: &Path, file: &OutputFile, seen: &mut OutputsSeen) {
+    let good = match good_until(out, file) {
+        Ok(good) => good,
+        Err(error) => {
+            seen.refused = Some(format!("`{}`: {error}", out.join(&file.name).display()));
+            return;
+        }
+    };
+    if good < file.committed_length {
+        seen.damage.push(format!("`{}` has a line that is no record behind byte {good}", file.name));
+        seen.bad.push((file.name.clone(), good));
+    }
+}
+
+/// How far a file, packed or not, consists of records.
+fn good_until(out: &Path, file: &OutputFile) -> io::Result<u64> {
+    let plain = out.join(&file.name);
+    let path = if plain.exists() { plain } else { out.join(format!("{}.gz", file.name)) };
+    let mut lines = Lines::open(&path)?;
+    let mut good = 0;
+    while good < file.committed_length {
+        match lines.next_line() {
+            Ok(Some(line)) if serde_json::from_slice::<Record>(line).is_ok() => good = lines.offset(),
+            Ok(_) => break,
+            // What cannot be unpacked is damage.
+            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => break,
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(good)
+}
+
+/// What every record has.
+#[derive(Deserialize)]
+struct Record {
+    #[serde(rename = "n")]
+    _n: UrlNo,
+    #[serde(rename = "commit_seq")]
+    _commit_seq: CommitSeq,
 }
 
 impl OutputsSeen {
@@ -209,22 +260,41 @@ mod tests {
     fn lengths_hashes_and_reach() {
         let temp = tempfile::tempdir().unwrap();
         let out = temp.path();
-        assert_eq!(look(&out.join("none"), &[]), OutputsSeen::default());
+        assert_eq!(look(&out.join("none"), &[], false), OutputsSeen::default());
         let urls = format!("{URL}\n{}\n", URL.replace("\"commit_seq\":1", "\"commit_seq\":4"));
         fs::write(out.join("urls-00001.jsonl"), format!("{urls}{{\"n\":3,\"commit_seq\":9")).unwrap();
         let record = committed("urls-00001.jsonl", &urls, URL.len() + 1);
-        let seen = look(out, std::slice::from_ref(&record));
+        let seen = look(out, std::slice::from_ref(&record), false);
         assert_eq!(seen, OutputsSeen { any: true, readable: true, reach: 4, ..Default::default() }, "torn tail");
         fs::write(out.join("urls-00001.jsonl"), urls.replace("\"commit_seq\":4", "\"commit_seq\":5")).unwrap();
-        assert_eq!(look(out, std::slice::from_ref(&record)).damage.len(), 1, "differs");
+        assert_eq!(look(out, std::slice::from_ref(&record), false).damage.len(), 1, "differs");
         fs::write(out.join("urls-00001.jsonl"), &urls[..urls.len() - 1]).unwrap();
-        assert_eq!(look(out, std::slice::from_ref(&record)).damage.len(), 1, "short");
+        assert_eq!(look(out, std::slice::from_ref(&record), false).damage.len(), 1, "short");
         fs::remove_file(out.join("urls-00001.jsonl")).unwrap();
-        let seen = look(out, std::slice::from_ref(&record));
+        let seen = look(out, std::slice::from_ref(&record), false);
         assert!(seen.damage.len() == 1 && !seen.readable, "gone");
         let sealed = OutputFile { sealed: true, ..record };
         fs::write(out.join("urls-00001.jsonl.gz"), "").unwrap();
-        assert!(look(out, &[sealed]).damage.is_empty(), "compressed");
+        assert!(look(out, &[sealed], false).damage.is_empty(), "compressed");
+    }
+
+    #[test]
+    fn a_line_that_is_no_record_is_found_by_who_reads_all() {
+        let temp = tempfile::tempdir().unwrap();
+        let out = temp.path();
+        let (name, good) = ("urls-00001.jsonl", format!("{URL}\n"));
+        let text = format!("{good}{}\n{}\n", "\0".repeat(9), URL.replace("\"n\":1", "\"n\":3"));
+        fs::write(out.join(name), &text).unwrap();
+        let file = OutputFile { sealed: true, ..committed(name, &text, text.len() - URL.len() - 1) };
+        let look = |whole| look(out, std::slice::from_ref(&file), whole);
+        assert_eq!(look(false).damage.len(), 0, "its end is good");
+        let seen = look(true);
+        assert_eq!(seen.bad, [(name.to_owned(), good.len() as u64)], "{seen:?}");
+        crate::output::compress::compress(out, name).unwrap();
+        assert_eq!(look(true).bad, seen.bad, "packed");
+        fs::write(out.join(format!("{name}.gz")), "no gzip at all").unwrap();
+        assert_eq!(look(true).bad, [(name.to_owned(), 0)], "cannot be unpacked");
+        assert!(look(false).damage.is_empty());
     }
 
     #[test]
@@ -245,9 +315,9 @@ mod tests {
         fs::create_dir(&target).unwrap();
         fs::write(target.join("urls-00001.jsonl"), format!("{URL}\n")).unwrap();
         std::os::unix::fs::symlink(&target, &out).unwrap();
-        let seen = look(&out, &[]);
+        let seen = look(&out, &[], false);
         assert!(!seen.any && !seen.readable && seen.damage.len() == 1, "{seen:?}");
-        assert!(look(&target, &[]).damage.is_empty());
+        assert!(look(&target, &[], false).damage.is_empty());
     }
 
     #[test]
@@ -255,7 +325,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let fifo = temp.path().join("urls-00001.jsonl");
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-        let seen = look(temp.path(), &[committed("urls-00001.jsonl", "abc", 0)]);
+        let seen = look(temp.path(), &[committed("urls-00001.jsonl", "abc", 0)], false);
         assert!(!seen.readable && seen.damage.len() == 1 && seen.refused.is_none(), "{seen:?}");
     }
 }

@@ -81,8 +81,10 @@ impl Records {
         let started = DayNumbers { sessions_started: u64::from(facts.created), ..DayNumbers::default() };
         // What the lifetimes before have booked stands in the session's row; a crash may have cut that short.
         let row = self.registry.as_ref().and_then(|registry| registry.session(&task.session_id).ok().flatten());
-        let before = row.map_or_else(|| numbers(first), |row| totals(&row.counters, row.duration_seconds));
-        self.booked.insert(task.session_id.clone(), (facts.epoch, before));
+        if let Some(row) = row {
+            self.attempt(|registry| registry.add_to_day(&day_of(&row, first, now), &unbooked(&row, first)));
+        }
+        self.booked.insert(task.session_id.clone(), (facts.epoch, numbers(first)));
         self.book(first, SessionStatus::Active, None);
         // After the session's row, which holds its task.
         self.attempt(|registry| {
@@ -98,6 +100,13 @@ impl Records {
             if self.news(&session) {
                 self.book(&session, session.status, None);
             }
+        }
+    }
+
+    /// Books what sessions that run have done, active time too.
+    pub fn book_all(&mut self, sessions: &[SessionSummary]) {
+        for session in sessions {
+            self.book(session, session.status, None);
         }
     }
 
@@ -202,6 +211,48 @@ pub fn refill(dir: &StateDir, registry: &Registry, now: Timestamp) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// Books what sessions that nobody runs did after their last booking: a kill cuts it short.
+///
+/// # Errors
+/// What SQLite said.
+pub(super) fn catch_up(
+    dir: &StateDir,
+    registry: &Registry,
+    running: &[SessionId],
+    now: Timestamp,
+) -> Result<(), RegistryError> {
+    let rows = registry.sessions()?.into_iter().filter(|row| !row.status.ended() && !running.contains(&row.id));
+    for row in rows {
+        let paths = dir.session(&row.id);
+        if !paths.dir().is_dir() {
+            continue;
+        }
+        let known = summary::offline(&paths, now).summary;
+        let unbooked = DayNumbers { sessions_ended: u64::from(known.status.ended()), ..unbooked(&row, &known) };
+        let there = row_of(&known, now);
+        let row = SessionRow {
+            // A checkpoint may be behind what was booked, and what is gone cannot be done again.
+            duration_seconds: row.duration_seconds.max(there.duration_seconds),
+            last_life: row.last_life.max(there.last_life),
+            ..there
+        };
+        registry.put_session(&row)?;
+        registry.add_to_day(&day_of(&row, &known, now), &unbooked)?;
+    }
+    Ok(())
+}
+
+/// What a session has done that its row does not know.
+fn unbooked(row: &SessionRow, known: &SessionSummary) -> DayNumbers {
+    difference(&numbers(known), &totals(&row.counters, row.duration_seconds))
+}
+
+/// The day of a session's last life, to which belongs what was not booked.
+fn day_of(row: &SessionRow, known: &SessionSummary, now: Timestamp) -> String {
+    let life = row.last_life.max(known.last_checkpoint).unwrap_or(now);
+    day(life.min(now))
 }
 
 /// Notes how a session stands that has left, or has arrived.

@@ -258,8 +258,12 @@ fn resume(
             set_aside(paths, &beside(&paths.store(), suffix), acting.now)?;
         }
     }
-    let repaired = mend::repair(paths, planned.verdict.repair, planned.verdict.as_paused, acting.now)
-        .map_err(|why| RecoverError::Repair { session: paths.id().clone(), why })?;
+    let failed = |why| RecoverError::Repair { session: paths.id().clone(), why };
+    if planned.verdict.repair == Repair::Outputs {
+        mend::cut(paths, &planned.gathered.outputs_bad, acting.now).map_err(failed)?;
+    }
+    let repaired =
+        mend::repair(paths, planned.verdict.repair, planned.verdict.as_paused, acting.now).map_err(failed)?;
     step(&paths.store(), "recover.after_repair")?;
     Ok(ResumeOrder {
         session_id: paths.id().clone(),
@@ -392,7 +396,7 @@ pub fn close_dead_epochs(
     running: &[SessionId],
     now: Timestamp,
 ) -> Result<usize, RegistryError> {
-    let sources = Sources { now, clock_sane: true, registry: None, task_file_hash: &|_| None };
+    let sources = Sources { now, clock_sane: true, registry: None, task_file_hash: &|_| None, whole_outputs: false };
     let mut closed = 0;
     for epoch in registry.open_epochs()? {
         let paths = dir.session(&epoch.session_id);

@@ -56,8 +56,13 @@ impl State {
     }
 
     fn plan_with(&self, options: &Options) -> Planned {
-        let sources =
-            Sources { now: now(), clock_sane: true, registry: Some(&self.registry), task_file_hash: &|_| None };
+        let sources = Sources {
+            now: now(),
+            clock_sane: true,
+            registry: Some(&self.registry),
+            task_file_hash: &|_| None,
+            whole_outputs: false,
+        };
         plan(&self.dir, &[id()], sources, options).unwrap().remove(0)
     }
 

@@ -17,6 +17,7 @@ use crate::crawl::session::Raised;
 use crate::daemon::command::{self, Command, StopLevel};
 use crate::daemon::desk::Desk;
 use crate::daemon::house::{House, Visits};
+use crate::daemon::last_resort::LastResort;
 use crate::daemon::mode::{RunEnd, RunError, RunMode, Started};
 use crate::daemon::records::{Records, refill};
 use crate::daemon::resources::{cores, memory_total};
@@ -41,6 +42,11 @@ const JANITOR_EVERY: Duration = Duration::from_secs(3600);
 const BROWSER_STOP: Duration = Duration::from_secs(5);
 /// For sessions to write their last words after being told to abandon.
 const ABANDON_STOP: Duration = Duration::from_secs(8);
+/// For the API to answer what it was asked before the stop.
+const API_STOP: Duration = Duration::from_secs(5);
+/// From the end of the stop budget to the end of the process, whatever hangs.
+const LAST_RESORT: Duration =
+    Duration::from_secs(ABANDON_STOP.as_secs() + BROWSER_STOP.as_secs() * 2 + API_STOP.as_secs());
 
 /// Starts what serves the API on the directory's socket, until the token is cancelled. Given by the
 /// caller, because the API stands above the daemon.
@@ -67,6 +73,7 @@ struct Owner {
     inbox: mpsc::Receiver<Command>,
     operator: command::Operator,
     signals: Signals,
+    last_resort: LastResort,
     systemd: Systemd,
     api: (JoinHandle<()>, CancellationToken),
     stop: Option<Stop>,
@@ -79,7 +86,6 @@ struct Owner {
 
 /// A stop under way.
 struct Stop {
-    signals: u32,
     abandon_at: Instant,
     abandoned: bool,
     give_up_at: Instant,
@@ -127,8 +133,9 @@ impl Owner {
         if let Some(warning) = dir.file_system_warning() {
             warn!(state_dir = %dir.root().display(), reason = warning, "the state directory is not on a safe disk");
         }
-        let signals = Signals::listen()
-            .map_err(|error| fail(ExitCode::Bug, format!("cannot listen for signals: {error}"), ""))?;
+        let deaf = |error| fail(ExitCode::Bug, format!("cannot listen for signals: {error}"), "");
+        let signals = Signals::listen().map_err(deaf)?;
+        let last_resort = LastResort::watch(config.stop_timeout.0, LAST_RESORT).map_err(deaf)?;
         crate::fetch::install_tls_provider();
         let registry = open_registry(&dir, clock.now());
         let visits = Visits::new(&config, cores(), memory_total());
@@ -159,6 +166,7 @@ impl Owner {
             inbox,
             operator,
             signals,
+            last_resort,
             systemd: Systemd::new(),
             api: (api, stop_api),
             stop: None,
@@ -175,7 +183,10 @@ impl Owner {
             Ok(begun) => begun,
             Err(end) => return self.close(Some(*end)).await,
         };
-        self.desk.close_dead_epochs().await;
+        // A process that only carries out a command leaves them to the next owner.
+        if !matches!(self.mode, RunMode::Once { .. }) {
+            self.desk.close_dead_epochs().await;
+        }
         self.systemd.ready(&self.desk.status_line());
         let said = started.send(Started {
             operator: self.operator.clone(),
@@ -252,7 +263,7 @@ impl Owner {
     }
 
     async fn signal(&mut self, asked: Asked) {
-        match (asked, self.stop.as_mut()) {
+        match (asked, &self.stop) {
             (Asked::Reload, None) => {
                 self.systemd.reloading();
                 self.desk.reload_tasks().await;
@@ -268,23 +279,17 @@ impl Owner {
                 }
                 self.begin_stop(false).await;
             }
-            (Asked::Stop, Some(stop)) => {
-                stop.signals += 1;
-                if stop.signals > 2 {
-                    error!("third signal: dying at once; everything committed is safe");
-                    std::process::exit(i32::from(ExitCode::Stopped.code()));
-                }
-                self.abandon().await;
-            }
+            // The third one is the last resort's affair.
+            (Asked::Stop, Some(_)) => self.abandon().await,
         }
     }
 
     async fn begin_stop(&mut self, abandon: bool) {
         if self.stop.is_none() {
+            let asked_at = self.last_resort.loop_stops().unwrap_or_else(Instant::now);
             self.systemd.stopping();
-            let now = Instant::now();
-            let abandon_at = now + self.house.config.stop_timeout.0;
-            self.stop = Some(Stop { signals: 1, abandon_at, abandoned: false, give_up_at: abandon_at + ABANDON_STOP });
+            let abandon_at = asked_at + self.house.config.stop_timeout.0;
+            self.stop = Some(Stop { abandon_at, abandoned: false, give_up_at: abandon_at + ABANDON_STOP });
             self.desk.supervisor.stop(false).await;
         }
         if abandon {
@@ -331,7 +336,7 @@ impl Owner {
         }
         let (task, stop) = self.api;
         stop.cancel();
-        if tokio::time::timeout(Duration::from_secs(5), task).await.is_err() {
+        if tokio::time::timeout(API_STOP, task).await.is_err() {
             warn!("the API did not end in time");
         }
         if let Err(error) = std::fs::remove_file(self.house.dir.socket()) {

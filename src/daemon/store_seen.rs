@@ -101,6 +101,17 @@ fn older(path: &Path, rebooted: bool, length: u64) -> Result<StoreSeen, StoreErr
     Ok(StoreSeen { older: true, ..seen })
 }
 
+/// Whether a newer crawld wrote the store of a session at rest: its first bytes say so, or the log beside it.
+pub(super) fn too_new(paths: &SessionPaths) -> bool {
+    let path = paths.store();
+    let log = crate::store::db::beside(&path, "-wal");
+    match peek(&path) {
+        Err(seen) => seen.too_new,
+        Ok(_) if log.exists() => matches!(Reader::at_rest(&path), Err(StoreError::TooNew { .. })),
+        Ok(_) => false,
+    }
+}
+
 /// The file's length; a newer format is recognised before SQLite opens anything, so that the store
 /// stays byte-identical.
 fn peek(path: &Path) -> Result<u64, Box<StoreSeen>> {

@@ -8,6 +8,7 @@ use crate::crawl::phase::Hold;
 use crate::crawl::session::META_CANCELLED;
 use crate::daemon::answers::{SessionDetail, SessionSummary};
 use crate::daemon::command::SessionOrder;
+use crate::daemon::store_seen;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::counters::Counters;
 use crate::model::heartbeat::{Heartbeat, Rates};
@@ -23,6 +24,9 @@ use crate::store::reader::Reader;
 /// What an imported session waits for.
 pub(super) const NEEDS_GRANT: &str =
     "its permissions to reach private networks were left where it came from: give the same task again to grant them";
+
+/// What a session waits for that a newer crawld has run.
+const WRITTEN_BY_NEWER: &str = "written by a newer crawld: use that one, nothing was touched";
 
 /// Ended / discovered, 0..1.
 pub fn progress(counters: &Counters) -> f64 {
@@ -116,8 +120,8 @@ pub fn offline(paths: &SessionPaths, now: Timestamp) -> SessionDetail {
     let lives = heartbeat.is_some_and(|(beat, envelope)| fresh(beat, envelope, now));
     let owned = matches!(probe(&paths.lock()), Ok(Probe::Held(_)));
     // Outlives the store and the checkpoint of a session that was cleaned up or exported.
-    let ended = end_note::read(paths);
-    let ended = ended.good().map(|(note, _)| note);
+    let ended_reading = end_note::read(paths);
+    let ended = ended_reading.good().map(|(note, _)| note);
     let declared = declared_status(heartbeat.map(|(beat, _)| beat), checkpoint);
     let declared = ended.map(|note| note.status).or(declared);
     let at_rest = !owned && !declared.is_some_and(SessionStatus::ended);
@@ -139,13 +143,22 @@ pub fn offline(paths: &SessionPaths, now: Timestamp) -> SessionDetail {
     let told = checkpoint.map(|c| c.progress_snapshot.counters).or(ended.map(|note| note.counters));
     let counters = committed.map(|committed| committed.counters).or(told).unwrap_or_default();
     let beat = heartbeat.map(|(beat, _)| beat.clone());
+    let newer = [
+        ("task.json", task.too_new()),
+        ("its checkpoint", checkpoints.too_new()),
+        ("its heartbeat", heartbeat_reading.too_new()),
+        ("ended.json", ended_reading.too_new()),
+        ("frontier.db", !owned && store_seen::too_new(paths)),
+    ];
+    let newer = newer.into_iter().find(|(_, newer)| *newer).map(|(name, _)| name);
     let summary = SessionSummary {
         session_id: paths.id().clone(),
         task_id: task.good().map(|(task, _)| task.task_id.clone()).or(checkpoint.map(|c| c.task_id.clone())),
         status,
-        status_reason: match ungranted && status == SessionStatus::Paused {
-            true => Some(format!("{}: {NEEDS_GRANT}", Cause::NeedsOperator)),
-            false => beat.as_ref().and_then(|b| b.status_reason.clone()),
+        status_reason: match (newer, ungranted && status == SessionStatus::Paused) {
+            (Some(name), _) => Some(format!("{}: {name} was {WRITTEN_BY_NEWER}", Cause::FormatTooNew)),
+            (None, true) => Some(format!("{}: {NEEDS_GRANT}", Cause::NeedsOperator)),
+            (None, false) => beat.as_ref().and_then(|b| b.status_reason.clone()),
         },
         stop_reason: checkpoint.and_then(|c| c.progress_snapshot.stop_reason),
         epoch: beat.as_ref().map(|b| b.epoch).max(checkpoint.map(|c| c.crawler_state.epoch)).unwrap_or(0),

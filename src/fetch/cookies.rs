@@ -2,19 +2,17 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use cookie_store::{Cookie, CookieDomain, CookieExpiration, CookieStore};
 use http::header::{HeaderMap, HeaderValue, SET_COOKIE};
 use url::Url;
 
-use crate::browser::{load_jar, save_jar};
+use crate::browser::{JAR_EVERY, load_jar, save_jar};
 use crate::clock::Clock;
 use crate::lock::lock;
 use crate::model::cookie::StoredCookie;
 
-/// Between two writings of the file, and two looks at the browser's cookies.
-const EVERY: Duration = Duration::from_secs(5);
 /// Bytes of a cookie's name and value, and cookies of a session, as browsers bound them.
 const COOKIE_MAX: usize = 4 << 10;
 const COOKIES_MAX: usize = 3_000;
@@ -40,6 +38,8 @@ struct State {
     saved: Option<Instant>,
     looked: Option<Instant>,
     changes: u64,
+    /// So many more fit in certainly; counted anew when it is used up.
+    room: usize,
 }
 
 impl Cookies {
@@ -105,7 +105,10 @@ impl Cookies {
         for value in headers.get_all(SET_COOKIE) {
             let Some(cookie) = value.to_str().ok().and_then(|text| acceptable(text, url)) else { continue };
             self.with(|state| {
-                if state.store.iter_any().count() >= COOKIES_MAX {
+                if state.room == 0 {
+                    state.room = COOKIES_MAX.saturating_sub(state.store.iter_any().count());
+                }
+                if state.room == 0 {
                     return;
                 }
                 let key = [String::from(&cookie.domain), String::from(&cookie.path), cookie.name().to_owned()];
@@ -116,6 +119,7 @@ impl Cookies {
                 if state.store.insert(cookie, url).is_err() {
                     return;
                 }
+                state.room -= 1;
                 state.unsaved = true;
                 state.changes += u64::from(!same);
                 if !state.news.contains(&key) {
@@ -142,7 +146,7 @@ impl Cookies {
     /// Whether it is time to look at the browser's cookies.
     pub(super) fn look_is_due(&self) -> bool {
         self.with(|state| {
-            let due = state.looked.is_none_or(|at| at.elapsed() >= EVERY);
+            let due = state.looked.is_none_or(|at| at.elapsed() >= JAR_EVERY);
             if due {
                 state.looked = Some(Instant::now());
             }
@@ -161,6 +165,7 @@ impl Cookies {
                 }
             }
             state.store = fresh.store;
+            state.room = 0;
             state.partitioned = fresh.partitioned;
             state.changes += 1;
         });
@@ -169,7 +174,7 @@ impl Cookies {
     /// Writes the file when it lacks something: at most every few seconds, or `now`.
     pub(super) async fn save(self: &Arc<Self>, now: bool) {
         let all = self.with(|state| {
-            let due = now || state.saved.is_none_or(|at| at.elapsed() >= EVERY);
+            let due = now || state.saved.is_none_or(|at| at.elapsed() >= JAR_EVERY);
             (state.unsaved && due).then(|| {
                 (state.unsaved, state.saved) = (false, Some(Instant::now()));
                 let own = state.store.iter_unexpired().filter_map(kept);
@@ -310,5 +315,22 @@ mod tests {
         let news = jar.take_news();
         let ended = news.iter().find(|cookie| cookie.name == "a").expect("told that it has ended");
         assert!(ended.expires.is_some_and(|at| at < 1e9));
+    }
+
+    #[test]
+    fn a_jar_takes_so_many_cookies_and_no_more() {
+        let temp = tempfile::tempdir().unwrap();
+        let jar = jar(&temp);
+        let held = || jar.with(|state| state.store.iter_any().count());
+        for n in 0..COOKIES_MAX + 10 {
+            set(&jar, "https://example.org/", &[&format!("c{}=1", n / 2), &format!("d{n}=1")]);
+        }
+        assert_eq!(held(), COOKIES_MAX);
+        // The browser has heard of them, and has lost them.
+        jar.take_news();
+        jar.take_over(Vec::new());
+        set(&jar, "https://example.org/", &["again=1"]);
+        assert!(sent(&jar, "https://example.org/").contains("again=1"));
+        assert!(held() <= COOKIES_MAX);
     }
 }

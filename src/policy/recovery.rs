@@ -165,6 +165,10 @@ pub struct Evidence {
     pub outputs_readable: bool,
     /// Killed after its task was written and before the first trace of a crawl.
     pub never_begun: bool,
+    /// There is no output file at all: they were moved away, or are lost.
+    pub outputs_gone: bool,
+    /// Its store was removed on purpose, after its end.
+    pub cleaned: bool,
     /// How the last lifetime ended.
     pub end: EndFacts,
 }
@@ -195,6 +199,8 @@ impl Evidence {
             outputs: OutputState::Whole,
             outputs_readable: false,
             never_begun: false,
+            outputs_gone: false,
+            cleaned: false,
             end: EndFacts::default(),
         }
     }
@@ -228,6 +234,8 @@ pub struct Options {
     pub extend: bool,
     /// An order gives an ended session new work (failed URLs again, parked ones released): it goes on.
     pub revive: bool,
+    /// A command names the session: where it has ended and is damaged, it is opened again, which repairs it.
+    pub mend: bool,
     /// `resume_max_age`.
     pub resume_max_age: Duration,
     /// `auto_session_cleanup_age`.
@@ -242,6 +250,7 @@ impl Default for Options {
             strategy: Strategy::Auto,
             extend: false,
             revive: false,
+            mend: false,
             resume_max_age: Duration::from_secs(24 * 3600),
             cleanup_age: Duration::from_secs(7 * 24 * 3600),
         }
@@ -274,7 +283,10 @@ pub struct Verdict {
 
 /// Decides: the first row that fits.
 pub fn decide(evidence: &Evidence, options: &Options) -> Verdict {
+    // An ended session that is still here is repaired; no age and no changed task starts it over.
+    let mended = || ended(evidence, options).then(|| by_condition(evidence, options));
     let found = untouchable(evidence, options)
+        .or_else(mended)
         .or_else(|| preferred(evidence, options))
         .or_else(|| held_back(evidence, options))
         .unwrap_or_else(|| by_condition(evidence, options));
@@ -302,7 +314,7 @@ fn untouchable(e: &Evidence, o: &Options) -> Option<Row> {
     if e.too_new.is_some() {
         return skip(Cause::FormatTooNew);
     }
-    if ended(e, o) {
+    if ended(e, o) && !mends(e, o) {
         return skip(Cause::AlreadyEnded);
     }
     if e.migrated || e.status == Some(SessionStatus::Migrated) {
@@ -324,6 +336,22 @@ fn ended(e: &Evidence, o: &Options) -> bool {
         Some(SessionStatus::Expired) => !o.extend && !o.revive,
         _ => false,
     }
+}
+
+/// Whether a session that has ended is opened again for a repair. Outputs that are gone altogether were moved away:
+/// they are made anew only by `--strategy resume`.
+fn mends(e: &Evidence, o: &Options) -> bool {
+    let asked = match o.strategy {
+        Strategy::Auto => !e.outputs_gone,
+        Strategy::Resume => true,
+        Strategy::Restart | Strategy::Skip => false,
+    };
+    let broken = match condition(e) {
+        Some((_, Repair::Outputs)) => true,
+        Some((_, Repair::Rebuild)) => !(e.cleaned && e.store == StoreState::Missing),
+        Some((_, Repair::Cut)) | None => false,
+    };
+    o.mend && asked && broken
 }
 
 /// What the operator asked for, where it needs no condition.

@@ -85,6 +85,45 @@ fn every_row_of_the_table() {
     }
 }
 
+#[test]
+fn an_ended_session_is_repaired_when_a_command_names_it() {
+    let named = |o: &mut Options| o.mend = true;
+    let ended = |e: &mut Evidence| (e.status, e.end.clean) = (Some(SessionStatus::Completed), true);
+    let short = |e: &mut Evidence| {
+        ended(e);
+        (e.outputs, e.last_life, e.task_changed) = (OutputState::Damaged, ago(24 * 400), true);
+    };
+    row("damaged, not named", short, Skip, Cause::AlreadyEnded);
+    let verdict = with("damaged, named", short, named, Resume, Cause::OutputsDamaged);
+    assert_eq!((verdict.repair, verdict.as_paused), (Repair::Outputs, false));
+    with("sound, named", ended, named, Skip, Cause::AlreadyEnded);
+    let skipped = |o: &mut Options| (o.mend, o.strategy) = (true, Strategy::Skip);
+    with("damaged, to be skipped", short, skipped, Skip, Cause::AlreadyEnded);
+    let moved = |e: &mut Evidence| {
+        short(e);
+        e.outputs_gone = true;
+    };
+    with("outputs moved away", moved, named, Skip, Cause::AlreadyEnded);
+    let insisted = |o: &mut Options| (o.mend, o.strategy) = (true, Strategy::Resume);
+    with("outputs moved away, to be made anew", moved, insisted, Resume, Cause::OutputsDamaged);
+    for (store, cleaned, decision, cause) in [
+        (StoreState::Damaged, false, Resume, Cause::RebuiltFromOutputs),
+        (StoreState::Missing, false, Resume, Cause::RebuiltFromOutputs),
+        (StoreState::Missing, true, Skip, Cause::AlreadyEnded),
+    ] {
+        let lost = |e: &mut Evidence| {
+            ended(e);
+            (e.store, e.cleaned) = (store, cleaned);
+        };
+        with(&format!("store {store:?}, cleaned up {cleaned}"), lost, named, decision, cause);
+    }
+    let exported = |e: &mut Evidence| {
+        short(e);
+        e.migrated = true;
+    };
+    with("damaged, but exported", exported, named, Skip, Cause::Migrated);
+}
+
 fn barely_begun(e: &mut Evidence) {
     e.last_life = ago(25);
     e.counters = Some(Counters { discovered: 1000, queued: 901, fetched: 99, ..Counters::default() });

@@ -246,7 +246,7 @@ impl Registry {
     /// Keeps a copy of a session's task; its session must have been put in before.
     ///
     /// # Errors
-    /// What SQLite said.
+    /// What SQLite said; there is no such session.
     pub fn put_task(&self, task: &StoredTask) -> Result<(), RegistryError> {
         let json = serde_json::to_string(task).unwrap_or_default();
         self.lock()
@@ -254,7 +254,7 @@ impl Registry {
                 "UPDATE sessions SET task_json = ?2, task_id = ?3, task_hash = ?4 WHERE id = ?1",
                 params![task.session_id.as_str(), json, task.task_id.as_str(), task.task_hash],
             )
-            .map(drop)
+            .and_then(|rows| if rows == 0 { Err(rusqlite::Error::QueryReturnedNoRows) } else { Ok(()) })
             .map_err(sql("write a task"))
     }
 

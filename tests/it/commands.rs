@@ -110,7 +110,7 @@ fn root_without_a_word_about_the_sandbox_gets_no_browser() {
 fn robots_decisions_by_the_line() {
     let world = world();
     let rows = [("Disallow: /private/", "/private/x", false), ("Disallow: /private/", "/public", true)];
-    let input: String = rows
+    let mut input: String = rows
         .iter()
         .enumerate()
         .map(|(id, (rule, path, _))| {
@@ -120,18 +120,47 @@ fn robots_decisions_by_the_line() {
             format!("{row}\n")
         })
         .collect();
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_crawld"));
-    command.args(["robots", "test"]).current_dir(world.path());
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the binary starts");
-    child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("write");
-    let output = child.wait_with_output().expect("it ends");
-    let said = String::from_utf8_lossy(&output.stdout);
-    let answers: Vec<serde_json::Value> =
-        said.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
-    assert_eq!(answers.len(), rows.len(), "{said}");
-    for (answer, (_, _, allowed)) in answers.iter().zip(rows) {
-        assert_eq!(answer["allowed"], allowed, "{answer}");
+    let ask = |input: &[u8]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_crawld"));
+        command.args(["robots", "test"]).current_dir(world.path());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary starts");
+        child.stdin.take().expect("piped").write_all(input).expect("write");
+        let output = child.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&output.stdout);
+        let answers: Vec<serde_json::Value> =
+            said.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+        assert_eq!(answers.len(), rows.len(), "{said}");
+        for (answer, (_, _, allowed)) in answers.iter().zip(rows) {
+            assert_eq!(answer["allowed"], allowed, "{answer}");
+        }
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(ask(input.as_bytes()), (Some(0), String::new()));
+
+    // What is no question is named by its line, and the others are answered all the same.
+    let at = input.find('\n').expect("two lines") + 1;
+    input.insert_str(at, "\n{\"id\":7}\nno\u{1b}[2Jthing\n{\"body\":\"\",\"user_agent\":\"a\",\"url\":\"ftp://a/\"}\n");
+    let (code, said) = ask(input.as_bytes());
+    assert_eq!(code, Some(78), "{said}");
+    for words in ["line 3: missing field `body`", "line 4: expected ident", "line 5: `ftp://a/` is neither", "3 of 6"] {
+        assert!(said.contains(words), "no `{words}` in {said}");
     }
+    assert!(!said.contains('\u{1b}'), "{said:?}");
+}
+
+#[test]
+fn a_browser_that_ends_at_once_is_quoted_by_doctor() {
+    let world = world();
+    // A program that names itself, and says that it does not know a browser's options.
+    let program = world.path().join("ls\u{1b}[2J");
+    fs::copy("/bin/ls", &program).expect("a copy");
+    let doctor = world.crawld(&["doctor"]).env("CRAWLD_CHROME", &program);
+    let ended = doctor.env("CRAWLD_NO_SANDBOX", "1").run().expect_code(69);
+    for words in ["it ended by itself (exit status: 2); it said: ", "ls\\u{1b}[2J: unrecognized option"] {
+        assert!(ended.stdout.contains(words), "no `{words}`: {}", ended.said());
+    }
+    assert!(!ended.stdout.contains('\u{1b}'), "{}", ended.said());
 }
 
 /// Every command of `--help`, by name.

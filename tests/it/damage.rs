@@ -381,7 +381,7 @@ fn by_a_newer_format_of_the_store() {
         assert_eq!(ended.json()["sessions"][0]["decision"], "skip", "{}", ended.said());
         let refused = world.crawl().run().expect_code(78);
         assert!(refused.stderr.contains("newer"), "{}", refused.said());
-        world.crawld(&["status", &id]).run().expect_code(0);
+        world.crawld(&["status", &id]).run().expect_code(78);
         world.crawld(&["verify"]).run();
         let after = tree(&world.session_dir());
         let of = |path: &&PathBuf| before.get(*path) != after.get(*path);

@@ -5,6 +5,7 @@ mod support;
 #[path = "../../examples/site/mod.rs"]
 mod site;
 
+mod afterwards;
 mod alerts;
 mod architecture;
 mod archive;

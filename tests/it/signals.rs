@@ -82,3 +82,23 @@ fn a_stop_that_hangs_is_given_up_by_itself() {
     assert!(died.stderr.contains("did not stop in time"), "{}", died.said());
     world.finish();
 }
+
+/// What waits for files hears no signal: a recovery on a mount that hangs, say.
+#[test]
+fn a_recovery_that_hangs_does_not_outlive_the_stop_budget() {
+    const NAME: &str = "signals::a_recovery_that_hangs_does_not_outlive_the_stop_budget";
+    if !cfg!(feature = "failpoints") {
+        return skip::because(NAME, "built without the feature `failpoints`");
+    }
+    let world = World::new(Config { latency: Duration::from_millis(15), ..Config::plain(120) }, Fetch::Http);
+    let mut child = world.crawl().spawn();
+    world.until_recorded(&mut child, 20);
+    child.kill();
+    let hangs = "recover.before_record=return(say);recover.after_record=sleep(60000)";
+    let mut child = world.recover().env("CRAWLD_STOP_TIMEOUT", "1s").failpoints(hangs).spawn();
+    until_said(&mut child, "passed recover.before_record");
+    child.signal(Signal::TERM);
+    let died = child.wait(child::PATIENCE / 3).expect_code(4);
+    assert!(died.stderr.contains("did not end in time"), "{}", died.said());
+    world.finish();
+}

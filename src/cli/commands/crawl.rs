@@ -10,17 +10,18 @@ use crate::api::SubmitBody;
 use crate::api::client::Client;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
+use crate::cli::format::{count, percent};
 use crate::cli::hands::{self, Hands};
 use crate::cli::session_table::{self, CrawlEnd};
 use crate::cli::{Outcome, engine, out, progress, words};
 use crate::config::Problem;
 use crate::config::task::{Draft, name_private, prepare};
-use crate::daemon::answers::SessionSummary;
+use crate::daemon::answers::{RecoveryItem, SessionSummary};
 use crate::daemon::mode::{RunEnd, RunMode};
 use crate::exit_code::ExitCode;
 use crate::model::duration::Span;
 use crate::model::ids::TaskId;
-use crate::model::session::{SessionStatus, StopReason};
+use crate::model::session::{CrashReason, SessionStatus, StopReason};
 use crate::model::task::{FetchMode, PreparedTask, RobotsPolicy, ScopePreset, TaskOrigin};
 use crate::model::text::escape_control;
 
@@ -190,6 +191,9 @@ async fn foreground(context: &Context, task: PreparedTask, args: &CrawlArgs) -> 
     let (started, ready) = oneshot::channel();
     let mode = RunMode::Crawl { task: Box::new(task), new: args.new };
     let end = with_display(context, engine::run(config, mode, started), ready, |context, started| {
+        if let Some(item) = started.recovery.sessions.first() {
+            context.say(&format!("crawld: {}", taken_up(item)));
+        }
         for session in &started.sessions {
             let verb = if started.joined { "continues" } else { "is new" };
             let place = context.state_dir().display().to_string();
@@ -198,6 +202,29 @@ async fn foreground(context: &Context, task: PreparedTask, args: &CrawlArgs) -> 
     })
     .await;
     finish(context, end)
+}
+
+/// What became of a session before it is continued, in a line: how it ended, what is done and why, where it stands.
+fn taken_up(item: &RecoveryItem) -> String {
+    let info = &item.info;
+    let ended = match info.crash_reason {
+        CrashReason::Clean => "was stopped",
+        CrashReason::Reboot => "was cut off by a reboot or a power loss",
+        CrashReason::Oom => "was killed by the kernel for want of memory",
+        CrashReason::Panic => "panicked",
+        CrashReason::Watchdog => "hung and was ended by the watchdog",
+        CrashReason::Killed => "was killed",
+        CrashReason::BrowserLoss => "lost its browser",
+        CrashReason::Unknown => "ended, and nothing tells how",
+    };
+    let done = percent(info.estimated_progress);
+    let left = count(info.urls_remaining);
+    let more = item.message.as_ref().map(|message| format!(" ({message})")).unwrap_or_default();
+    let line = format!(
+        "session {} {ended} ({}): decision {}, cause {}{more}; {done} done, {left} URLs left",
+        info.session_id, info.crash_reason, item.decision, info.cause
+    );
+    escape_control(&line).into_owned()
 }
 
 /// Runs the daemon while showing where its sessions stand.
@@ -266,6 +293,9 @@ async fn beside(context: &Context, client: Client, draft: &Draft, task: &Prepare
     let body = SubmitBody { task: draft.to_json(), origin: TaskOrigin::Command, file: None, new };
     let submitted = client.submit(&body).await?;
     let id = &submitted.session_id;
+    if let Some(item) = &submitted.recovered {
+        context.say(&format!("crawld: {}", taken_up(item)));
+    }
     let verb = if submitted.joined { "continues" } else { "is new" };
     context.say(&format!(
         "crawld: handed to the running crawld; session {id} {verb}. Ctrl-C stops following, not the crawl"

@@ -20,6 +20,7 @@ use crate::daemon::session_key::SessionKey;
 use crate::exit_code::ExitCode;
 use crate::model::ids::SessionId;
 use crate::model::session::{Cause, Decision};
+use crate::model::text::escape_control;
 use crate::model::time::Timestamp;
 
 #[derive(Debug, Args)]
@@ -71,7 +72,7 @@ pub(in crate::cli) async fn run(context: &Context, args: RecoverArgs) -> Outcome
         let report =
             daemon::dry_run(context.config.clone(), &state, context.now(), &request(&args, named, strategy))
                 .map_err(|error| Failure::new(ExitCode::CannotWrite, format!("no temporary directory: {error}")))?;
-        return conclude(context, &report, &[]);
+        return conclude(context, &report, &[], !args.sessions.is_empty());
     }
     here(context, named, args.no_run, strategy).await
 }
@@ -81,8 +82,9 @@ fn request(args: &RecoverArgs, sessions: Vec<SessionId>, strategy: Strategy) -> 
 }
 
 async fn ask(context: &Context, hands: &Hands, request: RecoverRequest) -> Outcome {
+    let named = !request.sessions.is_empty();
     let report = hands.recover(request).await?;
-    let verdict = conclude(context, &report, &report.repaired)?;
+    let verdict = conclude(context, &report, &report.repaired, named)?;
     print_ends(context, &report.repaired)?;
     Ok(verdict)
 }
@@ -90,6 +92,7 @@ async fn ask(context: &Context, hands: &Hands, request: RecoverRequest) -> Outco
 /// Without an owner: be the owner, for as long as there is something to continue.
 async fn here(context: &Context, sessions: Vec<SessionId>, no_run: bool, strategy: Strategy) -> Outcome {
     let (started, ready) = oneshot::channel();
+    let named = !sessions.is_empty();
     let mode = RunMode::Recover { sessions, strategy, no_run };
     let mut report = None;
     let run = engine::run(context.config.clone(), mode, started);
@@ -109,8 +112,9 @@ async fn here(context: &Context, sessions: Vec<SessionId>, no_run: bool, strateg
         return Err(Failure::run(end.exit, error));
     }
     if !acted(&report) {
-        return conclude(context, &report, &end.sessions);
+        return conclude(context, &report, &end.sessions, named);
     }
+    say_over(context, &report, named);
     if context.json {
         print_json(&report, &end.sessions)?;
     }
@@ -140,16 +144,56 @@ fn over(item: &RecoveryItem) -> bool {
 }
 
 /// Prints the report and finds the exit code.
-fn conclude(context: &Context, report: &RecoveryReport, ends: &[SessionSummary]) -> Outcome {
+fn conclude(context: &Context, report: &RecoveryReport, ends: &[SessionSummary], named: bool) -> Outcome {
     if context.json {
         print_json(report, ends)?;
     } else if acted(report) && !context.quiet {
         out::line(&table(report, context.now()))?;
     }
     if !acted(report) {
-        return Err(context.nothing("nothing to recover"));
+        return Err(nothing(context, report, named));
     }
+    say_over(context, report, named);
     Ok(verdict(report, ExitCode::Ok))
+}
+
+/// Exit 5. A session that was named is told about.
+fn nothing(context: &Context, report: &RecoveryReport, named: bool) -> Failure {
+    match report.sessions.as_slice() {
+        [] => context.nothing("nothing to recover"),
+        [_, ..] if !named => context.nothing("nothing to recover"),
+        [first, others @ ..] => {
+            for item in others {
+                context.say(&format!("crawld: {}", over_since(item)));
+            }
+            let hint = match first.info.cause {
+                Cause::Migrated => "continue it where it is now, or bring it home with `crawld import`".to_owned(),
+                _ => format!(
+                    "`crawld verify {0}` looks closer; `crawld retry-failed {0}` gives it work again",
+                    first.info.session_id
+                ),
+            };
+            Failure::new(ExitCode::Nothing, format!("nothing to recover: {}", over_since(first))).hint(hint)
+        }
+    }
+}
+
+/// Tells of named sessions that ended long ago, beside others that are recovered.
+fn say_over(context: &Context, report: &RecoveryReport, named: bool) {
+    for item in report.sessions.iter().filter(|item| named && over(item)) {
+        context.say(&format!("crawld: {}", over_since(item)));
+    }
+}
+
+/// Why there is nothing to do about a session, in words.
+fn over_since(item: &RecoveryItem) -> String {
+    let info = &item.info;
+    let text = match (&item.message, info.cause) {
+        (_, Cause::Migrated) => format!("session {} was exported: it lives elsewhere", info.session_id),
+        (Some(why), _) => format!("session {} has already ended ({}): {why}", info.session_id, info.status),
+        (None, _) => format!("session {} has already ended ({}), and is whole", info.session_id, info.status),
+    };
+    escape_control(&text).into_owned()
 }
 
 /// Exit codes of a recovery, the first one that anything asks for: what could not be done before what wants a

@@ -71,8 +71,7 @@ pub(in crate::cli) async fn run(global: &Global, command: &RobotsCommand) -> Out
 }
 
 fn table(global: &Global, robots: &Robots, args: &TestArgs) -> Outcome {
-    let is_one = |url: &&String| url.starts_with('/') || CanonicalUrl::parse(url).is_ok();
-    if let Some(bad) = args.urls.iter().find(|url| !is_one(url)) {
+    if let Some(bad) = args.urls.iter().find(|url| !is_place(url)) {
         let message = format!("`{}` is neither an http or https URL nor a path", bad.escape_debug());
         return Err(Failure::new(ExitCode::Usage, message).hint("the agent is named by --user-agent"));
     }
@@ -90,28 +89,64 @@ fn table(global: &Global, robots: &Robots, args: &TestArgs) -> Outcome {
     Ok(ExitCode::Ok)
 }
 
+/// Answers every line that is a question, and says of the others what is wrong with them.
 fn from_stdin() -> Outcome {
     let mut input = std::io::stdin().lock();
-    let mut number = 0_u64;
-    loop {
-        let mut line = Vec::new();
-        let read = (&mut input).take(LINE_MAX).read_until(b'\n', &mut line)?;
-        if read == 0 {
-            return Ok(ExitCode::Ok);
-        }
+    let (mut number, mut bad) = (0_u64, 0_u64);
+    while let Some(line) = next_line(&mut input)? {
         number += 1;
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        let question: Question = serde_json::from_slice(&line).map_err(|error| {
-            Failure::new(ExitCode::BadConfig, format!("stdin, line {number}: {error}")).hint(
-                "write one object a line: {\"id\":1,\"body\":\"…\",\"user_agent\":\"crawld\",\"url\":\"https://…\"}",
-            )
-        })?;
-        let verdict = Robots::parse(question.body.as_bytes()).allowed(&question.user_agent, &question.url);
-        let answer = Answer { id: &question.id, allowed: verdict.allowed, rule: verdict.rule };
-        out::line(&serde_json::to_string(&answer).unwrap_or_default())?;
+        match understand(&line) {
+            Ok(question) => {
+                let verdict = Robots::parse(question.body.as_bytes()).allowed(&question.user_agent, &question.url);
+                let answer = Answer { id: &question.id, allowed: verdict.allowed, rule: verdict.rule };
+                out::line(&serde_json::to_string(&answer).unwrap_or_default())?;
+            }
+            Err(why) => {
+                bad += 1;
+                out::say(&format!("crawld: stdin, line {number}: {}; no answer", escape_control(&why)));
+            }
+        }
     }
+    if bad == 0 {
+        return Ok(ExitCode::Ok);
+    }
+    Err(Failure::new(ExitCode::BadConfig, format!("{bad} of {number} lines on stdin are no questions"))
+        .hint("write one object a line: {\"id\":1,\"body\":\"…\",\"user_agent\":\"crawld\",\"url\":\"https://…\"}"))
+}
+
+/// The next line with its end; one that is too long is given up to [`LINE_MAX`], and the rest of it passed over.
+fn next_line(input: &mut impl BufRead) -> std::io::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    if input.by_ref().take(LINE_MAX + 1).read_until(b'\n', &mut line)? == 0 {
+        return Ok(None);
+    }
+    if line.last() != Some(&b'\n') {
+        input.skip_until(b'\n')?;
+    }
+    Ok(Some(line))
+}
+
+fn understand(line: &[u8]) -> Result<Question, String> {
+    let line = line.trim_ascii_end();
+    if line.len() as u64 > LINE_MAX {
+        return Err(format!("longer than {LINE_MAX} bytes"));
+    }
+    let question: Question = serde_json::from_slice(line).map_err(|error| {
+        // The line is always the first one for it.
+        error.to_string().replace(" at line 1 column ", " at column ")
+    })?;
+    if !is_place(&question.url) {
+        return Err(format!("`{}` is neither an http or https URL nor a path", question.url));
+    }
+    Ok(question)
+}
+
+/// What a robots.txt can be asked about.
+fn is_place(url: &str) -> bool {
+    url.starts_with('/') || CanonicalUrl::parse(url).is_ok()
 }
 
 async fn read(source: &str) -> Result<Vec<u8>, Failure> {

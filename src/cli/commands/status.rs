@@ -42,6 +42,15 @@ pub(in crate::cli) async fn run(context: &Context, args: StatusArgs) -> Outcome 
     }
     let owner = if named.is_none() { offline::owner(&state).await } else { None };
     print(context, &details, &summaries, owner.as_ref())?;
+    // Of one session that was asked for, or for a monitor: nothing can be said of how it stands.
+    let asked_for = named.is_some() || args.check;
+    if let Some((id, why)) = looked_at.iter().find_map(|s| Some((&s.session_id, s.too_new()?))).filter(|_| asked_for) {
+        return Err(Failure::new(ExitCode::BadConfig, format!("session {id}: {why}")).hint(concat!(
+            "this is crawld ",
+            env!("CARGO_PKG_VERSION"),
+            ": run the newer one on the same state directory"
+        )));
+    }
     if args.check { check(&looked_at, args.threshold) } else { Ok(ExitCode::Ok) }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use crate::crawl::committer::engine::Failure;
 use crate::model::ids::UrlNo;
 use crate::model::lease::Lease;
 use crate::store::StoreError;
@@ -66,7 +65,7 @@ impl Group<'_> {
         Ok(self.writer.save_suspect(n, marks)?)
     }
 
-    pub(super) fn clear_suspect(&self, n: UrlNo) -> std::result::Result<(), Failure> {
+    pub(super) fn clear_suspect(&self, n: UrlNo) -> Result<()> {
         if self.totals.rare.suspects {
             self.writer.clear_suspect(n)?;
         }

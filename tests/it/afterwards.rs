@@ -1,0 +1,172 @@
+//! What an operator is told afterwards: of a kill, of damage found long after the end, of another version's work.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::site::Config;
+use crate::support::World;
+use crate::support::world::Fetch;
+
+fn world() -> World {
+    World::new(Config { latency: Duration::from_millis(15), ..Config::plain(60) }, Fetch::Http)
+}
+
+/// A world whose crawl has completed.
+fn completed() -> World {
+    let world = World::new(Config::plain(30), Fetch::Http);
+    world.check_complete(&world.crawl().run().expect_code(0));
+    world
+}
+
+/// Sums of the daily statistics.
+#[track_caller]
+fn stats(world: &World) -> impl Fn(&str) -> u64 {
+    let said = world.crawld(&["stats", "--json"]).run().expect_code(0).json();
+    move |name| said["days"].as_array().expect("days").iter().map(|day| day[name].as_u64().expect("a number")).sum()
+}
+
+#[test]
+fn statistics_know_what_a_killed_crawl_had_done() {
+    let world = world();
+    world.crawl_and_kill(20);
+    let id = world.session();
+    let committed = world.crawld(&["status", "--json", &id]).run().expect_code(0).json();
+    let fetched = committed["counters"]["fetched"].as_u64().expect("a number");
+    for time in ["first", "second"] {
+        let day = stats(&world);
+        let seen = (day("fetched"), day("sessions_started"), day("sessions_ended"), day("crashes"));
+        assert_eq!(seen, (fetched, 1, 0, 1), "the {time} time");
+    }
+    world.check_complete(&world.crawl().run().expect_code(0));
+    let day = stats(&world);
+    let counters = world.checkpoint()["progress_snapshot"]["counters"].clone();
+    assert_eq!(Some(day("fetched")), counters["fetched"].as_u64(), "{counters}");
+    assert_eq!(Some(day("bytes")), counters["bytes"].as_u64(), "{counters}");
+    assert_eq!((day("sessions_ended"), day("crashes")), (1, 1));
+}
+
+#[test]
+fn the_same_command_says_what_became_of_the_crawl_that_it_continues() {
+    let world = world();
+    let seed = world.site.at("/");
+    let again =
+        || world.crawld(&["crawl", &seed, "--fetch", "http", "--delay", "0ms", "--tabs", "4", "--per-host", "4"]);
+    let fresh = {
+        let mut child = again().spawn();
+        world.until_recorded(&mut child, 20);
+        child.kill().stderr
+    };
+    assert!(!fresh.contains("decision"), "nothing is continued yet: {fresh}");
+    let ended = again().run().expect_code(0);
+    let line = ended.stderr.lines().find(|line| line.contains("decision")).unwrap_or_default().to_owned();
+    let id = world.session();
+    let begin = format!("crawld: session {id} was killed (killed): decision resume, cause crash; ");
+    assert!(line.starts_with(&begin) && line.ends_with(" URLs left"), "{}", ended.said());
+    world.verify();
+}
+
+/// The outputs of that name, and the middle of the first: inside a line, far from the last group.
+fn middle(world: &World, prefix: &str) -> (PathBuf, usize) {
+    let path = world.session_dir().join(format!("out/{prefix}-00001.jsonl"));
+    let length = fs::read(&path).expect("an output").len();
+    (path, length / 2)
+}
+
+fn overwrite(path: &Path, at: usize, with: &[u8]) {
+    let mut bytes = fs::read(path).expect("an output");
+    bytes[at..at + with.len()].copy_from_slice(with);
+    fs::write(path, bytes).expect("writable");
+}
+
+/// Damages a completed session, which `verify` sees and `recover` of everything leaves alone; then names it.
+#[track_caller]
+fn repaired(name: &str, args: &[&str], damage: impl FnOnce(&World)) {
+    let world = completed();
+    damage(&world);
+    let id = world.session();
+    let found = world.crawld(&["verify"]).run().expect_code(78);
+    assert!(found.stderr.contains("crawld recover"), "{name}: {}", found.said());
+    let left = world.recover().run().expect_code(5);
+    assert!(left.stderr.contains("nothing to recover"), "{name}: {}", left.said());
+    let done = world.recover().args(&[&id]).args(args).run();
+    assert_eq!(done.code, Some(0), "{name}: {}", done.said());
+    let said = done.json();
+    assert_eq!(
+        (&said["sessions"][0]["decision"], &said["sessions"][0]["result"]),
+        (&"resume".into(), &"resumed".into())
+    );
+    assert_eq!(said["sessions"][0]["end"]["status"], "completed", "{name}: {said}");
+    world.verify();
+    let outputs = world.outputs();
+    let counts = (outputs.latest().len(), outputs.pages.len());
+    assert_eq!(counts, (outputs.urls.len(), outputs.urls.len()), "{name}: every URL has its one record again");
+}
+
+#[test]
+fn an_ended_session_with_damaged_outputs_is_repaired_when_it_is_named() {
+    repaired("URL records cut", &[], |world| {
+        let (path, at) = middle(world, "urls");
+        fs::File::options().write(true).open(path).and_then(|file| file.set_len(at as u64)).expect("cut");
+    });
+    repaired("a line in the middle is none", &[], |world| {
+        let (path, at) = middle(world, "pages");
+        overwrite(&path, at, b"\0\0\0");
+    });
+    repaired("URL records, by a process that crawls nothing", &["--no-run"], |world| {
+        let (path, at) = middle(world, "urls");
+        overwrite(&path, at, b"\0\0\0");
+    });
+    repaired("the store is gone", &[], |world| {
+        for name in ["frontier.db", "frontier.db-wal", "frontier.db-shm"] {
+            let _ = fs::remove_file(world.session_dir().join(name));
+        }
+    });
+    repaired("the store is rubbish", &[], |world| {
+        fs::write(world.session_dir().join("frontier.db"), "rubbish").expect("writable");
+    });
+}
+
+#[test]
+fn a_named_session_that_has_ended_and_is_whole_is_told_so() {
+    let world = completed();
+    let id = world.session();
+    let mut daemon = None;
+    for place in ["alone", "beside a daemon"] {
+        let said = world.crawld(&["recover", &id]).run().expect_code(5);
+        let words = format!("session {id} has already ended (completed), and is whole");
+        assert!(said.stderr.contains(&words), "{place}: {}", said.said());
+        daemon.get_or_insert_with(|| world.daemon());
+    }
+    daemon.expect("started").kill();
+    let out = world.session_dir().join("out");
+    fs::rename(&out, world.path().join("moved")).expect("moved away");
+    let hits = world.site.hits().len();
+    let said = world.crawld(&["recover", &id]).run().expect_code(5);
+    assert!(said.stderr.contains("its outputs are not where they were"), "{}", said.said());
+    assert_eq!(world.site.hits().len(), hits, "nothing is fetched unasked");
+}
+
+#[test]
+fn a_store_of_a_newer_crawld_is_named_by_status() {
+    let world = world();
+    world.crawl_and_kill(20);
+    let id = world.session();
+    let store = rusqlite::Connection::open(world.session_dir().join("frontier.db")).expect("the store");
+    store.execute_batch("PRAGMA user_version = 999").expect("a newer format");
+    drop(store);
+    let why = "format_too_new: frontier.db was written by a newer crawld";
+    let one = world.crawld(&["status", &id]).run().expect_code(78);
+    assert!(one.stdout.contains(why) && one.stderr.contains(why), "{}", one.said());
+    assert!(one.stdout.contains("not known to this crawld") && !one.stdout.contains('%'), "{}", one.said());
+    for args in [&["status"][..], &["sessions"]] {
+        let all = world.crawld(args).run().expect_code(0);
+        assert!(all.stdout.contains(why) && !all.stdout.contains('%'), "{args:?}: {}", all.said());
+    }
+    world.crawld(&["status", "--check"]).run().expect_code(78);
+    let listed: Value = world.crawld(&["sessions", "--json"]).run().expect_code(0).json();
+    let reason = listed["sessions"][0]["status_reason"].as_str().unwrap_or_default();
+    assert!(reason.starts_with(why), "{listed}");
+}
