@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use chromiumoxide::cdp::browser_protocol::browser::{BrowserContextId, CloseParams, EventDownloadWillBegin};
 use chromiumoxide::cdp::browser_protocol::target::{
     CloseTargetParams, CreateTargetParams, EventTargetCrashed, EventTargetCreated, EventTargetDestroyed,
-    GetTargetsParams, TargetInfo,
+    GetTargetsParams, TargetId, TargetInfo,
 };
 use chromiumoxide::error::CdpError;
 use chromiumoxide::handler::HandlerConfig;
@@ -59,7 +59,14 @@ pub(super) enum Signal {
 }
 
 /// Where signals go, by target id.
-type Routes = Arc<Mutex<HashMap<String, mpsc::UnboundedSender<Signal>>>>;
+type Routes = Arc<Mutex<HashMap<String, Route>>>;
+
+/// The way to whoever listens to a tab.
+#[derive(Debug)]
+struct Route {
+    signals: mpsc::UnboundedSender<Signal>,
+    ended: CancellationToken,
+}
 
 /// A running, connected browser.
 #[derive(Debug)]
@@ -242,8 +249,9 @@ impl Instance {
     /// Subscribes to what the browser says about a tab.
     pub(super) fn listen(&self, target: &str) -> Listening {
         let (sender, signals) = mpsc::unbounded_channel();
-        lock(&self.routes).insert(target.to_owned(), sender);
-        Listening { routes: Arc::clone(&self.routes), target: target.to_owned(), signals }
+        let ended = CancellationToken::new();
+        lock(&self.routes).insert(target.to_owned(), Route { signals: sender, ended: ended.clone() });
+        Listening { routes: Arc::clone(&self.routes), target: target.to_owned(), signals, ended }
     }
 
     /// Breaks the connection between the two, as a fault in between would.
@@ -295,6 +303,8 @@ pub(super) struct Listening {
     target: String,
     /// The signals.
     pub signals: mpsc::UnboundedReceiver<Signal>,
+    /// Cancelled when its renderer has crashed or it is gone: no command to it is answered any more.
+    pub ended: CancellationToken,
 }
 
 impl Drop for Listening {
@@ -372,30 +382,46 @@ async fn drive(mut handler: Handler, unparsed: Arc<AtomicU64>, lost: Cancellatio
 }
 
 /// Passes on crashes, closed targets and downloads, and closes popups and service workers at once: the hook keeps
-/// pages from registering those, but it does not reach into frames of another origin.
+/// pages from registering those, but it does not reach into frames of another origin. A tab that crashes before
+/// anybody listens to it is closed too, which ends the wait for it.
 async fn watch_targets(browser: Arc<Browser>, routes: Routes) -> Result<impl Future<Output = ()>, CdpError> {
     let mut created = browser.event_listener::<EventTargetCreated>().await?;
     let mut crashed = browser.event_listener::<EventTargetCrashed>().await?;
     let mut destroyed = browser.event_listener::<EventTargetDestroyed>().await?;
     let mut downloads = browser.event_listener::<EventDownloadWillBegin>().await?;
-    let send = move |target: &str, signal: Signal| {
-        if let Some(route) = lock(&routes).get(target) {
+    let send = move |target: &str, signal: Signal| match lock(&routes).get(target) {
+        Some(route) => {
+            if signal != Signal::Download {
+                route.ended.cancel();
+            }
             // A tab that is just being closed no longer listens.
-            let _ = route.send(signal);
+            let _ = route.signals.send(signal);
+            true
         }
+        None => false,
+    };
+    let close = async move |target: &TargetId| {
+        let _ = timeout(CLOSE_WITHIN, browser.execute(CloseTargetParams::new(target.clone()))).await;
     };
     Ok(async move {
         loop {
             tokio::select! {
                 Some(event) = created.next() => {
                     if is_unwanted(&event.target_info) {
-                        let close = CloseTargetParams::new(event.target_info.target_id.clone());
-                        let _ = timeout(CLOSE_WITHIN, browser.execute(close)).await;
+                        close(&event.target_info.target_id).await;
                     }
                 }
-                Some(event) = crashed.next() => send(event.target_id.as_ref(), Signal::Crashed(event.status.clone())),
-                Some(event) = destroyed.next() => send(event.target_id.as_ref(), Signal::Destroyed),
-                Some(event) = downloads.next() => send(event.frame_id.as_ref(), Signal::Download),
+                Some(event) = crashed.next() => {
+                    if !send(event.target_id.as_ref(), Signal::Crashed(event.status.clone())) {
+                        close(&event.target_id).await;
+                    }
+                }
+                Some(event) = destroyed.next() => {
+                    send(event.target_id.as_ref(), Signal::Destroyed);
+                }
+                Some(event) = downloads.next() => {
+                    send(event.frame_id.as_ref(), Signal::Download);
+                }
                 else => return,
             }
         }

@@ -75,7 +75,11 @@ impl Shared {
             }
             self.close(tab).await;
         }
-        let opened = Tab::open(&self.instance, req, kind).await;
+        let mut opened = Tab::open(&self.instance, req, kind).await;
+        if let Err(BrowserError::Command { .. }) = &opened {
+            // Its renderer may have died meanwhile, which says nothing about the page nor about the next renderer.
+            opened = Tab::open(&self.instance, req, kind).await;
+        }
         let counter = &self.tab_failures;
         match &opened {
             Ok(_) => {

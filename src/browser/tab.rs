@@ -16,10 +16,11 @@ use chromiumoxide::types::{Command, Method, MethodId};
 use chromiumoxide::{Browser, Page};
 use futures_util::stream::{BoxStream, SelectAll, StreamExt};
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use super::config::BrowserError;
 use super::hook::{self, Key};
-use super::instance::{Instance, Listening};
+use super::instance::{Instance, Listening, Signal};
 use super::look::Look;
 use super::tap::Tap;
 use super::watch::Wanted;
@@ -113,7 +114,9 @@ impl Tab {
     pub(super) async fn open(instance: &Instance, req: &VisitRequest, kind: TabKind) -> Result<Tab, BrowserError> {
         let proxy = req.way_out.as_ref().map(|way_out| way_out.proxy());
         let page = instance.new_page(&req.session, proxy, kind).await?;
-        match Tab::equip(instance, page.clone(), req, kind).await {
+        let listening = instance.listen(page.target_id().as_ref());
+        let ended = listening.ended.clone();
+        match while_it_lives(&ended, Tab::equip(instance, page.clone(), listening, req, kind)).await {
             Ok(tab) => Ok(tab),
             Err(error) => {
                 instance.close_page(&page).await;
@@ -122,10 +125,15 @@ impl Tab {
         }
     }
 
-    async fn equip(instance: &Instance, page: Page, req: &VisitRequest, kind: TabKind) -> Result<Tab, BrowserError> {
+    async fn equip(
+        instance: &Instance,
+        page: Page,
+        listening: Listening,
+        req: &VisitRequest,
+        kind: TabKind,
+    ) -> Result<Tab, BrowserError> {
         let (fetch, conduct) = (&req.fetch, &req.conduct);
         let target: String = page.target_id().as_ref().to_owned();
-        let listening = instance.listen(&target);
         let key = Key::new();
         let listen = async {
             Ok(SelectAll::from_iter([
@@ -185,8 +193,13 @@ impl Tab {
     /// Changes what this visit wants otherwise than the one before.
     ///
     /// # Errors
-    /// The browser is gone or does not do as told.
+    /// The browser or the tab's page is gone or does not do as told.
     pub(super) async fn adapt(&mut self, instance: &Instance, req: &VisitRequest) -> Result<(), BrowserError> {
+        let ended = self.listening.ended.clone();
+        while_it_lives(&ended, self.take_on(instance, req)).await
+    }
+
+    async fn take_on(&mut self, instance: &Instance, req: &VisitRequest) -> Result<(), BrowserError> {
         let fetch = &req.fetch;
         if self.look != Look::of(fetch) {
             return Err(BrowserError::Command { step: "another task's tab", reason: "it looks otherwise".to_owned() });
@@ -201,6 +214,11 @@ impl Tab {
             self.empty(instance).await?;
         }
         Ok(())
+    }
+
+    /// What ended its page since the last visit, if something did; what else the browser said of it is forgotten.
+    pub(super) fn ended_by(&mut self) -> Option<Signal> {
+        std::iter::from_fn(|| self.listening.signals.try_recv().ok()).find(|signal| *signal != Signal::Download)
     }
 
     /// Replaces the page by an empty one, so that its scripts neither compute nor ask their server.
@@ -221,6 +239,20 @@ impl Tab {
         instance.step("Emulation.setUserAgentOverride", self.page.execute(agent)).await?;
         instance.step("Security.setIgnoreCertificateErrors", self.page.execute(trust)).await?;
         Ok(())
+    }
+}
+
+/// What is done with a tab, for as long as its renderer lives: afterwards nothing is answered.
+async fn while_it_lives<T>(
+    ended: &CancellationToken,
+    work: impl Future<Output = Result<T, BrowserError>>,
+) -> Result<T, BrowserError> {
+    tokio::select! {
+        biased;
+        () = ended.cancelled() => {
+            Err(BrowserError::Command { step: "preparing a tab", reason: "its page crashed".to_owned() })
+        }
+        done = work => done,
     }
 }
 

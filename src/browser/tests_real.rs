@@ -18,6 +18,7 @@ mod attach;
 mod behave;
 mod conduct;
 mod cookies;
+mod crashes;
 mod frames;
 pub(super) mod hostile;
 pub(super) mod kinds;
@@ -267,55 +268,6 @@ async fn until(what: &str, mut done: impl FnMut() -> bool) {
         assert!(Instant::now() < end, "{what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn crashes_are_seen_at_once_and_survived() {
-    use rustix::process::Signal;
-    let stage = Stage::open().await;
-    stage.page("/plain").await;
-    let browser = stage.pool.info().unwrap().processes[0].0;
-    let score = std::fs::read_to_string(format!("/proc/{browser}/oom_score_adj")).unwrap();
-    assert_eq!(score.trim(), "200");
-
-    let pool = &stage.pool;
-    let hang = pool.visit(stage.request("/loopbefore", Duration::from_secs(50)));
-    let killer = async {
-        until("the page is asked for", || stage.site.was_asked("/loopbefore")).await;
-        let is_renderer = |pid: &u32| {
-            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            String::from_utf8_lossy(&line).contains("--type=renderer")
-        };
-        for renderer in children(browser).into_iter().filter(is_renderer) {
-            kill(renderer, Signal::KILL);
-        }
-    };
-    let began = Instant::now();
-    let (visit, ()) = tokio::join!(hang, killer);
-    assert_eq!(visit.crash, Some(CrashScope::Renderer), "{visit:?}");
-    assert!(began.elapsed() < Duration::from_secs(10));
-    stage.page("/plain").await;
-    assert_eq!(pool.info().unwrap().processes[0].0, browser, "the browser outlives a renderer");
-
-    let hang = pool.visit(stage.request("/hang", Duration::from_secs(50)));
-    let killer = async {
-        until("the page is asked for", || stage.site.was_asked("/hang")).await;
-        kill(browser, Signal::KILL);
-    };
-    let began = Instant::now();
-    let (visit, ()) = tokio::join!(hang, killer);
-    assert_eq!(visit.crash, Some(CrashScope::Browser), "{visit:?}");
-    assert!(began.elapsed() < Duration::from_secs(5));
-    stage.page("/plain").await;
-    assert_eq!(pool.status().borrow().restarts, 1);
-
-    let stopped = pool.info().unwrap().processes[0].0;
-    kill(stopped, Signal::STOP);
-    let visit = stage.visit_within("/plain", Duration::from_secs(3)).await;
-    assert_eq!(visit.crash, Some(CrashScope::Browser), "a hung browser is not blamed on the host: {visit:?}");
-    stage.page("/plain").await;
-    stage.close().await;
-    assert!(!std::path::Path::new(&format!("/proc/{stopped}")).exists(), "a stopped browser is killed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -45,6 +45,8 @@ const LOAD_AFTER_READY: Duration = Duration::from_secs(10);
 const SMALL: Duration = Duration::from_secs(5);
 /// A script that is told to stop while it shows a dialog says so only after the next one at times.
 const STOPS_WITHIN: Duration = Duration::from_millis(300);
+/// The browser says that a renderer died at about the time when commands to its page fail, before or after.
+const CRASH_SAID_WITHIN: Duration = Duration::from_millis(500);
 /// Dialogs answered before the page's script is stopped each time.
 const DIALOGS_PATIENCE: u32 = 20;
 /// Addresses that scripts opened, in a window or in the page itself, which are kept as links.
@@ -180,8 +182,11 @@ pub(super) async fn visit(tab: &mut Tab, req: &VisitRequest, errand: Errand) -> 
         spent: Spent::default(),
         acting: Acting::default(),
     };
-    visit.clear_backlog().await;
-    let (result, crash) = visit.run().await;
+    let end = match visit.clear_backlog().await {
+        Some(end) => end,
+        None => visit.run().await,
+    };
+    let (result, crash) = visit.or_crash(end).await;
     let reply_came = visit.await_reply().await;
     // A page that was not left for another may go elsewhere at any moment, under the next visit.
     let left_behind = visit.redirects > 0 && !matches!(result, VisitResult::Answer(_));
@@ -193,8 +198,8 @@ pub(super) async fn visit(tab: &mut Tab, req: &VisitRequest, errand: Errand) -> 
 type End = (VisitResult, Option<CrashScope>);
 
 impl Visit<'_> {
-    /// What the page before may have left: requests that nobody answers any more, and open dialogs.
-    async fn clear_backlog(&mut self) {
+    /// What the page before may have left: requests that nobody answers any more, open dialogs, and its own end.
+    async fn clear_backlog(&mut self) -> Option<End> {
         while let Some(Some(event)) = self.tab.events.next().now_or_never() {
             match event {
                 Event::Paused(paused) => self.fail(&paused, ErrorReason::Aborted).await,
@@ -203,7 +208,22 @@ impl Visit<'_> {
                 Event::Window(_) | Event::Within(_) => {}
             }
         }
-        while self.tab.listening.signals.try_recv().is_ok_and(|signal| signal == Signal::Download) {}
+        let ended_by = self.tab.ended_by()?;
+        self.on_signal(Some(ended_by))
+    }
+
+    /// A renderer's death can show first as a command that failed: waits a moment for the word of it.
+    async fn or_crash(&mut self, end: End) -> End {
+        if !matches!(&end, (VisitResult::Failed(failure), None) if failure.class == FailureClass::Browser) {
+            return end;
+        }
+        let due = Instant::now() + CRASH_SAID_WITHIN;
+        while let Ok(Some(signal)) = timeout_at(due, self.tab.listening.signals.recv()).await {
+            if let Signal::Crashed(_) = signal {
+                return self.on_signal(Some(signal)).unwrap_or(end);
+            }
+        }
+        end
     }
 
     async fn run(&mut self) -> End {
