@@ -6,9 +6,10 @@ use crate::cli::failure::Failure;
 use crate::daemon::answers::{OwnerHealth, SessionDetail, SessionSummary};
 use crate::daemon::command::OperatorError;
 use crate::daemon::summary;
+use crate::exit_code::ExitCode;
 use crate::model::ids::SessionId;
 use crate::model::time::Timestamp;
-use crate::state::paths::StateDir;
+use crate::state::paths::{Listing, StateDir};
 
 /// Every session, newest first. Reading needs no owner, and does not fail with one that hangs.
 pub(super) async fn sessions_or_files(context: &Context, state: &StateDir) -> Result<Vec<SessionSummary>, Failure> {
@@ -38,7 +39,7 @@ pub(super) async fn session_or_files(
             Err(error) => hung(context, &error)?,
         }
     }
-    let known = state.list()?.sessions.iter().any(|on_disk| on_disk.id == *id);
+    let known = listing(state)?.sessions.iter().any(|on_disk| on_disk.id == *id);
     if !known {
         return Err(OperatorError::UnknownSession(id.to_string()).into());
     }
@@ -56,8 +57,14 @@ fn hung(context: &Context, error: &OperatorError) -> Result<(), Failure> {
     }
 }
 
+/// What lies in the folder of the sessions.
+pub(super) fn listing(state: &StateDir) -> Result<Listing, Failure> {
+    let refused = |error| format!("cannot list `{}`: {error}", state.sessions().display());
+    state.list().map_err(|error| Failure::new(ExitCode::CannotWrite, refused(error)))
+}
+
 fn sessions(state: &StateDir, now: Timestamp) -> Result<Vec<SessionSummary>, Failure> {
-    let listing = state.list()?;
+    let listing = listing(state)?;
     let read = |id: &SessionId| summary::offline(&state.session(id), now).summary;
     let mut all: Vec<SessionSummary> = listing.sessions.iter().map(|on_disk| read(&on_disk.id)).collect();
     all.sort_by(|a, b| b.session_start.cmp(&a.session_start).then_with(|| b.session_id.cmp(&a.session_id)));

@@ -158,7 +158,7 @@ impl Desk {
             Command::Import { file, reply } => drop(reply.send(self.import(file).await)),
             Command::Stats { reply } => {
                 self.catch_up().await;
-                drop(reply.send(Ok(self.supervisor.records().stats())));
+                drop(reply.send(self.supervisor.records().stats()));
             }
             Command::Health { reply } => drop(reply.send(Ok(self.health(stopping)))),
             Command::Shutdown { reply, .. } => drop(reply.send(Ok(()))),

@@ -22,7 +22,7 @@ use crate::daemon::systemd::Systemd;
 use crate::model::ids::SessionId;
 use crate::model::session::{Cause, Decision, SessionRecoveryInfo};
 use crate::model::time::Timestamp;
-use crate::policy::recovery::{Options, Repair};
+use crate::policy::recovery::{Options, Repair, StoreState};
 use crate::state::StateDir;
 use crate::store::registry::Registry;
 
@@ -228,7 +228,10 @@ fn finish_restarts(ground: &Ground) -> Vec<Acted> {
 }
 
 fn said(plan: &Planned) -> Acted {
-    let message = plan.gathered.evidence.environment.clone().or_else(|| losses(plan));
+    let message = match plan.info.recovery_strategy {
+        Decision::Skip => advice(plan),
+        Decision::Resume | Decision::Restart => losses(plan),
+    };
     Acted { item: item(plan.info.clone(), RecoveryResult::Planned, None, message), wanted: None }
 }
 
@@ -337,6 +340,10 @@ fn advice(plan: &Planned) -> Option<String> {
             format!("{why}: nothing was touched, it is tried again at the next start; see `crawld doctor`")
         }
         Cause::FormatTooNew => "a newer crawld wrote it: use that one".to_owned(),
+        Cause::AlreadyEnded if plan.gathered.evidence.cleaned => "its store was cleaned up".to_owned(),
+        Cause::AlreadyEnded if !matches!(plan.gathered.evidence.store, StoreState::Good(_)) => {
+            "neither its store nor its outputs can be read: nothing is left to repair it from".to_owned()
+        }
         Cause::AlreadyEnded if !plan.gathered.outputs_lost.is_empty() && plan.gathered.evidence.outputs_gone => {
             format!("its outputs are not where they were: `crawld recover {id} --strategy resume` fetches them again")
         }

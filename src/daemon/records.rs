@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::daemon::answers::{DayStats, SessionSummary, StatsReport};
+use crate::daemon::command::OperatorError;
 use crate::daemon::{store_seen, summary};
 use crate::model::counters::{Counters, DayNumbers};
 use crate::model::ids::{CommitSeq, Epoch, SessionId};
@@ -49,7 +50,7 @@ pub struct Records {
 impl Records {
     /// Keeps `registry`; without one, or when it fails, everything is only said in the log.
     pub fn new(registry: Option<Arc<Registry>>, clock: Clock) -> Self {
-        let failure = registry.is_none().then(|| "the registry could not be opened".to_owned());
+        let failure = registry.is_none().then(|| "the registry could not be opened, the log says why".to_owned());
         Records { registry, clock, failure, booked: BTreeMap::new(), orphans: None }
     }
 
@@ -171,9 +172,16 @@ impl Records {
     }
 
     /// Daily statistics.
-    pub fn stats(&self) -> StatsReport {
-        let days = self.registry.as_ref().and_then(|registry| registry.days(STATS_DAYS).ok()).unwrap_or_default();
-        StatsReport { days: days.into_iter().map(|(day, numbers)| DayStats { day, numbers }).collect() }
+    ///
+    /// # Errors
+    /// There is no registry, or it cannot be read.
+    pub fn stats(&self) -> Result<StatsReport, OperatorError> {
+        let failed = |why: &str| OperatorError::Io(format!("no statistics: {why}"));
+        let Some(registry) = &self.registry else {
+            return Err(failed(self.failure().unwrap_or("there is no registry")));
+        };
+        let days = registry.days(STATS_DAYS).map_err(|error| failed(&error.to_string()))?;
+        Ok(StatsReport { days: days.into_iter().map(|(day, numbers)| DayStats { day, numbers }).collect() })
     }
 
     fn attempt(&mut self, write: impl FnOnce(&Registry) -> Result<(), RegistryError>) {
@@ -190,7 +198,8 @@ impl Records {
     }
 }
 
-/// Puts the sessions on disk into a new registry: what they came to, their tasks, their lifetimes.
+/// Puts the sessions on disk into a new registry: what they came to, their tasks, their lifetimes. All that a session
+/// did counts for the day of its last life: nothing tells how it was spread.
 ///
 /// # Errors
 /// What SQLite said.
@@ -202,12 +211,20 @@ pub fn refill(dir: &StateDir, registry: &Registry, now: Timestamp) -> Result<(),
     for on_disk in listing.sessions {
         let paths = dir.session(&on_disk.id);
         let known = summary::offline(&paths, now).summary;
-        registry.put_session(&row_of(&known, now))?;
+        let row = row_of(&known, now);
+        registry.put_session(&row)?;
+        let started = DayNumbers { sessions_started: 1, ..DayNumbers::default() };
+        registry.add_to_day(&day(row.session_start), &started)?;
+        let done = DayNumbers { sessions_ended: u64::from(row.status.ended()), ..numbers(&known) };
+        registry.add_to_day(&day_of(&row, &known, now), &done)?;
         if let Some((task, _)) = task_file::read(&paths).good() {
             registry.put_task(task)?;
         }
         for entry in store_seen::look(&paths, false).epochs {
-            registry.put_epoch(&epoch_of(&on_disk.id, &entry))?;
+            let epoch = epoch_of(&on_disk.id, &entry);
+            let crashes = DayNumbers { crashes: u64::from(epoch.crash_reason.is_some()), ..DayNumbers::default() };
+            registry.add_to_day(&day(entry.end.unwrap_or(entry.start)), &crashes)?;
+            registry.put_epoch(&epoch)?;
         }
     }
     Ok(())

@@ -28,6 +28,13 @@ pub(super) const NEEDS_GRANT: &str =
 /// What a session waits for that a newer crawld has run.
 const WRITTEN_BY_NEWER: &str = "written by a newer crawld: use that one, nothing was touched";
 
+/// What is said of a session at rest whose numbers are only those of its last checkpoint.
+const NO_STORE: &str =
+    "its store cannot be read, the numbers are those of its last checkpoint: see `crawld recover --dry-run`";
+
+/// What is said of what has only the name of a session.
+const NOTHING_LEFT: &str = "nothing readable is left of it: look into its directory, and remove what you do not need";
+
 /// Ended / discovered, 0..1.
 pub fn progress(counters: &Counters) -> f64 {
     if counters.discovered == 0 { 0.0 } else { counters.ended() as f64 / counters.discovered as f64 }
@@ -125,7 +132,9 @@ pub fn offline(paths: &SessionPaths, now: Timestamp) -> SessionDetail {
     let declared = declared_status(heartbeat.map(|(beat, _)| beat), checkpoint);
     let declared = ended.map(|note| note.status).or(declared);
     let at_rest = !owned && !declared.is_some_and(SessionStatus::ended);
-    let committed = at_rest.then(|| committed(paths)).flatten();
+    // The last checkpoint of one that has ended tells as much, where it can be read.
+    let asks_store = at_rest || (!owned && checkpoints.current.good().is_none());
+    let committed = asks_store.then(|| committed(paths)).flatten();
     let by_operator = heartbeat.and_then(|(beat, _)| beat.status_reason.as_deref());
     let by_operator = by_operator.is_some_and(|why| why.starts_with(Hold::Operator.as_str()));
     let ungranted = task.good().is_some_and(|(task, _)| task.ungranted) && !owned;
@@ -141,7 +150,7 @@ pub fn offline(paths: &SessionPaths, now: Timestamp) -> SessionDetail {
     };
     let lives = lives && owned && !status.ended();
     let told = checkpoint.map(|c| c.progress_snapshot.counters).or(ended.map(|note| note.counters));
-    let counters = committed.map(|committed| committed.counters).or(told).unwrap_or_default();
+    let counters = committed.as_ref().map(|committed| committed.counters).or(told).unwrap_or_default();
     let beat = heartbeat.map(|(beat, _)| beat.clone());
     let newer = [
         ("task.json", task.too_new()),
@@ -151,14 +160,20 @@ pub fn offline(paths: &SessionPaths, now: Timestamp) -> SessionDetail {
         ("frontier.db", !owned && store_seen::too_new(paths)),
     ];
     let newer = newer.into_iter().find(|(_, newer)| *newer).map(|(name, _)| name);
+    let trouble = match (&committed, checkpoint) {
+        (None, Some(_)) if at_rest => Some(NO_STORE.to_owned()),
+        (None, None) if task.good().is_none() && beat.is_none() && ended.is_none() => Some(NOTHING_LEFT.to_owned()),
+        _ => None,
+    };
+    let ungranted = ungranted && status == SessionStatus::Paused;
     let summary = SessionSummary {
         session_id: paths.id().clone(),
         task_id: task.good().map(|(task, _)| task.task_id.clone()).or(checkpoint.map(|c| c.task_id.clone())),
         status,
-        status_reason: match (newer, ungranted && status == SessionStatus::Paused) {
-            (Some(name), _) => Some(format!("{}: {name} was {WRITTEN_BY_NEWER}", Cause::FormatTooNew)),
-            (None, true) => Some(format!("{}: {NEEDS_GRANT}", Cause::NeedsOperator)),
-            (None, false) => beat.as_ref().and_then(|b| b.status_reason.clone()),
+        status_reason: match newer {
+            Some(name) => Some(format!("{}: {name} was {WRITTEN_BY_NEWER}", Cause::FormatTooNew)),
+            None if ungranted => Some(format!("{}: {NEEDS_GRANT}", Cause::NeedsOperator)),
+            None => trouble.or_else(|| beat.as_ref().and_then(|b| b.status_reason.clone())),
         },
         stop_reason: checkpoint.and_then(|c| c.progress_snapshot.stop_reason),
         epoch: beat.as_ref().map(|b| b.epoch).max(checkpoint.map(|c| c.crawler_state.epoch)).unwrap_or(0),

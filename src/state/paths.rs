@@ -111,7 +111,11 @@ impl StateDir {
     pub fn existing(path: &Path) -> Result<Self, StateDirError> {
         let root = std::path::absolute(path).map_err(|source| StateDirError::Io { path: path.to_owned(), source })?;
         check_ours(&root)?;
-        Ok(StateDir { root })
+        let dir = StateDir { root };
+        if dir.sessions().symlink_metadata().is_ok() {
+            check_ours(&dir.sessions())?;
+        }
+        Ok(dir)
     }
 
     /// The directory itself: absolute.

@@ -49,6 +49,63 @@ fn statistics_know_what_a_killed_crawl_had_done() {
 }
 
 #[test]
+fn statistics_survive_the_loss_of_the_registry() {
+    let world = completed();
+    let names = ["fetched", "skipped", "failed", "bytes", "sessions_started", "sessions_ended", "crashes"];
+    let numbers = || names.map(stats(&world));
+    let before = numbers();
+    fs::write(world.state.join("crawld.db"), "rubbish").expect("writable");
+    assert_eq!(numbers(), before);
+    let registry = rusqlite::Connection::open(world.state.join("crawld.db")).expect("the registry");
+    registry.execute_batch("PRAGMA user_version = 999").expect("a newer format");
+    drop(registry);
+    let refused = world.crawld(&["stats"]).run().expect_code(73);
+    assert!(refused.stderr.contains("no statistics: the registry could not be opened"), "{}", refused.said());
+}
+
+/// What lies about in a state directory is named for what it is.
+#[test]
+fn rubbish_in_the_state_directory_is_called_by_its_name() {
+    let world = completed();
+    let id = world.session();
+    let sessions = world.state.join("sessions");
+    let said = |args: &[&str], code: i32, words: &str| {
+        let ended = world.crawld(args).run().expect_code(code);
+        assert!(format!("{}{}", ended.stdout, ended.stderr).contains(words), "no `{words}`: {}", ended.said());
+    };
+    fs::write(sessions.join(format!("checkpoint_{id}.json")), "rubbish").expect("writable");
+    said(&["status", &id], 0, "31 of 31 URLs (100 %)");
+    fs::create_dir(sessions.join("session_5_aaaaaaaa")).expect("a directory");
+    said(&["status", "--check"], 4, "crashed (nothing readable is left of it");
+    said(&["recover", "--dry-run"], 78, "no copy of its task is left");
+    fs::remove_dir(sessions.join("session_5_aaaaaaaa")).expect("empty");
+
+    let dir = world.session_dir();
+    fs::rename(&dir, world.path().join("away")).expect("moved away");
+    fs::write(&dir, "a file").expect("writable");
+    said(&["verify", &id], 78, "is no directory: nothing is left to verify");
+    said(&["recover", &id], 5, "nothing is left to repair it from");
+    fs::remove_dir_all(world.state.join("sessions")).expect("removable");
+    fs::write(&sessions, "a file").expect("writable");
+    for args in [&["sessions"][..], &["status"], &["verify"], &["recover", "--dry-run"], &["recover"]] {
+        said(args, 73, "sessions` is not a plain directory");
+    }
+}
+
+#[test]
+fn a_killed_session_whose_store_cannot_be_read_is_not_called_barely_begun() {
+    let world = world();
+    world.crawl_and_kill(20);
+    let id = world.session();
+    for name in ["frontier.db", "frontier.db-wal", "frontier.db-shm"] {
+        fs::write(world.session_dir().join(name), "rubbish").expect("writable");
+    }
+    let shown = world.crawld(&["status", &id]).run().expect_code(0);
+    assert!(shown.stdout.contains("crashed (its store cannot be read"), "{}", shown.said());
+    world.check_complete(&world.crawl().run().expect_code(0));
+}
+
+#[test]
 fn the_same_command_says_what_became_of_the_crawl_that_it_continues() {
     let world = world();
     let seed = world.site.at("/");
@@ -166,6 +223,11 @@ fn a_store_of_a_newer_crawld_is_named_by_status() {
         assert!(all.stdout.contains(why) && !all.stdout.contains('%'), "{args:?}: {}", all.said());
     }
     world.crawld(&["status", "--check"]).run().expect_code(78);
+    let verified = world.crawld(&["verify"]).run().expect_code(78);
+    assert!(verified.stderr.contains("use the crawld that wrote them"), "{}", verified.said());
+    let table = world.crawld(&["recover", "--dry-run"]).run().expect_code(78);
+    assert!(table.stdout.contains("format_too_new: a newer crawld wrote it"), "{}", table.said());
+    assert!(!table.stdout.contains('%'), "{}", table.said());
     let listed: Value = world.crawld(&["sessions", "--json"]).run().expect_code(0).json();
     let reason = listed["sessions"][0]["status_reason"].as_str().unwrap_or_default();
     assert!(reason.starts_with(why), "{listed}");

@@ -166,14 +166,16 @@ fn nothing(context: &Context, report: &RecoveryReport, named: bool) -> Failure {
             for item in others {
                 context.say(&format!("crawld: {}", over_since(item)));
             }
-            let hint = match first.info.cause {
-                Cause::Migrated => "continue it where it is now, or bring it home with `crawld import`".to_owned(),
-                _ => format!(
-                    "`crawld verify {0}` looks closer; `crawld retry-failed {0}` gives it work again",
-                    first.info.session_id
-                ),
-            };
-            Failure::new(ExitCode::Nothing, format!("nothing to recover: {}", over_since(first))).hint(hint)
+            let failure = Failure::new(ExitCode::Nothing, format!("nothing to recover: {}", over_since(first)));
+            let id = &first.info.session_id;
+            match (first.info.cause, &first.message) {
+                (Cause::Migrated, _) => {
+                    failure.hint("continue it where it is now, or bring it home with `crawld import`")
+                }
+                (_, Some(_)) => failure,
+                (_, None) => failure
+                    .hint(format!("`crawld verify {id}` looks closer; `crawld retry-failed {id}` gives it work again")),
+            }
         }
     }
 }
@@ -241,14 +243,15 @@ fn table(report: &RecoveryReport, now: Timestamp) -> String {
             Some(message) => format!("{}: {message}", info.cause),
             None => info.cause.to_string(),
         };
+        let known = |text: String| if info.cause == Cause::FormatTooNew { "?".to_owned() } else { text };
         table.row(vec![
             info.session_id.to_string(),
             info.task_id.as_ref().map_or_else(|| "?".to_owned(), ToString::to_string),
             info.status.to_string(),
             info.crash_reason.to_string(),
             age(info.last_heartbeat.max(info.last_checkpoint), now),
-            percent(info.estimated_progress),
-            count(info.urls_remaining),
+            known(percent(info.estimated_progress)),
+            known(count(info.urls_remaining)),
             decision(item),
             cause,
         ]);

@@ -86,7 +86,10 @@ fn check(sessions: &[&SessionSummary], threshold: f64) -> Outcome {
                 (SessionStatus::Active, Some(factor)) => {
                     format!(": {} {:.2}, {}", factor.name, factor.value, factor.reason)
                 }
-                _ => format!(": {}", summary.status),
+                _ => match &summary.status_reason {
+                    Some(reason) => format!(": {} ({reason})", summary.status),
+                    None => format!(": {}", summary.status),
+                },
             };
             let id = &summary.session_id;
             let message = format!("session {id} has health {:.2}, below {threshold:.2}{why}", summary.health_score);

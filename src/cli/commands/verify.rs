@@ -6,9 +6,9 @@ use serde::Serialize;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::format::count;
-use crate::cli::{Outcome, out};
+use crate::cli::{Outcome, offline, out};
 use crate::crawl::committer::StorePaths;
-use crate::crawl::verify::verify;
+use crate::crawl::verify::{VerifyError, verify};
 use crate::daemon::command::OperatorError;
 use crate::daemon::session_key::SessionKey;
 use crate::exit_code::ExitCode;
@@ -17,6 +17,7 @@ use crate::model::ids::{CommitSeq, SessionId};
 use crate::model::text::escape_control;
 use crate::state::end_note;
 use crate::state::paths::StateDir;
+use crate::store::StoreError;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct VerifyArgs {
@@ -38,16 +39,20 @@ struct Verified {
     problems: Vec<String>,
     /// Why there was nothing to verify.
     note: Option<String>,
+    /// A newer crawld wrote its store.
+    #[serde(skip)]
+    too_new: bool,
 }
 
 pub(in crate::cli) async fn run(context: &Context, args: VerifyArgs) -> Outcome {
     let state = context.existing()?;
     let named: Vec<SessionId> = args.sessions.into_iter().map(|named| named.of(&state)).collect::<Result<_, _>>()?;
-    let known: Vec<SessionId> = state.list()?.sessions.into_iter().filter(|s| s.dir).map(|s| s.id).collect();
-    if let Some(missing) = named.iter().find(|id| !known.contains(id)) {
+    let all = offline::listing(&state)?.sessions;
+    if let Some(missing) = named.iter().find(|id| all.iter().all(|known| known.id != **id)) {
         return Err(OperatorError::UnknownSession(missing.to_string()).into());
     }
-    let chosen = if named.is_empty() { known } else { named };
+    let known = all.into_iter().filter(|session| session.dir).map(|session| session.id);
+    let chosen = if named.is_empty() { known.collect() } else { named };
     if chosen.is_empty() {
         return Err(context.nothing("no sessions"));
     }
@@ -70,9 +75,16 @@ fn one(state: &StateDir, session_id: SessionId) -> Verified {
         problem_count: 0,
         problems: Vec::new(),
         note: None,
+        too_new: false,
     };
     if !paths.store().exists() && end_note::read(&paths).good().is_some() {
         verified.note = Some("cleaned up: its store is gone, nothing to verify against".to_owned());
+        return verified;
+    }
+    if !paths.dir().is_dir() {
+        verified.ok = false;
+        verified.problem_count = 1;
+        verified.problems = vec![format!("`{}` is no directory: nothing is left to verify", paths.dir().display())];
         return verified;
     }
     let places = StorePaths { db: paths.store(), out: paths.out(), quarantine: paths.damaged() };
@@ -90,6 +102,7 @@ fn one(state: &StateDir, session_id: SessionId) -> Verified {
             verified.ok = false;
             verified.problem_count = 1;
             verified.problems = vec![error.to_string()];
+            verified.too_new = matches!(error, VerifyError::Store(StoreError::TooNew { .. }));
         }
     }
     verified
@@ -131,6 +144,10 @@ fn report(context: &Context, results: &[Verified]) -> Outcome {
     if bad == 0 {
         return Ok(ExitCode::Ok);
     }
-    Err(Failure::new(ExitCode::BadConfig, format!("{bad} of {} sessions do not verify", results.len()))
-        .hint("`crawld recover SESSION` repairs what can be repaired"))
+    Err(Failure::new(ExitCode::BadConfig, format!("{bad} of {} sessions do not verify", results.len())).hint(
+        match results.iter().all(|result| result.ok || result.too_new) {
+            true => "use the crawld that wrote them",
+            false => "`crawld recover SESSION` repairs what can be repaired",
+        },
+    ))
 }
