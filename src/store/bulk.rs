@@ -1,7 +1,5 @@
 //! The last steps of a rebuild: indexes and totals over rows that were written without them.
 
-use rusqlite::ErrorCode;
-
 use crate::model::ids::CommitSeq;
 use crate::store::error::StoreError;
 use crate::store::schema::INDEXES;
@@ -34,22 +32,20 @@ UPDATE counters SET (discovered, queued, in_flight, parked, fetched, failed, ski
    coalesce(sum(state = 4), 0), coalesce(sum(state = 5), 0), coalesce(sum(state = 6), 0) FROM urls);
 ";
 
-/// URLs that stand twice in the outputs are found by their first number; the others keep a key that no path has.
-const SECOND_TO_NONE: &str =
-    "UPDATE urls SET key = randomblob(16) WHERE n NOT IN (SELECT min(n) FROM urls GROUP BY host, key)";
+/// Of URLs that stand twice in the outputs the first is the one that is found.
+const SEEN: &str = "
+INSERT OR IGNORE INTO seen SELECT host, key, n FROM urls ORDER BY host, key, n;
+UPDATE seen_upto SET n = (SELECT coalesce(max(n), 0) FROM urls);
+";
 
-/// Builds the indexes, then works every count out from the rows.
+/// Fills the seen-set and builds the indexes, then works every count out from the rows.
 ///
 /// # Errors
 /// What SQLite says.
 pub fn finish(writer: &Writer, seq: CommitSeq, beside: Beside) -> Result<(), StoreError> {
     let connection = writer.connection();
     let sort = |e| StoreError::sort(writer.path(), &e);
-    let indexed = connection.execute_batch(INDEXES).or_else(|error| {
-        let twice = error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation);
-        if twice { connection.execute_batch(&format!("{SECOND_TO_NONE}; {INDEXES}")) } else { Err(error) }
-    });
-    indexed.map_err(sort)?;
+    connection.execute_batch(SEEN).and_then(|()| connection.execute_batch(INDEXES)).map_err(sort)?;
     connection.execute_batch(TOTALS).map_err(sort)?;
     let (_, mut counters) = writer.counters()?;
     counters.out_of_scope = beside.out_of_scope;

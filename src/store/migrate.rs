@@ -28,7 +28,7 @@ pub const POINTS: &[&str] =
 
 /// The steps from each older format to the next, oldest first.
 pub fn steps() -> &'static [Step] {
-    &[(1, 2, widen_keys)]
+    &[(1, 2, widen_keys), (2, 3, part_what_changes)]
 }
 
 /// URLs were known by a number of 64 bits and their path; now a key of twice the length says it alone. The
@@ -49,6 +49,22 @@ fn widen_keys(store: &Connection) -> rusqlite::Result<()> {
         }
     }
     store.execute_batch("CREATE UNIQUE INDEX urls_seen ON urls(host, key)")
+}
+
+/// What a URL's row said of its lease, and an index of its key, cost a page of the disk each; both got a table.
+fn part_what_changes(store: &Connection) -> rusqlite::Result<()> {
+    store.execute_batch(
+        "CREATE TABLE leases(n INTEGER PRIMARY KEY);
+        INSERT INTO leases SELECT n FROM urls WHERE state = 2;
+        UPDATE urls SET state = n IN (SELECT n FROM suspects) WHERE state = 2;
+        DROP INDEX urls_in_flight;
+        CREATE TABLE seen(
+            host INTEGER NOT NULL, key BLOB NOT NULL, n INTEGER NOT NULL, PRIMARY KEY(host, key)) WITHOUT ROWID;
+        INSERT INTO seen SELECT host, key, n FROM urls ORDER BY host, key;
+        DROP INDEX urls_seen;
+        CREATE TABLE seen_upto(one INTEGER PRIMARY KEY CHECK(one = 1), n INTEGER NOT NULL);
+        INSERT INTO seen_upto SELECT 1, coalesce(max(n), 0) FROM urls;",
+    )
 }
 
 /// The format of a store, once it is known to be one of ours.
@@ -265,13 +281,16 @@ mod tests {
 
     /// Back to what format 1 kept about URLs.
     const AS_FORMAT_1: &str = "
-        DROP INDEX urls_seen; ALTER TABLE urls RENAME COLUMN key TO hash; UPDATE urls SET hash = n * 1000003;
+        UPDATE urls SET state = 2 WHERE n IN (SELECT n FROM leases);
+        DROP TABLE leases; DROP TABLE seen; DROP TABLE seen_upto;
+        CREATE INDEX urls_in_flight ON urls(state) WHERE state = 2;
+        ALTER TABLE urls RENAME COLUMN key TO hash; UPDATE urls SET hash = n * 1000003;
         CREATE UNIQUE INDEX urls_seen ON urls(host, hash);
         CREATE INDEX hosts_waiting ON hosts(no) WHERE queued > 0 OR suspects > 0;
         PRAGMA user_version = 1;";
 
     #[test]
-    fn urls_of_format_1_are_found_by_their_wider_keys() {
+    fn urls_of_format_1_are_found_by_their_wider_keys_and_leased_as_before() {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("frontier.db");
         let connection = db::open_writer(&path, 1 << 20, true).unwrap();
@@ -281,6 +300,7 @@ mod tests {
             .execute("INSERT INTO hosts VALUES (1, 'http://h.example', 10500, 0, 0, 0, 10500, NULL)", [])
             .unwrap();
         connection.execute(insert, []).unwrap();
+        connection.execute_batch("INSERT INTO leases VALUES (7), (9); INSERT INTO suspects VALUES (9, 1, 0)").unwrap();
         connection.execute_batch(AS_FORMAT_1).unwrap();
         drop(connection);
         drop(db::open_writer(&path, 1 << 20, false).unwrap());
@@ -290,5 +310,9 @@ mod tests {
             let url = crate::model::url::CanonicalUrl::parse(&format!("http://h.example/page/{n}")).unwrap();
             assert_eq!(reader.find(&url).unwrap().unwrap().row.n, n);
         }
+        assert_eq!(reader.in_flight().unwrap().iter().map(|url| url.row.n).collect::<Vec<_>>(), [7, 9]);
+        let states = "SELECT n, state FROM urls WHERE state != 0";
+        let connection = Connection::open(&path).unwrap();
+        assert_eq!(connection.query_row(states, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap(), (9, 1));
     }
 }

@@ -5,6 +5,7 @@ pub mod bulk;
 pub mod db;
 pub mod error;
 pub mod migrate;
+mod newest;
 pub mod reader;
 pub mod registry;
 pub mod rows;

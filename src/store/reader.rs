@@ -22,8 +22,12 @@ use crate::store::schema::UrlState;
 type Result<T> = std::result::Result<T, StoreError>;
 
 pub(crate) const HOST_COLUMNS: &str = "no, key, queued, suspects, delayed, parked, discovered";
-pub(crate) const URL_COLUMNS: &str =
-    "n, host, path, state, kind, depth, via, turn, attempts, not_before, seq, detail, hops";
+/// The state is a row's own unless the URL is leased.
+pub(crate) const URL_COLUMNS: &str = "n, host, path,
+    CASE WHEN EXISTS (SELECT 1 FROM leases WHERE leases.n = urls.n) THEN 2 ELSE state END,
+    kind, depth, via, turn, attempts, not_before, seq, detail, hops";
+/// A row that is leased does not wait, whatever it says.
+pub(crate) const NOT_LEASED: &str = "NOT EXISTS (SELECT 1 FROM leases WHERE leases.n = urls.n)";
 
 /// A read connection of its own.
 #[derive(Debug)]
@@ -107,10 +111,12 @@ impl Reader {
     /// # Errors
     /// What SQLite says.
     pub fn waiting_hosts(&self) -> Result<Vec<HostQueue>> {
-        let sql = "SELECT no, key, queued, suspects, CASE WHEN queued > delayed THEN NULL ELSE
-            (SELECT min(not_before) FROM urls WHERE host = hosts.no AND state = 0 AND not_before > 0) END
-            FROM hosts WHERE queued > 0 OR suspects > 0";
-        self.many(sql, [], |row| {
+        let sql = format!(
+            "SELECT no, key, queued, suspects, CASE WHEN queued > delayed THEN NULL ELSE
+            (SELECT min(not_before) FROM urls WHERE host = hosts.no AND state = 0 AND not_before > 0 AND {NOT_LEASED}) END
+            FROM hosts WHERE queued > 0 OR suspects > 0"
+        );
+        self.many(&sql, [], |row| {
             Ok(HostQueue {
                 no: row.get(0)?,
                 key: row.get(1)?,
@@ -212,7 +218,7 @@ impl Reader {
     /// # Errors
     /// What SQLite says.
     pub fn in_flight(&self) -> Result<Vec<UrlView>> {
-        self.views("state = 2 ORDER BY n", [])
+        self.views("n IN (SELECT n FROM leases) ORDER BY n", [])
     }
 
     /// The newest failed URLs, newest first.
@@ -252,8 +258,10 @@ impl Reader {
     /// # Errors
     /// What SQLite says.
     pub fn states(&self, first: UrlNo, limit: usize) -> Result<Vec<(UrlNo, UrlState, CommitSeq)>> {
-        let sql = "SELECT n, state, seq FROM urls WHERE n >= ?1 ORDER BY n LIMIT ?2";
-        self.many(sql, params![first as i64, limit as i64], |row| {
+        let sql = format!(
+            "SELECT n, CASE WHEN {NOT_LEASED} THEN state ELSE 2 END, seq FROM urls WHERE n >= ?1 ORDER BY n LIMIT ?2"
+        );
+        self.many(&sql, params![first as i64, limit as i64], |row| {
             let code: i64 = row.get(1)?;
             let state = UrlState::from_code(code).ok_or(rusqlite::Error::IntegralValueOutOfRange(1, code))?;
             Ok((num(row, 0)?, state, num(row, 2)?))
@@ -288,7 +296,9 @@ impl Reader {
         else {
             return Ok(None);
         };
-        Ok(self.views("host = ?1 AND key = ?2", params![host, url.key()])?.pop())
+        let number = "n = coalesce((SELECT n FROM seen WHERE host = ?1 AND key = ?2),
+            (SELECT n FROM urls WHERE n > (SELECT n FROM seen_upto) AND host = ?1 AND key = ?2))";
+        Ok(self.views(number, params![host, url.key()])?.pop())
     }
 
     /// How many sitemaps were discovered and how many of them have ended.
@@ -319,7 +329,24 @@ impl Reader {
             return Ok(Some(format!("`{}` is no table of ours", name.escape_debug())));
         }
         let answer: Option<String> = self.one(sql, [], |row| row.get(0))?;
-        Ok(answer.filter(|text| text != "ok"))
+        match answer.filter(|text| text != "ok") {
+            None if full => self.strange_keys(),
+            complaint => Ok(complaint),
+        }
+    }
+
+    /// What a check of indexes does not look for: that the seen-set, a table of its own, has the keys of the rows.
+    fn strange_keys(&self) -> Result<Option<String>> {
+        let unseen = "SELECT n FROM urls WHERE n <= (SELECT n FROM seen_upto)
+            AND NOT EXISTS (SELECT 1 FROM seen WHERE seen.host = urls.host AND seen.key = urls.key) LIMIT 1";
+        let unknown = "SELECT n FROM seen WHERE NOT EXISTS
+            (SELECT 1 FROM urls WHERE urls.n = seen.n AND urls.host = seen.host AND urls.key = seen.key) LIMIT 1";
+        for (sql, what) in [(unseen, "is not in the seen-set"), (unknown, "is something else in the seen-set")] {
+            if let Some(n) = self.one(sql, [], |row| num(row, 0))? {
+                return Ok(Some(format!("URL {n} {what}")));
+            }
+        }
+        Ok(None)
     }
 
     fn views(&self, condition: &str, values: impl Params) -> Result<Vec<UrlView>> {

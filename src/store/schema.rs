@@ -4,10 +4,12 @@
 pub const APPLICATION_ID: i32 = 0x6372_776c;
 
 /// The format that this version writes; see [`super::migrate`].
-pub const FORMAT: i64 = 2;
+pub const FORMAT: i64 = 3;
 
-/// Format 2. Host names stand once; a URL row holds path and query only. `urls.key` is a [`crate::model::url::UrlKey`]. `urls.detail` is a failure
-/// class, a skip reason or a park reason; `urls.seq` the commit of its newest record, 0 without one.
+/// Format 3. Host names stand once; a URL row holds path and query only. `urls.key` is a [`crate::model::url::UrlKey`];
+/// `seen` has the keys of all URLs up to number `seen_upto.n`, see [`super::seen`]. `urls.detail` is a failure class, a skip
+/// reason or a park reason; `urls.seq` the commit of its newest record, 0 without one. A URL in `leases` is in flight, whatever
+/// its row says: a lease that changed the row would write its page twice for a visit.
 pub const CREATE: &str = "
 CREATE TABLE hosts(
   no INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE,
@@ -18,6 +20,7 @@ CREATE TABLE urls(
   state INTEGER NOT NULL, kind INTEGER NOT NULL, depth INTEGER NOT NULL, hops INTEGER NOT NULL, via INTEGER,
   turn INTEGER NOT NULL, attempts INTEGER NOT NULL, not_before INTEGER NOT NULL,
   seq INTEGER NOT NULL, detail TEXT);
+CREATE TABLE leases(n INTEGER PRIMARY KEY);
 CREATE TABLE suspects(n INTEGER PRIMARY KEY, explained INTEGER NOT NULL, unexplained INTEGER NOT NULL);
 CREATE TABLE partial(n INTEGER PRIMARY KEY, added INTEGER NOT NULL);
 CREATE TABLE templates(
@@ -41,16 +44,17 @@ CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE epochs(
   epoch INTEGER PRIMARY KEY, start_ms INTEGER NOT NULL, first_lease_ms INTEGER, end_ms INTEGER,
   ended TEXT, first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL);
+CREATE TABLE seen(host INTEGER NOT NULL, key BLOB NOT NULL, n INTEGER NOT NULL, PRIMARY KEY(host, key)) WITHOUT ROWID;
+CREATE TABLE seen_upto(one INTEGER PRIMARY KEY CHECK(one = 1), n INTEGER NOT NULL);
+INSERT INTO seen_upto VALUES(1, 0);
 INSERT INTO counters VALUES(1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
 ";
 
 /// The indexes over `urls`; a rebuild makes them last.
 pub const INDEXES: &str = "
-CREATE UNIQUE INDEX urls_seen ON urls(host, key);
 CREATE INDEX urls_queue ON urls(host, turn) WHERE state = 0;
 CREATE INDEX urls_retry ON urls(host, not_before) WHERE state = 0 AND not_before > 0;
 CREATE INDEX urls_suspect ON urls(host) WHERE state = 1;
-CREATE INDEX urls_in_flight ON urls(state) WHERE state = 2;
 CREATE INDEX urls_parked ON urls(detail) WHERE state = 3;
 CREATE INDEX urls_failed ON urls(seq) WHERE state = 5;
 CREATE INDEX urls_poison ON urls(detail) WHERE state = 6 AND detail = 'poison';
@@ -64,7 +68,7 @@ pub enum UrlState {
     Queued = 0,
     /// Waiting, to be visited last and alone.
     Suspect = 1,
-    /// Leased.
+    /// Leased: in `leases`, while its row goes on saying what it was.
     InFlight = 2,
     /// Set aside.
     Parked = 3,

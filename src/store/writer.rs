@@ -1,5 +1,6 @@
 //! The write side of a session's store: one statement a function, no decisions.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -14,7 +15,8 @@ use crate::model::url::UrlKey;
 use crate::store::ask::Ask;
 use crate::store::db;
 use crate::store::error::StoreError;
-use crate::store::reader::{HOST_COLUMNS, URL_COLUMNS, counters_of, host_of, num, url_of};
+use crate::store::newest::Newest;
+use crate::store::reader::{HOST_COLUMNS, NOT_LEASED, URL_COLUMNS, counters_of, host_of, num, url_of};
 use crate::store::rows::{HostRow, OutputRow, SuspectRow, TemplateRow, UrlRow};
 use crate::store::schema::UrlState;
 
@@ -25,6 +27,8 @@ type Result<T> = std::result::Result<T, StoreError>;
 pub struct Writer {
     connection: Connection,
     path: PathBuf,
+    /// Read when it is asked for first.
+    pub(super) newest: RefCell<Option<Newest>>,
 }
 
 impl Ask for Writer {
@@ -36,7 +40,7 @@ impl Ask for Writer {
 impl Writer {
     /// Takes over a connection made by [`crate::store::db`].
     pub fn new(connection: Connection, path: &Path) -> Self {
-        Writer { connection, path: path.to_owned() }
+        Writer { connection, path: path.to_owned(), newest: RefCell::default() }
     }
 
     /// The store's path.
@@ -83,6 +87,7 @@ impl Writer {
     /// # Errors
     /// What SQLite says.
     pub fn roll_back(&self) -> Result<()> {
+        self.newest.replace(None);
         if self.connection.is_autocommit() {
             return Ok(());
         }
@@ -148,8 +153,10 @@ impl Writer {
     /// # Errors
     /// What SQLite says.
     pub fn earliest_retry(&self, host: HostNo) -> Result<Option<Timestamp>> {
-        let sql = "SELECT min(not_before) FROM urls WHERE host = ?1 AND state = 0 AND not_before > 0";
-        self.one(sql, [host], |row| row.get::<_, Option<i64>>(0))
+        let sql = format!(
+            "SELECT min(not_before) FROM urls WHERE host = ?1 AND state = 0 AND not_before > 0 AND {NOT_LEASED}"
+        );
+        self.one(&sql, [host], |row| row.get::<_, Option<i64>>(0))
             .map(|found| found.flatten().map(Timestamp::from_millis))
     }
 
@@ -193,26 +200,37 @@ impl Writer {
             row.detail,
             row.hops,
         ];
-        self.execute(sql, values).map(drop)
+        self.execute(sql, values)?;
+        if let Some(newest) = self.newest.borrow_mut().as_mut() {
+            newest.add((row.host, *key), row.n);
+        }
+        Ok(())
     }
 
-    /// Stores what can change about a URL.
+    /// Puts a URL in flight.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn lease(&self, n: UrlNo) -> Result<()> {
+        self.execute("INSERT INTO leases VALUES(?1)", [n as i64]).map(drop)
+    }
+
+    /// Stores what can change about a URL. One that is in flight stays so; any other state ends its lease.
     ///
     /// # Errors
     /// What SQLite says.
     pub fn save_url(&self, row: &UrlRow) -> Result<()> {
         let sql =
-            "UPDATE urls SET state = ?2, turn = ?3, attempts = ?4, not_before = ?5, seq = ?6, detail = ?7 WHERE n = ?1";
-        let values = params![
-            row.n as i64,
-            row.state.code(),
-            row.turn,
-            row.attempts,
-            row.not_before.millis(),
-            row.seq as i64,
-            row.detail,
-        ];
-        self.execute(sql, values).map(drop)
+            "UPDATE urls SET state = coalesce(?2, state), turn = ?3, attempts = ?4, not_before = ?5, seq = ?6, detail = ?7
+            WHERE n = ?1";
+        let state = (row.state != UrlState::InFlight).then_some(row.state.code());
+        let (waits, seq) = (row.not_before.millis(), row.seq as i64);
+        let values = params![row.n as i64, state, row.turn, row.attempts, waits, seq, row.detail];
+        self.execute(sql, values)?;
+        match state {
+            Some(_) => self.execute("DELETE FROM leases WHERE n = ?1", [row.n as i64]).map(drop),
+            None => Ok(()),
+        }
     }
 
     /// The next URLs of a host's queue that are due, in order: new ones, then retries by turn.
@@ -221,7 +239,8 @@ impl Writer {
     /// What SQLite says.
     pub fn due(&self, host: HostNo, now: Timestamp, count: u32) -> Result<Vec<UrlRow>> {
         let sql = format!(
-            "SELECT {URL_COLUMNS} FROM urls WHERE host = ?1 AND state = 0 AND not_before <= ?2 ORDER BY turn, n LIMIT ?3"
+            "SELECT {URL_COLUMNS} FROM urls WHERE host = ?1 AND state = 0 AND not_before <= ?2 AND {NOT_LEASED}
+            ORDER BY turn, n LIMIT ?3"
         );
         self.many(&sql, params![host, now.millis(), count], url_of)
     }
@@ -231,7 +250,9 @@ impl Writer {
     /// # Errors
     /// What SQLite says.
     pub fn suspects(&self, host: HostNo, count: u32) -> Result<Vec<UrlRow>> {
-        let sql = format!("SELECT {URL_COLUMNS} FROM urls WHERE host = ?1 AND state = 1 ORDER BY n LIMIT ?2");
+        let sql = format!(
+            "SELECT {URL_COLUMNS} FROM urls WHERE host = ?1 AND state = 1 AND {NOT_LEASED} ORDER BY n LIMIT ?2"
+        );
         self.many(&sql, params![host, count], url_of)
     }
 
@@ -240,7 +261,7 @@ impl Writer {
     /// # Errors
     /// What SQLite says.
     pub fn in_flight(&self) -> Result<Vec<UrlRow>> {
-        self.many(&format!("SELECT {URL_COLUMNS} FROM urls WHERE state = 2 ORDER BY n"), [], url_of)
+        self.many(&format!("SELECT {URL_COLUMNS} FROM urls WHERE n IN (SELECT n FROM leases) ORDER BY n"), [], url_of)
     }
 
     /// URLs in one of the states that are listed by an index, oldest number first after `after`.
@@ -523,7 +544,7 @@ impl Writer {
         self.execute(sql, params![epoch, now.millis()]).map(drop)
     }
 
-    fn execute(&self, sql: &str, values: impl Params) -> Result<usize> {
+    pub(super) fn execute(&self, sql: &str, values: impl Params) -> Result<usize> {
         let run = || self.connection.prepare_cached(sql)?.execute(values);
         run().map_err(|e| StoreError::sort(&self.path, &e))
     }

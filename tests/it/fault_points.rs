@@ -16,9 +16,13 @@ use crate::support::{Crawld, World, skip};
 /// Points that an ordinary crawl cannot pass: see `housekeeping`.
 const ELSEWHERE: &[&str] = &["export.", "import.", "archive.", "janitor."];
 
-/// What the first format of the store had instead of the keys of the second.
+/// What the first format of the store had instead of the keys of the second and the tables of the third.
 const AS_FORMAT_1: &str = "
-    DROP INDEX urls_seen;
+    UPDATE urls SET state = 2 WHERE n IN (SELECT n FROM leases);
+    DROP TABLE leases;
+    DROP TABLE seen;
+    DROP TABLE seen_upto;
+    CREATE INDEX urls_in_flight ON urls(state) WHERE state = 2;
     ALTER TABLE urls RENAME COLUMN key TO hash;
     UPDATE urls SET hash = n * 1000003;
     CREATE UNIQUE INDEX urls_seen ON urls(host, hash);

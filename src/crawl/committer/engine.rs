@@ -149,6 +149,7 @@ impl Engine {
         }
         self.writer.save_counters(seq, &self.totals.counters)?;
         self.writer.epoch_commit(self.epoch, seq, first_lease)?;
+        self.writer.fold_keys()?;
         Ok(())
     }
 

@@ -232,12 +232,17 @@ impl<'a> Group<'a> {
 
     /// Moves a URL to another state and keeps every count in step.
     fn shift(&mut self, row: &mut UrlRow, to: UrlState, not_before: Timestamp, detail: Option<&str>) -> Result<()> {
+        self.turn(row, to, not_before, detail)?;
+        Ok(self.writer.save_url(row)?)
+    }
+
+    /// The same before anything is stored.
+    fn turn(&mut self, row: &mut UrlRow, to: UrlState, not_before: Timestamp, detail: Option<&str>) -> Result<()> {
         self.count(row, -1)?;
         row.state = to;
         row.not_before = not_before;
         row.detail = detail.map(str::to_owned);
-        self.count(row, 1)?;
-        Ok(self.writer.save_url(row)?)
+        self.count(row, 1)
     }
 
     /// Counts a URL into (`1`) or out of (`-1`) the state that its row says.
@@ -310,7 +315,8 @@ impl<'a> Group<'a> {
 
     fn take(&mut self, mut row: UrlRow, key: &str) -> Result<Lease> {
         let suspect = row.state == UrlState::Suspect;
-        self.shift(&mut row, UrlState::InFlight, Timestamp::default(), None)?;
+        self.turn(&mut row, UrlState::InFlight, Timestamp::default(), None)?;
+        self.writer.lease(row.n)?;
         let marks = if suspect { self.suspect(row.n)? } else { SuspectRow::default() };
         let lease = Lease {
             no: row.n,

@@ -17,6 +17,7 @@ use crate::model::time::Timestamp;
 use crate::model::url::CanonicalUrl;
 use crate::state::inflight::Started;
 use crate::store::reader::Reader;
+use crate::store::schema::UrlState;
 
 /// A test that makes calls fail has the points for itself: they belong to the whole process.
 static POINTS_IN_USE: RwLock<()> = RwLock::new(());
@@ -257,6 +258,29 @@ fn retries_wait_for_their_instant_and_come_after_new_urls() {
     assert!(world.lease(5, 8_999).is_empty());
     let again = world.lease(5, 9_000).remove(0);
     assert_eq!((again.no, again.attempt), (1, 2));
+    assert!(world.lease(5, 9_000).is_empty(), "leased once");
+    let done = world.end(vec![retry(again, true)]);
+    assert_eq!((done.hosts[0].queued, done.hosts[0].earliest_retry), (1, Some(at(9_000))));
+}
+
+#[test]
+fn what_is_in_flight_keeps_no_other_waiting() {
+    let mut world = World::new(&["/a", "/b"]);
+    let retry =
+        |(lease, ms)| VisitEnd::Retry { lease, not_before: at(ms), charged: true, suspect: false, crash_alone: None };
+    world.end(world.lease(2, 0).into_iter().zip([9_000, 50_000]).map(retry).collect());
+    let first = world.lease(2, 9_000);
+    assert_eq!(first.iter().map(|lease| lease.no).collect::<Vec<_>>(), [1]);
+    let queues = world.reader().waiting_hosts().unwrap();
+    assert_eq!((queues[0].queued, queues[0].earliest_retry), (1, Some(at(50_000))));
+    assert_eq!(world.commit(Batch::new(at(9_000))).unwrap().hosts, []);
+    let states: Vec<_> = world.reader().states(1, 9).unwrap().into_iter().map(|(_, state, _)| state).collect();
+    assert_eq!(states, [UrlState::InFlight, UrlState::Queued]);
+    assert_eq!(world.reader().in_flight().unwrap().iter().map(|url| url.row.n).collect::<Vec<_>>(), [1]);
+    world.crash();
+    assert_eq!(world.reopen(Some(Vec::new())).requeued, 1);
+    assert!(world.reader().in_flight().unwrap().is_empty());
+    assert_eq!(world.lease(2, 9_000).iter().map(|lease| lease.no).collect::<Vec<_>>(), [1]);
 }
 
 #[test]
