@@ -166,7 +166,10 @@ impl Read {
         ];
         let newest = sources.into_iter().flatten().max_by_key(|(at, _)| *at).map(|(_, status)| status);
         // What the registry knows of a session that has just come home is how it left.
-        newest.or(self.row.as_ref().filter(|_| !self.foreign()).map(|row| row.status))
+        let status = newest.or(self.row.as_ref().filter(|_| !self.foreign()).map(|row| row.status));
+        // It was opened again, by an order or for a repair, and killed before it said so.
+        let has_work = self.store.counters.is_some_and(|counters| counters.remaining() > 0);
+        if status == Some(SessionStatus::Completed) && has_work { Some(SessionStatus::Active) } else { status }
     }
 
     fn last_life(&self) -> Option<Timestamp> {

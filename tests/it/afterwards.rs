@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::fault_points;
 use crate::site::Config;
-use crate::support::World;
 use crate::support::world::Fetch;
+use crate::support::{World, skip};
 
 fn world() -> World {
     World::new(Config { latency: Duration::from_millis(15), ..Config::plain(60) }, Fetch::Http)
@@ -184,6 +185,49 @@ fn an_ended_session_with_damaged_outputs_is_repaired_when_it_is_named() {
     repaired("the store is rubbish", &[], |world| {
         fs::write(world.session_dir().join("frontier.db"), "rubbish").expect("writable");
     });
+}
+
+/// Of packed outputs what can still be unpacked is kept.
+#[test]
+fn a_kill_at_any_point_of_the_repair_of_a_packed_output_is_mended_by_naming_the_session_again() {
+    kills("urls-00001.jsonl.gz");
+}
+
+#[test]
+fn a_kill_at_any_point_of_the_repair_of_page_records_is_mended_by_naming_the_session_again() {
+    kills("pages-00002.jsonl");
+}
+
+/// Cuts this output of a session that has ended, and kills its repair at every point that it passes.
+fn kills(name: &str) {
+    if !cfg!(feature = "failpoints") {
+        return skip::because("afterwards::kills", "built without the feature `failpoints`");
+    }
+    let sound = World::new(Config::plain(40), Fetch::Http);
+    sound.crawl().env("CRAWLD_OUTPUT_SEGMENT_BYTES", "600").run().expect_code(0);
+    let id = sound.session();
+    let damaged = || {
+        let world = sound.fork();
+        let path = world.session_dir().join("out").join(name);
+        let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        fs::write(&path, &bytes[..bytes.len() / 2]).expect("writable");
+        world
+    };
+    let recover = |world: &World| world.recover().args(&[&id]);
+    let passed = fault_points::said_by(recover(&damaged()), &fault_points::points());
+    assert!(passed.len() > 10, "{passed:?}");
+    for point in passed {
+        let world = damaged();
+        let killed = recover(&world).failpoints(&format!("{point}=return(kill)")).run();
+        let again = recover(&world).run();
+        let place = format!("killed at {point}: {}\nthen {}", killed.said(), again.said());
+        assert_eq!(killed.signal, Some(9), "{place}");
+        assert!(matches!(again.code, Some(0 | 5)), "{place}");
+        assert_eq!(world.crawld(&["verify"]).run().code, Some(0), "{place}");
+        let outputs = world.outputs();
+        let counts = (outputs.latest().len(), outputs.pages.len());
+        assert_eq!(counts, (outputs.urls.len(), outputs.urls.len()), "{place}");
+    }
 }
 
 #[test]

@@ -129,7 +129,7 @@ fn passes(story: &Story, points: &BTreeSet<String>) -> BTreeSet<String> {
 }
 
 /// The points that a command passes.
-fn said_by(command: Crawld, points: &BTreeSet<String>) -> BTreeSet<String> {
+pub fn said_by(command: Crawld, points: &BTreeSet<String>) -> BTreeSet<String> {
     let armed: Vec<String> = points.iter().map(|point| format!("{point}=1*return(say)->off")).collect();
     let ended = command.failpoints(&armed.join(";")).run();
     ended.stderr.lines().filter_map(|line| line.strip_prefix("passed ")).map(str::to_owned).collect()
@@ -262,7 +262,7 @@ fn small_world() -> World {
 }
 
 /// Every name of the form `area.before_step` or `area.after_step` in the sources.
-fn points() -> BTreeSet<String> {
+pub fn points() -> BTreeSet<String> {
     let name = regex::Regex::new(r#""([a-z_]+\.(?:before|after)_[a-z_]+)""#).expect("a valid pattern");
     let mut found = BTreeSet::new();
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
