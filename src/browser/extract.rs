@@ -20,8 +20,6 @@ const LOAD_MS: u64 = 2_000;
 pub(super) const QUIET_MS: u64 = 25;
 /// A document that never stops changing is read after this long.
 const QUIET_BOUND_MS: u64 = 1_500;
-/// Characters of rendered HTML that are hashed; of longer pages this head and the length.
-const HTML_MAX: u64 = 2 << 20;
 /// Characters of all fields together.
 const FIELDS_MAX: u64 = 1 << 20;
 
@@ -47,11 +45,12 @@ pub(super) struct Extracted {
     pub refresh: Option<u64>,
     fields: BTreeMap<String, Vec<String>>,
     bytes: u64,
-    html: Option<String>,
-    html_head: Option<String>,
-    html_length: u64,
-    /// What is wanted of a page that is longer than what is hashed.
+    /// Elements of its document.
+    elements: u64,
+    /// Its HTML, where that is wanted, as far as it is.
     source: Option<String>,
+    /// Characters of the whole of it.
+    source_length: u64,
     /// Its document type asks for standards mode.
     standards: bool,
     content_type: Option<String>,
@@ -134,7 +133,6 @@ pub(super) fn expression(spec: &ExtractSpec, manner: Manner<'_>) -> String {
         "resources": spec.resource_links,
         "routes": spec.hash_routes,
         "textMax": if spec.text { spec.text_max_bytes } else { 0 },
-        "htmlMax": HTML_MAX,
         "sourceMax": spec.source_max(),
         "fieldMax": FIELDS_MAX,
         "fields": fields,
@@ -151,15 +149,29 @@ impl Extracted {
 
     /// Whether another reading of the same page found the same.
     pub(super) fn same_content(&self, other: &Extracted) -> bool {
-        self.html_length == other.html_length && self.html == other.html && self.links == other.links
+        (self.elements, &self.text, &self.links) == (other.elements, &other.text, &other.links)
+    }
+
+    /// Of what it says and where it leads. Its HTML is not asked for only to be hashed: that costs more than all
+    /// the rest of a reading.
+    fn digest(&self) -> String {
+        let mut hasher = Sha256::new();
+        let parts = [self.title.as_deref(), self.text.as_deref()].into_iter().map(Option::unwrap_or_default);
+        for part in parts.chain(self.links.iter().map(String::as_str)) {
+            hasher.update(part);
+            hasher.update([0]);
+        }
+        hasher.finalize().iter().fold(String::from("sha256:"), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
     }
 
     /// Puts what the page said into the answer, which knows the response's part already.
     pub(super) fn fill(self, answer: &mut PageAnswer, spec: &ExtractSpec) {
-        answer.digest = Some(digest(self.html.as_deref(), self.html_head.as_deref(), self.html_length));
-        if spec.source_max() > 0 {
-            let html = self.html.or(self.source).or(self.html_head).unwrap_or_default();
-            let cut = (html.len() as u64) < self.html_length;
+        answer.digest = Some(self.digest());
+        if let Some(html) = self.source {
+            let cut = (html.len() as u64) < self.source_length;
             answer.raw.source = Some(Source { html, cut, standards: self.standards });
         }
         let limit = usize::try_from(spec.text_max_bytes).unwrap_or(usize::MAX);
@@ -208,18 +220,6 @@ fn cut_at_bytes(mut text: String, limit: usize) -> (String, bool) {
     (text, cut)
 }
 
-fn digest(html: Option<&str>, head: Option<&str>, length: u64) -> String {
-    let mut hasher = Sha256::new();
-    hasher.update(html.or(head).unwrap_or_default());
-    if html.is_none() {
-        hasher.update(length.to_le_bytes());
-    }
-    hasher.finalize().iter().fold(String::from("sha256:"), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -231,11 +231,19 @@ mod tests {
     }
 
     #[test]
-    fn the_digest_is_that_of_the_html() {
-        assert_eq!(
-            digest(Some("abc"), None, 3),
-            "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
-        assert_ne!(digest(None, Some("abc"), 4), digest(None, Some("abc"), 5));
+    fn the_digest_is_that_of_what_a_page_says() {
+        let page = |title: &str, text: &str, links: &[&str]| {
+            let answer = json!({
+                "readyState": "complete", "base": "http://a/", "title": title, "text": text, "links": links,
+                "nofollow": false, "refresh": null, "fields": {}, "bytes": 1, "elements": 3, "source": null,
+                "sourceLength": 0, "standards": true, "contentType": "text/html", "truncated": false,
+            });
+            serde_json::from_value::<Extracted>(answer).unwrap().digest()
+        };
+        let whole = page("t", "abc", &["http://a/b"]);
+        assert_eq!(whole, page("t", "abc", &["http://a/b"]));
+        for other in [page("t", "abcd", &["http://a/b"]), page("ta", "bc", &["http://a/b"]), page("t", "abc", &[])] {
+            assert_ne!(whole, other);
+        }
     }
 }

@@ -60,7 +60,8 @@ pub struct PageRecord {
     pub links_found: u64,
     /// URL records that this record's commit and its earlier partial commits wrote with `via` = `n`.
     pub links_added: u64,
-    /// `sha256:` and the hex digest of the body (http) or of the rendered HTML (browser).
+    /// `sha256:` and the hex digest of the body (http), or of the title, the text and the page's own links, each
+    /// followed by a zero byte (browser).
     pub digest: Option<String>,
     /// Fields by the task's CSS selectors: every match's text or attribute, in document order.
     pub fields: BTreeMap<String, Vec<String>>,

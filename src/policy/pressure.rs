@@ -173,10 +173,11 @@ fn slowdown(load: &LoadSample) -> Option<f64> {
     (!best.is_zero()).then(|| latency.as_secs_f64() / best.as_secs_f64())
 }
 
-/// Visits at once to begin with: a tab per core and at least 2, 8 plain visits per core, within half the memory.
+/// Visits at once to begin with: 2 tabs or 8 plain visits per core, within half the memory. A page waits for its
+/// server and for its own timers between two bursts of work: with one tab a core a third of the machine idles.
 pub fn initial_tabs(cores: u32, memory_bytes: u64, mode: FetchMode) -> u32 {
     let wanted = match mode {
-        FetchMode::Browser => cores.max(2),
+        FetchMode::Browser => cores.max(1).saturating_mul(2),
         FetchMode::Http | FetchMode::Auto => cores.max(1).saturating_mul(8),
     };
     wanted.min(max_tabs(cores, memory_bytes, mode))
@@ -257,9 +258,9 @@ mod tests {
             assert_eq!((initial_tabs(cores, bytes, mode), max_tabs(cores, bytes, mode)), (initial, most), "{name}");
         }
         check("one core", 1, 4, FetchMode::Browser, 2, 4);
-        check("two cores", 2, 8, FetchMode::Browser, 2, 8);
+        check("two cores", 2, 8, FetchMode::Browser, 4, 8);
         check("two cores, little memory", 2, 1, FetchMode::Browser, 1, 1);
-        check("16 cores", 16, 64, FetchMode::Browser, 16, 64);
+        check("16 cores", 16, 64, FetchMode::Browser, 32, 64);
         check("128 cores", 128, 512, FetchMode::Browser, 64, 64);
         check("no cores known", 0, 8, FetchMode::Browser, 2, 4);
         check("no memory known", 2, 0, FetchMode::Browser, 1, 1);
