@@ -19,6 +19,7 @@ use crate::model::time::Timestamp;
 use crate::output::cut::truncate_to;
 use crate::output::lines::Lines;
 use crate::policy::recovery::Repair;
+use crate::state::atomic_file::sync_dir;
 use crate::state::paths::SessionPaths;
 use crate::state::{checkpoint_file, heartbeat_file};
 
@@ -73,7 +74,9 @@ pub fn cut(paths: &SessionPaths, bad: &[(String, u64)], now: Timestamp) -> Resul
 /// Writes the first `length` bytes of a packed file's text, whole lines, beside it.
 fn unpack(packed: &Path, plain: &Path, length: u64) -> io::Result<()> {
     let mut lines = Lines::open(packed)?;
-    let mut file = tempfile::NamedTempFile::new_in(plain.parent().unwrap_or(Path::new("/")))?;
+    let dir = plain.parent().unwrap_or(Path::new("/"));
+    // As a compression names what it makes: left over, it is swept at the next opening.
+    let mut file = tempfile::Builder::new().prefix(".").suffix(".jsonl.gz.tmp").tempfile_in(dir)?;
     while lines.offset() < length {
         let Some(line) = lines.next_line()? else { break };
         file.write_all(line)?;
@@ -81,7 +84,7 @@ fn unpack(packed: &Path, plain: &Path, length: u64) -> io::Result<()> {
     }
     file.as_file().sync_all()?;
     file.persist(plain)?;
-    Ok(())
+    sync_dir(dir)
 }
 
 /// What the outputs do not say.

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::daemon::answers::{DayStats, SessionSummary, StatsReport};
-use crate::daemon::command::OperatorError;
+use crate::daemon::command::{OperatorError, Problem};
 use crate::daemon::{store_seen, summary};
 use crate::model::counters::{Counters, DayNumbers};
 use crate::model::ids::{CommitSeq, Epoch, SessionId};
@@ -41,6 +41,8 @@ pub struct OpenedFacts {
 /// The registry's keeper.
 pub struct Records {
     registry: Option<Arc<Registry>>,
+    /// A newer crawld wrote it.
+    too_new: bool,
     clock: Clock,
     failure: Option<String>,
     booked: BTreeMap<SessionId, (Epoch, DayNumbers)>,
@@ -49,9 +51,10 @@ pub struct Records {
 
 impl Records {
     /// Keeps `registry`; without one, or when it fails, everything is only said in the log.
-    pub fn new(registry: Option<Arc<Registry>>, clock: Clock) -> Self {
-        let failure = registry.is_none().then(|| "the registry could not be opened, the log says why".to_owned());
-        Records { registry, clock, failure, booked: BTreeMap::new(), orphans: None }
+    pub fn new(registry: Result<Arc<Registry>, RegistryError>, clock: Clock) -> Self {
+        let failure = registry.as_ref().err().map(RegistryError::to_string);
+        let too_new = matches!(registry, Err(RegistryError::TooNew { .. }));
+        Records { registry: registry.ok(), too_new, clock, failure, booked: BTreeMap::new(), orphans: None }
     }
 
     /// The registry, for those who read it.
@@ -178,7 +181,11 @@ impl Records {
     pub fn stats(&self) -> Result<StatsReport, OperatorError> {
         let failed = |why: &str| OperatorError::Io(format!("no statistics: {why}"));
         let Some(registry) = &self.registry else {
-            return Err(failed(self.failure().unwrap_or("there is no registry")));
+            let why = self.failure().unwrap_or("there is no registry");
+            return Err(match self.too_new {
+                true => OperatorError::Invalid(vec![Problem::new("statistics", why)]),
+                false => failed(why),
+            });
         };
         let days = registry.days(STATS_DAYS).map_err(|error| failed(&error.to_string()))?;
         Ok(StatsReport { days: days.into_iter().map(|(day, numbers)| DayStats { day, numbers }).collect() })

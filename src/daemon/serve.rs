@@ -30,7 +30,7 @@ use crate::exit_code::ExitCode;
 use crate::model::time::Timestamp;
 use crate::state::lock::{Holder, Lock, LockError};
 use crate::state::{StateDir, group};
-use crate::store::registry::{Opened, Registry};
+use crate::store::registry::{Opened, Registry, RegistryError};
 
 /// Alerts that may wait for the webhook; the log has them all.
 const ALERT_QUEUE: usize = 32;
@@ -366,7 +366,7 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
-fn open_registry(dir: &StateDir, now: Timestamp) -> Option<Arc<Registry>> {
+fn open_registry(dir: &StateDir, now: Timestamp) -> Result<Arc<Registry>, RegistryError> {
     match Registry::open(&dir.registry(), &dir.quarantine()) {
         Ok((registry, opened)) => {
             if let Opened::Rebuilt { moved_to } = &opened {
@@ -377,11 +377,11 @@ fn open_registry(dir: &StateDir, now: Timestamp) -> Option<Arc<Registry>> {
             {
                 warn!(%error, "the new registry lacks earlier sessions; nothing else does");
             }
-            Some(Arc::new(registry))
+            Ok(Arc::new(registry))
         }
         Err(error) => {
             warn!(%error, "no registry: crawling goes on without it");
-            None
+            Err(error)
         }
     }
 }

@@ -60,8 +60,8 @@ fn statistics_survive_the_loss_of_the_registry() {
     let registry = rusqlite::Connection::open(world.state.join("crawld.db")).expect("the registry");
     registry.execute_batch("PRAGMA user_version = 999").expect("a newer format");
     drop(registry);
-    let refused = world.crawld(&["stats"]).run().expect_code(73);
-    assert!(refused.stderr.contains("no statistics: the registry could not be opened"), "{}", refused.said());
+    let refused = world.crawld(&["stats"]).run().expect_code(78);
+    assert!(refused.stderr.contains("has format 999, this crawld reads up to"), "{}", refused.said());
 }
 
 /// What lies about in a state directory is named for what it is.
