@@ -13,8 +13,8 @@ use super::site::Site;
 use super::tree::{self, Meter, Reading};
 use super::{bare, cppreference};
 
-/// Pages of a run, unless `CRAWLD_BENCH_PAGES` says otherwise.
-const PAGES: u64 = 300;
+/// Pages of a run, unless `CRAWLD_BENCH_PAGES` says otherwise: so many that neither side's start weighs much.
+const PAGES: u64 = 1_000;
 /// Runs of which the median counts.
 const RUNS: usize = 3;
 /// Tabs of the bare loop: as many as this project's machine has cores.

@@ -1,5 +1,5 @@
 //! The project's numbers, each printed with its bar: `make bench`, or a part of it by
-//! `cargo bench --bench numbers -- [store] [million] [idle] [http] [browser] [auto] [engine]`.
+//! `cargo bench --bench numbers -- [store] [million] [idle] [http] [browser] [auto] [engine] [slope]`.
 //!
 //! `store` measures the library, everything else the real binary in a process of its own, from outside.
 //! Ends with 1 when a bar is missed.
@@ -14,6 +14,7 @@ mod idle;
 mod million;
 mod report;
 mod site;
+mod slope;
 mod store;
 mod tree;
 
@@ -30,6 +31,7 @@ const PARTS: &[Part] = &[
     ("browser", cppreference::browser),
     ("auto", auto::run),
     ("engine", engine::run),
+    ("slope", slope::run),
 ];
 
 fn main() -> std::process::ExitCode {

@@ -128,6 +128,13 @@ fn processes() -> Vec<Stat> {
     pids.filter_map(stat).collect()
 }
 
+/// Proportional memory of `root` and everything below it now, in bytes.
+pub fn pss(root: u32) -> u64 {
+    let mut tree = Tree::of(root);
+    tree.look();
+    tree.pss()
+}
+
 /// The main processes of browsers below `root`.
 pub fn browsers(root: u32) -> Vec<u32> {
     let mut tree = Tree::of(root);
