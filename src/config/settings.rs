@@ -167,7 +167,8 @@ settings! {
         max_retry_after: Span = Span::secs(3600),
         /// After this long behind an open breaker a host's URLs end as failed(host_unreachable).
         host_give_up_after: Span = Span::secs(3600),
-        /// Deadline of a visit.
+        /// Deadline of a visit. A page that is loaded a second time, because it needs frames to be drawn, gets 10 s
+        /// for that however little is left.
         page_timeout: Span = Span::secs(90),
         /// Visits to a URL that keeps failing.
         attempts: u32 = 3,

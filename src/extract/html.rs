@@ -13,7 +13,7 @@ use crate::lock::lock;
 
 use super::entities::{Entities, MAX_REFERENCE_BYTES, Place};
 use super::links::RawLinks;
-use super::signs::{SignReader, Tag};
+use super::signs::{SignReader, Tag, runs_unasked};
 use super::text::Folded;
 use crate::model::task::ExtractSpec;
 
@@ -296,7 +296,11 @@ fn tag<'n>(name: &'n str, block: bool, element: &Element<'_, '_>) -> Tag<'n> {
         id: if block { element.get_attribute("id") } else { None },
         kind: if script { element.get_attribute("type") } else { None },
         src: if script { element.get_attribute("src") } else { None },
-        onload: matches!(name, "body" | "iframe" | "img" | "svg") && element.has_attribute("onload"),
+        handler: element
+            .attributes()
+            .iter()
+            .map(lol_html::html_content::Attribute::name)
+            .find(|name| runs_unasked(name)),
     }
 }
 

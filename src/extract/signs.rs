@@ -57,6 +57,38 @@ pub(super) struct SignReader {
     text: usize,
 }
 
+/// What people do with a mouse, keys and forms: handlers of these never run while a page is read.
+const ASKED_FOR: [&str; 22] = [
+    "click",
+    "dblclick",
+    "auxclick",
+    "mouse",
+    "pointer",
+    "touch",
+    "key",
+    "wheel",
+    "drag",
+    "drop",
+    "contextmenu",
+    "input",
+    "beforeinput",
+    "change",
+    "select",
+    "submit",
+    "reset",
+    "invalid",
+    "blur",
+    "copy",
+    "cut",
+    "paste",
+];
+
+/// Whether an attribute, in lower case, is a handler of something that happens by itself: loading, an error, an effect.
+pub(super) fn runs_unasked(attribute: &str) -> bool {
+    let event = attribute.strip_prefix("on").filter(|event| event.bytes().all(|byte| byte.is_ascii_alphabetic()));
+    event.is_some_and(|event| event.len() > 2 && !ASKED_FOR.iter().any(|asked| event.starts_with(asked)))
+}
+
 /// What a start tag says, as far as it matters here.
 pub(super) struct Tag<'a> {
     pub(super) name: &'a str,
@@ -67,8 +99,8 @@ pub(super) struct Tag<'a> {
     pub(super) kind: Option<String>,
     /// `src`, of a script.
     pub(super) src: Option<String>,
-    /// It has a handler for its loading.
-    pub(super) onload: bool,
+    /// The first of its handlers that run without anybody doing something.
+    pub(super) handler: Option<String>,
 }
 
 impl SignReader {
@@ -76,9 +108,14 @@ impl SignReader {
         self.end_script();
         self.noscript = tag.name == "noscript";
         self.open = None;
-        if tag.onload {
+        if let Some(handler) = &tag.handler {
             self.scripts += 1;
-            self.feature("onload", tag.name);
+            self.feature(handler, tag.name);
+        }
+        // What is in there has scripts and links of its own, and shows nothing of them here.
+        if matches!(tag.name, "iframe" | "frame" | "embed" | "object") {
+            self.scripts += 1;
+            self.feature("frame", tag.name);
         }
         if tag.name == "script" {
             return self.begin_script(tag);
@@ -270,6 +307,10 @@ mod tests {
             ("elements", "<x-clock></x-clock>", "<x-watch></x-watch>", false),
             ("refresh", "<meta http-equiv=refresh content='5; url=/x'>", "", false),
             ("handlers", "<body onload='f()'>", "<body>", false),
+            ("handlers of errors", "<img src=x onerror=f()>", "<img src=x>", false),
+            ("handlers of effects", "<details open ontoggle=f()>x", "<details open>x", false),
+            ("handlers of clicks", "<p onclick=f()>x", "<p>x", true),
+            ("frames", "<iframe src=//other.example/></iframe>", "", false),
         ] {
             assert_eq!(shape(one) == shape(other), same, "{name}");
         }
@@ -279,6 +320,7 @@ mod tests {
     fn scripts_are_counted() {
         assert_eq!(signs(TEXT).scripts, 0);
         assert_eq!(signs("<script type=module src=a></script><script>x</script><body onload=f()>").scripts, 3);
+        assert_eq!(signs("<p onclick=f()><iframe srcdoc=x></iframe><img onerror=f()>").scripts, 2);
         assert_eq!(signs("<script type=application/json>{}</script><script type=text/template>x</script>").scripts, 0);
     }
 

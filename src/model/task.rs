@@ -212,7 +212,7 @@ pub struct FetchSpec {
     pub tabs: Option<u32>,
     /// The user agent; none: Chromium's own with crawld's token appended.
     pub user_agent: Option<String>,
-    /// Deadline of a whole visit.
+    /// Deadline of a whole visit; a page that has to be loaded a second time gets 10 s for that however little is left.
     pub page_timeout: Span,
     /// Attempts per URL.
     pub attempts: u32,
