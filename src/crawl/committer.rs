@@ -25,7 +25,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, oneshot};
 use tracing::{error, warn};
 
-pub use batch::{Batch, CommitError, Committed, FAIL_HOST_BATCH, LeaseWish, META_ACTIVE_MS, META_PAUSED, StoreOp};
+pub use batch::{
+    Batch, CommitError, Committed, FAIL_HOST_BATCH, LeaseWish, META_ACTIVE_MS, META_JUDGED, META_PAUSED, META_RELEASED,
+    META_RETRIED, StoreOp,
+};
 pub use open::{OpenError, OpenReport, OpenSession, Opened, create_session, open_session};
 
 use engine::Engine;

@@ -10,11 +10,11 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::browser::Browsers;
+use crate::crawl::ordered;
 use crate::model::checkpoint::{
     BROWSER_KEY, BreakerSnapshot, BrowserInfo, Checkpoint, CrawlerState, EgressFacts, Excerpt, LearnedMode,
-    LearnedSite, OutputFile, ProgressSnapshot, RecoveryMetadata, ResultEntry, UrlEntry,
+    LearnedSite, OutputFile, ProgressSnapshot, RecoveryMetadata, ResultEntry, Suspect, UrlEntry,
 };
-use crate::model::counters::Counters;
 use crate::model::host::{Breaker, BreakerState, HostState};
 use crate::model::ids::{Epoch, SessionId, TaskId, UrlNo};
 use crate::model::outcome::{FailureClass, OutcomeKind, ParkReason, SkipReason};
@@ -25,6 +25,7 @@ use crate::model::url::CANONICAL_VERSION;
 use crate::state::paths::SessionPaths;
 use crate::store::error::StoreError;
 use crate::store::reader::{Reader, UrlView};
+use crate::store::rows::SuspectRow;
 
 /// Bytes read from the end of the newest pages file: enough for a thousand small records; large
 /// pages make a shorter list.
@@ -87,7 +88,7 @@ fn gather(reader: &Reader, paths: &SessionPaths, facts: &Facts) -> Result<Checkp
     let (seq, counters) = reader.counters()?;
     let outputs: Vec<OutputFile> = reader.outputs()?.into_iter().map(|row| row.file).collect();
     let hosts = reader.host_states(facts.inline_urls)?;
-    let suspects: Vec<_> = reader.suspects()?.into_iter().map(|(n, _)| n).take(facts.inline_urls).collect();
+    let orders = ordered::from_meta(&reader.meta()?);
     let ended = newest_records(paths, &outputs, facts.inline_urls);
     let keys = hosts.iter().map(|(key, _)| key.as_str());
     let sites = facts.browsers.as_ref().map(|browsers| browsers.learned(keys, SITES));
@@ -102,7 +103,7 @@ fn gather(reader: &Reader, paths: &SessionPaths, facts: &Facts) -> Result<Checkp
             counters,
             pages_per_second: facts.pages_per_second,
             active_seconds: facts.active.as_secs_f64(),
-            estimated_progress: progress(&counters),
+            estimated_progress: counters.progress(),
             session_start: facts.session_start,
             failures_by_class: tally(reader, "failed", FailureClass::parse)?,
             skips_by_reason: tally(reader, "skipped", SkipReason::parse)?,
@@ -127,13 +128,26 @@ fn gather(reader: &Reader, paths: &SessionPaths, facts: &Facts) -> Result<Checkp
         failed_urls: excerpt(counters.failed, reader.newest_failed(facts.inline_urls)?.into_iter().map(failed_entry)),
         extraction_results: excerpt(counters.fetched, ended.iter().filter_map(Ended::result)),
         browser_session_info: facts.browser.clone(),
-        recovery_metadata: RecoveryMetadata { commit_seq: seq, output_files: outputs, suspects, hints: Vec::new() },
+        recovery_metadata: RecoveryMetadata {
+            commit_seq: seq,
+            output_files: outputs,
+            suspects: suspects(reader, facts.inline_urls)?,
+            hints: ordered::in_words(&orders),
+            orders: Some(orders),
+        },
     })
 }
 
-/// Ended / discovered, 0..1.
-pub fn progress(counters: &Counters) -> f64 {
-    if counters.discovered == 0 { 0.0 } else { counters.ended() as f64 / counters.discovered as f64 }
+/// Those that are nearest to being set aside first.
+fn suspects(reader: &Reader, limit: usize) -> Result<Vec<Suspect>, StoreError> {
+    let mut all = reader.suspects()?;
+    all.sort_by_key(|(n, marks)| (std::cmp::Reverse(marks.explained * 3 + marks.unexplained), *n));
+    let shown = |(n, marks): (UrlNo, SuspectRow)| Suspect {
+        n,
+        crashes_explained: marks.explained,
+        crashes_unexplained: marks.unexplained,
+    };
+    Ok(all.into_iter().take(limit).map(shown).collect())
 }
 
 fn tally<K: Ord>(

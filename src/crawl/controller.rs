@@ -19,11 +19,11 @@ use tracing::{error, info, warn};
 use crate::crawl::committer::{Batch, CommitError, Committed, CommitterHandle, LeaseWish, StoreOp};
 use crate::crawl::governor::{HostGovernor, HostGrant};
 use crate::crawl::handle::{HandleEnd, Order, Ordered};
-use crate::crawl::judge::{panicked, poisoned};
+use crate::crawl::judge::{outside, panicked, poisoned};
 use crate::crawl::load::Load;
-use crate::crawl::phase::{Hold, Phase};
+use crate::crawl::phase::{Hold, Phase, reason_of};
 use crate::crawl::pulse::{Pulse, Raised};
-use crate::crawl::scribe::Scribe;
+use crate::crawl::scribe::{Scribe, Told};
 use crate::crawl::session::{META_CANCELLED, META_EXTENSION};
 use crate::crawl::stats::Stats;
 use crate::crawl::totals::{Extension, Totals};
@@ -44,6 +44,8 @@ const NO_SPACE_RETRY: (Duration, Duration) = (Duration::from_millis(250), Durati
 /// Waking without a reason: the proof that this loop turns, and the beat of time limits.
 const TURN: Duration = Duration::from_secs(1);
 
+/// What is grave is in a checkpoint within this time; a pause that is longer is grave.
+const SOON: Duration = Duration::from_secs(30);
 /// A host whose wish found nothing is not asked for again before this: a disagreement with the store must not spin.
 const EMPTY_WISH: Duration = Duration::from_secs(1);
 
@@ -57,6 +59,8 @@ struct Waiting {
     fetched: u64,
     partial: Vec<oneshot::Sender<()>>,
     orders: Vec<oneshot::Sender<Result<u64, String>>>,
+    /// It holds what the next checkpoint should not wait for.
+    grave: bool,
 }
 
 /// A visit under way.
@@ -94,6 +98,10 @@ pub struct Controller {
     free_slots: Vec<usize>,
     batch: Batch,
     waiting: Waiting,
+    /// Orders that are committed and not answered, with the number of URLs that each has touched.
+    owed: Vec<(oneshot::Sender<Result<u64, String>>, u64)>,
+    /// Something grave was committed that no checkpoint says.
+    unsaid: bool,
     committing: Option<Committing>,
     asked: u32,
     uncommitted_fetches: u64,
@@ -176,6 +184,8 @@ impl Controller {
             free_slots: (0..parts.slots).rev().collect(),
             batch: Batch::new(now),
             waiting: Waiting::default(),
+            owed: Vec::new(),
+            unsaid: false,
             committing: None,
             asked: 0,
             uncommitted_fetches: 0,
@@ -255,7 +265,10 @@ impl Controller {
         } else if self.shop.long.take_news() {
             self.beat(false);
         }
-        if self.totals.checkpoint_due(now) {
+        self.answer_ordered();
+        let soon = self.unsaid && now.since(self.totals.last_checkpoint) >= SOON;
+        if soon || self.totals.checkpoint_due(now) {
+            self.unsaid = false;
             self.checkpoint(None);
         }
     }
@@ -280,14 +293,14 @@ impl Controller {
         if !self.idle_store() || self.asked > 0 {
             return None;
         }
+        let nothing_left = self.totals.counters.queued == 0 && self.totals.counters.in_flight == 0;
         if let Some(stopping) = self.phase.stopping() {
-            return Some(stopping.reason);
+            return Some(reason_of(stopping.reason, nothing_left));
         }
         // An order is on its way that gives it new work.
         if self.expecting {
             return None;
         }
-        let nothing_left = self.totals.counters.queued == 0 && self.totals.counters.in_flight == 0;
         (nothing_left && self.phase.may_lease()).then_some(StopReason::Finished)
     }
 
@@ -391,6 +404,7 @@ impl Waiting {
         self.fetched += newer.fetched;
         self.partial.extend(newer.partial);
         self.orders.extend(newer.orders);
+        self.grave |= newer.grave;
     }
 }
 

@@ -123,9 +123,9 @@ impl HostGovernor {
         self.locked().forgive(host_key);
     }
 
-    /// `forgive` for every host that this session's politeness holds to be given up.
-    pub fn forgive_given_up(&self, spec: &PolitenessSpec, now: Timestamp) {
-        self.lock(now).forgive_given_up(spec, now);
+    /// `forgive` for every host that this session's politeness holds to be given up; what to persist of each.
+    pub fn forgive_given_up(&self, spec: &PolitenessSpec, now: Timestamp) -> Vec<(Arc<str>, HostState)> {
+        self.lock(now).forgive_given_up(spec, now)
     }
 
     /// Hosts whose breaker is not closed, with their memory, in no order.
@@ -182,6 +182,15 @@ impl HostGrant {
         let state = table.learn(&self.host_key, spec, signal, now);
         table.release(&self.host_key, self.ticket);
         table.state(&self.host_key).unwrap_or(state)
+    }
+}
+
+impl HostGrant {
+    /// Ends a request that was never made: the next one does not wait for it.
+    pub fn unused(mut self) {
+        self.ended = true;
+        let mut table = self.governor.locked();
+        table.take_back(&self.host_key, self.ticket);
     }
 }
 

@@ -1,5 +1,6 @@
 //! From what a visit brought to what the store commits: outcome, retry, links, record. Pure.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::crawl::links::{LinkRules, sort_links};
@@ -241,6 +242,26 @@ pub fn poisoned(lease: &Lease, epoch: Epoch, now: Timestamp) -> Option<VisitEnd>
         "{explained} crashes pointed at it while it was alone, and {unexplained} deaths without an explanation"
     );
     let record = PageRecord { error: Some(error), ..frame(lease, epoch, now, outcome) };
+    Some(ended(lease.clone(), outcome, record, Links::default(), None))
+}
+
+/// The end of a URL that was found before its session's scope was changed, and that the new scope leaves out. It is
+/// not visited. What the task names now is inside whatever the scope says.
+pub fn outside(
+    rules: &LinkRules,
+    named: &HashSet<CanonicalUrl>,
+    lease: &Lease,
+    epoch: Epoch,
+    now: Timestamp,
+) -> Option<VisitEnd> {
+    // A sitemap that robots.txt names.
+    let by_robots = lease.kind == UrlKind::Sitemap && lease.depth == 0;
+    if by_robots || named.contains(&lease.url) || rules.holds(lease) {
+        return None;
+    }
+    let outcome = Outcome::Skipped(SkipReason::OutOfScope);
+    let error = Some("the scope was changed after it had been found, and leaves it out".to_owned());
+    let record = PageRecord { error, ..frame(lease, epoch, now, outcome) };
     Some(ended(lease.clone(), outcome, record, Links::default(), None))
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::model::lease::{Links, NewUrl, UrlKind};
+use crate::model::lease::{Lease, Links, NewUrl, UrlKind};
 use crate::model::task::TaskSpec;
 use crate::model::url::CanonicalUrl;
 use crate::policy::scope::{Scope, Verdict};
@@ -25,6 +25,12 @@ impl LinkRules {
         let shape = shape(&url, &self.traps);
         let key = url.key();
         NewUrl { url, key, kind, depth: 0, hops: 0, park: None, template: shape.template, query: shape.query }
+    }
+
+    /// Whether a URL that is known is inside. How far the page on which it was found lay beyond the edge is kept only
+    /// for those that lie there themselves.
+    pub fn holds(&self, lease: &Lease) -> bool {
+        self.accept(&lease.url, lease.depth, lease.hops.saturating_sub(1), lease.kind).is_some()
     }
 
     /// The URL as the store wants it, or `None` outside the scope.
@@ -73,6 +79,13 @@ pub fn sort_links<'a>(
         met.insert(url);
     }
     links
+}
+
+/// What the task names by itself: seeds and sitemaps.
+pub(super) fn named(spec: &TaskSpec) -> HashSet<CanonicalUrl> {
+    let routes = spec.extract.hash_routes;
+    let named = spec.seeds.iter().chain(&spec.sitemaps);
+    named.filter_map(|text| CanonicalUrl::parse_with(text, routes).ok()).collect()
 }
 
 /// Hosts whose robots.txt is read for sitemaps: those of the seeds.

@@ -13,6 +13,7 @@ mod links;
 pub mod load;
 pub mod login;
 mod net;
+pub mod ordered;
 pub mod phase;
 mod pulse;
 pub mod rebuild;

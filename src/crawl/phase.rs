@@ -95,6 +95,19 @@ pub fn final_status(reason: StopReason, paused_by_operator: bool) -> SessionStat
     }
 }
 
+/// Why a lifetime ended that was brought to its end for `asked`: a limit that was reached with the last URL has
+/// stopped nothing.
+pub fn reason_of(asked: StopReason, nothing_left: bool) -> StopReason {
+    match asked {
+        StopReason::PageLimit | StopReason::ByteLimit | StopReason::TimeLimit | StopReason::FailureLimit
+            if nothing_left =>
+        {
+            StopReason::Finished
+        }
+        reason => reason,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,6 +134,15 @@ mod tests {
         phase.stop(StopReason::Shutdown, false);
         assert_eq!(phase.stopping(), Some(Stopping { reason: StopReason::PageLimit, abandon: true }));
         assert!(!phase.may_lease());
+    }
+
+    #[test]
+    fn a_limit_that_is_reached_with_the_last_url_has_stopped_nothing() {
+        for reason in StopReason::ALL {
+            assert_eq!(reason_of(*reason, false), *reason);
+            let limit = final_status(*reason, false) == SessionStatus::Expired;
+            assert_eq!(reason_of(*reason, true), if limit { StopReason::Finished } else { *reason }, "{reason}");
+        }
     }
 
     #[test]

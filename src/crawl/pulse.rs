@@ -7,7 +7,7 @@ use tracing::{error, info, warn};
 use crate::crawl::compose::{Facts, compose};
 use crate::crawl::controller::{Controller, redacted};
 use crate::crawl::handle::Snapshot;
-use crate::crawl::scribe::{CheckpointReply, Compose, Scribble};
+use crate::crawl::scribe::{Compose, Scribble, Told};
 use crate::crawl::session::{SessionEnd, Settings};
 use crate::model::heartbeat::{HealthFactor, Heartbeat, Rates};
 use crate::model::host::Breaker;
@@ -215,11 +215,11 @@ impl Controller {
     }
 
     /// Asks for a checkpoint.
-    pub(super) fn checkpoint(&mut self, reply: Option<CheckpointReply>) {
+    pub(super) fn checkpoint(&mut self, told: Option<Told>) {
         self.totals.last_checkpoint = self.shop.clock.now();
         let (status, _) = self.phase.status();
         let compose = self.compose(status, None);
-        self.scribe.ask(Scribble::Checkpoint(compose, reply));
+        self.scribe.ask(Scribble::Checkpoint(compose, told));
     }
 
     fn compose(&self, status: SessionStatus, stop_reason: Option<StopReason>) -> Compose {
@@ -276,7 +276,8 @@ impl Controller {
         self.judge_health(self.shop.clock.now());
         self.publish_as(end.status, end.message.clone(), Some(end.reason));
         let compose = self.compose(end.status, Some(end.reason));
-        self.scribe.insist(Scribble::Checkpoint(compose, None)).await;
+        let told = self.answers();
+        self.scribe.insist(Scribble::Checkpoint(compose, told)).await;
         let now = self.shop.clock.now();
         let snapshot = self.handle.snapshot.borrow().clone();
         let heartbeat = Box::new(self.heartbeat(&snapshot, now));

@@ -6,13 +6,16 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Deserialize;
 
 use crate::crawl::committer::StorePaths;
+use crate::crawl::ordered;
 use crate::faults;
-use crate::model::checkpoint::OutputFile;
+use crate::model::checkpoint::{Orders, OutputFile, Suspect};
 use crate::model::counters::Counters;
+use crate::model::host::HostState;
 use crate::model::ids::{CommitSeq, Epoch, HostNo, UrlNo};
 use crate::model::lease::UrlKind;
 use crate::model::outcome::{FailureClass, OutcomeKind, ParkReason, SkipReason};
@@ -25,10 +28,12 @@ use crate::policy::traps::{TrapConfig, shape};
 use crate::store::StoreError;
 use crate::store::bulk::{self, Beside};
 use crate::store::db;
-use crate::store::rows::{OutputRow, TemplateRow, UrlRow};
+use crate::store::rows::{OutputRow, SuspectRow, TemplateRow, UrlRow};
 use crate::store::schema::{META_REBUILT, UrlState};
 use crate::store::writer::Writer;
 
+/// The longest pause believed of a file.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 /// Records between two calls of the progress function.
 const STEP: u64 = 20_000;
 /// Path templates kept in memory.
@@ -74,7 +79,21 @@ pub struct Remembered {
     pub meta: BTreeMap<String, String>,
     /// The latest lifetime known.
     pub epoch: Epoch,
+    /// The latest commit that was spoken of: what was recorded up to it is never mistaken for something later.
+    pub seq: CommitSeq,
+    /// What the operator ordered: applied to the URLs, and kept.
+    pub orders: Orders,
+    /// URLs that were in flight when something died, and what points at each.
+    pub suspects: Vec<Suspect>,
+    /// Politeness memory by host key.
+    pub hosts: BTreeMap<String, HostState>,
+    /// The last moment at which a request may have been made, and the shortest pause after it: no host is asked
+    /// sooner, whatever is remembered of it.
+    pub asked_last: Option<(Timestamp, Duration)>,
 }
+
+/// How far a commit number may run ahead of the outputs before it is not believed.
+const SEQ_AHEAD: CommitSeq = 1 << 32;
 
 #[derive(Deserialize)]
 struct UrlLine {
@@ -120,7 +139,7 @@ pub fn rebuild(
 ) -> Result<RebuildReport, RebuildError> {
     let temp = db::beside(&paths.db, ".rebuild");
     let writer = Writer::new(db::open_scratch(&temp)?, &temp);
-    let mut builder = Builder::new(writer, progress);
+    let mut builder = Builder::new(writer, progress, &remembered.orders);
     builder.writer.begin()?;
     for kind in Kind::ALL {
         let found = segments::list(&paths.out, kind).map_err(|e| OutputError::at("list", &paths.out, e))?;
@@ -132,6 +151,7 @@ pub fn rebuild(
         return Err(RebuildError::Nothing(paths.out.display().to_string()));
     }
     builder.requeue_incomplete()?;
+    builder.remember(remembered)?;
     let Builder { writer, mut report, beside, epoch, .. } = builder;
     let beside = remembered.counters.map_or(beside, |c| Beside {
         out_of_scope: c.out_of_scope,
@@ -139,8 +159,9 @@ pub fn rebuild(
         visits: c.visits.max(beside.visits),
         bytes: c.bytes.max(beside.bytes),
     });
+    report.seq = report.seq.max(remembered.seq.min(report.seq.saturating_add(SEQ_AHEAD)));
     bulk::finish(&writer, report.seq, beside)?;
-    for (key, value) in &remembered.meta {
+    for (key, value) in remembered.meta.iter().chain(&ordered::to_meta(&remembered.orders)) {
         writer.set_meta(key, Some(value))?;
     }
     writer.set_meta(META_REBUILT, Some("1"))?;
@@ -180,6 +201,7 @@ fn replace(paths: &StorePaths, temp: &Path) -> Result<(), RebuildError> {
 struct Builder<'a> {
     writer: Writer,
     progress: &'a mut dyn FnMut(u64),
+    orders: &'a Orders,
     hosts: HashMap<String, HostNo>,
     templates: HashMap<(HostNo, u64), TemplateRow>,
     /// By URL number: records with it as `via`, and how many its pages claim to have added.
@@ -192,10 +214,11 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(writer: Writer, progress: &'a mut dyn FnMut(u64)) -> Self {
+    fn new(writer: Writer, progress: &'a mut dyn FnMut(u64), orders: &'a Orders) -> Self {
         Builder {
             writer,
             progress,
+            orders,
             hosts: HashMap::new(),
             templates: HashMap::new(),
             links: Vec::new(),
@@ -269,7 +292,8 @@ impl<'a> Builder<'a> {
         if let Some(via) = line.via {
             self.slot(via).0 += 1;
         }
-        let state = if line.parked.is_some() { UrlState::Parked } else { UrlState::Queued };
+        let parked = line.parked.filter(|reason| !ordered::released(self.orders, *reason, line.commit_seq));
+        let state = if parked.is_some() { UrlState::Parked } else { UrlState::Queued };
         let host = self.host(line.url.host_key())?;
         if line.parked.is_none() {
             self.budget(host, &line.url)?;
@@ -287,7 +311,7 @@ impl<'a> Builder<'a> {
             attempts: 0,
             not_before: Timestamp::default(),
             seq: 0,
-            detail: line.parked.map(|reason| reason.as_str().to_owned()),
+            detail: parked.map(|reason| reason.as_str().to_owned()),
         };
         self.writer.add_url(&row, &line.url.key())?;
         self.last = self.last.max(line.n);
@@ -322,10 +346,52 @@ impl<'a> Builder<'a> {
                 OutcomeKind::Failed => (UrlState::Failed, line.failure_class.map(FailureClass::as_str)),
                 OutcomeKind::Skipped => (UrlState::Skipped, line.skip_reason.map(SkipReason::as_str)),
             };
-            let detail = detail.map(str::to_owned);
-            self.writer.save_url(&UrlRow { state, detail, attempts: line.attempt, seq: line.commit_seq, ..row })?;
+            let again = self.ordered_again(&line);
+            let attempts = if again.is_some() { 0 } else { line.attempt };
+            let turn = row.turn + u32::from(again.is_some());
+            let detail = detail.filter(|_| again.is_none()).map(str::to_owned);
+            let state = again.unwrap_or(state);
+            self.writer.save_url(&UrlRow { state, detail, attempts, turn, seq: line.commit_seq, ..row })?;
+            if state == UrlState::Suspect {
+                self.writer.save_suspect(line.n, SuspectRow::default())?;
+            }
         }
         Ok(line.commit_seq)
+    }
+
+    /// The state of a URL that the operator queued again after this record was written.
+    fn ordered_again(&self, line: &PageLine) -> Option<UrlState> {
+        let failed = line.failure_class.filter(|_| line.outcome == OutcomeKind::Failed);
+        if failed.is_some_and(|class| ordered::retried(self.orders, class, line.commit_seq)) {
+            return Some(UrlState::Queued);
+        }
+        let poison = line.outcome == OutcomeKind::Skipped && line.skip_reason == Some(SkipReason::Poison);
+        let until = self.orders.poison_retried_until.filter(|_| poison)?;
+        (line.commit_seq <= until).then_some(UrlState::Suspect)
+    }
+
+    /// Takes over what is known of suspects and hosts.
+    fn remember(&mut self, remembered: &Remembered) -> Result<(), RebuildError> {
+        for suspect in &remembered.suspects {
+            let waits = |row: &UrlRow| matches!(row.state, UrlState::Queued | UrlState::Suspect);
+            let Some(row) = self.writer.url(suspect.n)?.filter(waits) else { continue };
+            self.writer.save_url(&UrlRow { state: UrlState::Suspect, ..row })?;
+            let marks = SuspectRow { explained: suspect.crashes_explained, unexplained: suspect.crashes_unexplained };
+            self.writer.save_suspect(suspect.n, marks)?;
+        }
+        for (key, no) in &self.hosts {
+            let known = remembered.hosts.get(key).copied();
+            let mut state = known.unwrap_or_default();
+            if let Some((at, least)) = remembered.asked_last {
+                let learned = Duration::from_millis(state.delay_ms.max(state.crawl_delay_ms.unwrap_or(0)));
+                let pause = learned.max(least).min(LONGEST_PAUSE);
+                state.next_at = if pause.is_zero() { state.next_at } else { state.next_at.max(at + pause) };
+            }
+            if known.is_some() || state != HostState::default() {
+                self.writer.save_host_state(*no, &state)?;
+            }
+        }
+        Ok(())
     }
 
     /// Queues again the pages that say they added more URL records than there are. URL records of pages

@@ -1,6 +1,6 @@
 //! The one writer of a session's checkpoint and heartbeat; never in the way of its commits.
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::warn;
 
@@ -14,8 +14,8 @@ use crate::state::paths::SessionPaths;
 /// Writings that may wait. A heartbeat that finds the queue full is dropped: a newer one follows.
 const QUEUE: usize = 8;
 
-/// Where the answer to a checkpoint goes: its generation, or what went wrong.
-pub type CheckpointReply = oneshot::Sender<Result<u64, String>>;
+/// Told when a checkpoint is on the disk: its generation, or what went wrong.
+pub type Told = Box<dyn FnOnce(Result<u64, String>) + Send>;
 
 /// Composes a checkpoint when it is its turn: reads a snapshot of the store.
 pub type Compose = Box<dyn FnOnce() -> Result<Checkpoint, String> + Send>;
@@ -25,7 +25,7 @@ pub enum Scribble {
     /// A heartbeat; durable at changes of status.
     Heartbeat(Box<Heartbeat>, Durability),
     /// A checkpoint.
-    Checkpoint(Compose, Option<CheckpointReply>),
+    Checkpoint(Compose, Option<Told>),
 }
 
 /// The controller's end.
@@ -48,10 +48,15 @@ impl Scribe {
     /// Asks for a writing. A full queue drops it and answers a waiting caller.
     pub fn ask(&self, scribble: Scribble) {
         if let Err(refused) = self.queue.try_send(scribble)
-            && let Scribble::Checkpoint(_, Some(reply)) = refused.into_inner()
+            && let Scribble::Checkpoint(_, Some(told)) = refused.into_inner()
         {
-            let _ = reply.send(Err("the disk does not keep up with checkpoints and heartbeats".to_owned()));
+            told(Err("the disk does not keep up with checkpoints and heartbeats".to_owned()));
         }
+    }
+
+    /// Whether the next writing that is asked for is not dropped. There is no other asker.
+    pub fn has_room(&self) -> bool {
+        self.queue.capacity() > 0
     }
 
     /// Asks for a writing and waits until there is room for it.
@@ -89,14 +94,14 @@ fn write_all(paths: &SessionPaths, mut inbox: mpsc::Receiver<Scribble>, written:
                     warn!(session_id = %paths.id(), %error, "heartbeat not written");
                 }
             }
-            Scribble::Checkpoint(compose, reply) => {
+            Scribble::Checkpoint(compose, told) => {
                 let result = compose().and_then(|checkpoint| write_checkpoint(&mut checkpoints, checkpoint));
                 match &result {
                     Ok(generation) => drop(written.try_send(*generation)),
                     Err(error) => warn!(session_id = %paths.id(), %error, "checkpoint not written"),
                 }
-                if let Some(reply) = reply {
-                    let _ = reply.send(result);
+                if let Some(told) = told {
+                    told(result);
                 }
             }
         }

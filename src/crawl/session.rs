@@ -19,7 +19,7 @@ use crate::crawl::gate::RobotsDesk;
 use crate::crawl::governor::HostGovernor;
 use crate::crawl::handle::{self, SessionHandle, Snapshot};
 use crate::crawl::keep::Keeper;
-use crate::crawl::links::{LinkRules, link_rules, seeds, sitemap_hosts};
+use crate::crawl::links::{LinkRules, link_rules, named, seeds, sitemap_hosts};
 use crate::crawl::load::Load;
 use crate::crawl::login::LoginDesk;
 use crate::crawl::net::Net;
@@ -273,6 +273,7 @@ fn furnish(env: Env, task: StoredTask, rules: Arc<LinkRules>, net: Net, files: F
         rules,
         slots: env.slots.clone(),
         auto: Auto::new(env.tabs.clone(), &modes_learned),
+        rescoped: task.rescoped.then(|| named(&task.spec)),
         login: LoginDesk::new(login, task.spec.login.as_ref().map_or(0, |login| login.max_logins), cookies_kept),
         note: Arc::new(note),
         clock: env.clock.clone(),

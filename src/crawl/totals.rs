@@ -3,26 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+pub use crate::model::checkpoint::Extension;
 use crate::model::counters::Counters;
 use crate::model::ids::{CommitSeq, TaskId};
 use crate::model::session::StopReason;
 use crate::model::task::LimitSpec;
 use crate::model::time::Timestamp;
 use crate::policy::limits;
-
-/// What was used when the operator last extended the session; limits count from there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-#[serde(default)]
-pub struct Extension {
-    /// Pages fetched then.
-    pub pages: u64,
-    /// Bytes received then.
-    pub bytes: u64,
-    /// URLs failed then.
-    pub failures: u64,
-    /// Active milliseconds then.
-    pub active_ms: u64,
-}
 
 /// Totals, limits and due times of one session.
 #[derive(Debug, Clone)]

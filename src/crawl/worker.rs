@@ -26,6 +26,7 @@ use crate::model::lease::{HostUpdate, Lease, Links, UrlKind, VisitEnd};
 use crate::model::long::LongOperations;
 use crate::model::outcome::{FailureClass, FetchReason, FetchedWith, SkipReason};
 use crate::model::task::{ExtractSpec, FetchMode, FetchSpec, PolitenessSpec};
+use crate::model::url::CanonicalUrl;
 use crate::model::visit::{Refusal, VisitFailure, VisitRequest, VisitResult, WayOut};
 use crate::policy::retry;
 use crate::state::inflight::InflightNote;
@@ -75,6 +76,8 @@ pub struct Workshop {
     pub keeper: Keeper,
     /// What takes long with pages.
     pub long: LongOperations,
+    /// What the task names, where its scope was changed after URLs had been found: these are judged once more.
+    pub rescoped: Option<HashSet<CanonicalUrl>>,
     /// Which visits have started, for the next lifetime to know.
     pub note: Arc<InflightNote>,
     /// The wall clock.

@@ -32,7 +32,7 @@ pub struct SessionSummary {
     pub epoch: Epoch,
     /// Committed totals.
     pub counters: Counters,
-    /// Ended / discovered, 0..1.
+    /// Ended / (discovered - parked), 0..1.
     pub estimated_progress: f64,
     /// Page rates; zero without an owner.
     pub rates: Rates,

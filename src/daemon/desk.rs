@@ -1,12 +1,12 @@
 //! What is done about commands, recovery, task files and old sessions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::task::{Id, JoinError, JoinSet};
 use tracing::warn;
 
-use crate::crawl::handle::{Order, SessionHandle, Unheard};
+use crate::crawl::handle::{Order, SessionHandle};
 use crate::crawl::session::{Opening, SessionEnd};
 use crate::daemon::answers::{
     Done, OwnerHealth, RecoveryItem, RecoveryReport, SessionDetail, SessionSummary, Submitted,
@@ -20,10 +20,11 @@ use crate::daemon::supervisor::{Supervisor, Wanted};
 use crate::daemon::systemd::Systemd;
 use crate::daemon::{records, summary};
 use crate::exit_code::ExitCode;
-use crate::model::ids::SessionId;
+use crate::model::ids::{SessionId, TaskId};
 use crate::model::session::SessionStatus;
 use crate::model::task::{PreparedTask, StoredTask, TASK_FORMAT, TaskOrigin};
-use crate::policy::tasks::{self, TaskAction};
+use crate::model::time::Timestamp;
+use crate::policy::tasks::{self, TaskAction, TaskSession};
 use crate::state::task_file;
 
 /// The desk at which orders are taken.
@@ -34,6 +35,8 @@ pub struct Desk {
     pub(super) mode: RunMode,
     /// Sessions whose own loop panicked in this process: recovered once, not for ever.
     panicked: BTreeSet<SessionId>,
+    /// Task files that start anew, and when.
+    pub(super) reruns: BTreeMap<TaskId, Timestamp>,
     /// Recoveries that crawl nothing.
     pub(super) repairs: Repairs,
     /// What runs beside the loop.
@@ -75,6 +78,7 @@ impl Desk {
             mode,
             errands: Errands::default(),
             panicked: BTreeSet::new(),
+            reruns: BTreeMap::new(),
             repairs: Repairs::default(),
         }
     }
@@ -185,6 +189,12 @@ impl Desk {
         };
         match action {
             TaskAction::Start => {
+                let elsewhere = |known: &&TaskSession| {
+                    known.hash == task.task_hash && known.status == SessionStatus::Migrated && known.task == task_id
+                };
+                if let Some(left) = known.iter().rfind(elsewhere) {
+                    warn!(task_id = %task_id, session_id = %left.session, "a session of this task was exported and lives elsewhere: this is another one");
+                }
                 let stored = self.store_task(task);
                 let session_id = stored.session_id.clone();
                 self.supervisor.want(Wanted { task: stored, opening: Opening::Create }).await?;
@@ -247,6 +257,7 @@ impl Desk {
             created_at: now,
             named_private: task.named_private,
             ungranted: false,
+            rescoped: false,
             spec: task.spec,
         }
     }
@@ -317,7 +328,7 @@ impl Desk {
         })
     }
 
-    /// Sees a session end. A task file with `rerun` starts anew.
+    /// Sees a session end. A task file with `rerun` starts anew in time.
     pub async fn session_ended(&mut self, end: Result<(Id, SessionEnd), JoinError>) {
         let Some(last) = self.supervisor.saw_end(end).await else { return };
         if self.repairs.ended(&last) {
@@ -327,7 +338,7 @@ impl Desk {
         } else if last.status == SessionStatus::Crashed {
             self.recover_panicked(last.session_id).await;
         } else if matches!(self.mode, RunMode::Daemon) && last.status == SessionStatus::Completed {
-            self.rerun(&last).await;
+            self.plan_rerun(&last);
         }
     }
 
@@ -418,10 +429,7 @@ pub(super) async fn give(handle: &SessionHandle, id: SessionId, order: SessionOr
         SessionOrder::RetryFailed { quarantined } => Order::RetryFailed { class: None, quarantined },
         SessionOrder::ReleaseParked => Order::ReleaseParked { reason: None },
     };
-    let count = handle.order(order).await.map_err(|why| match why {
-        Unheard::Ended => OperatorError::Gone(format!("session {id} ended before it answered")),
-        Unheard::Refused(why) => OperatorError::NotNow(why),
-    })?;
+    let count = handle.order(order).await.map_err(OperatorError::NotNow)?;
     Ok(Done { session_id: id, status: reached.unwrap_or_else(|| handle.snapshot().status), count })
 }
 

@@ -21,6 +21,7 @@ use crate::daemon::supervisor::Wanted;
 use crate::daemon::systemd::Systemd;
 use crate::model::ids::SessionId;
 use crate::model::session::{Cause, Decision, SessionRecoveryInfo};
+use crate::model::task::TaskOrigin;
 use crate::model::time::Timestamp;
 use crate::policy::recovery::{Options, Repair, StoreState};
 use crate::state::StateDir;
@@ -185,12 +186,12 @@ fn look_and_act(ground: &Ground, only: &[SessionId], ours: &Ours, options: &Opti
     if !dry_run {
         acted.extend(finish_restarts(ground));
     }
-    let hash_of = |file: &Path| crate::config::task::load(file, &ground.config).ok().map(|task| task.task_hash);
+    let says_now = |file: &Path| crate::config::task::load(file, &ground.config).ok();
     let sources = Sources {
         now: ground.now,
         clock_sane: true,
         registry: ground.registry.as_deref(),
-        task_file_hash: &hash_of,
+        task_file: &says_now,
         whole_outputs: options.mend,
     };
     let planned = match recover::plan(&ground.dir, only, sources, options) {
@@ -202,7 +203,7 @@ fn look_and_act(ground: &Ground, only: &[SessionId], ours: &Ours, options: &Opti
     };
     let fresh: Vec<SessionId> =
         acted.iter().filter_map(|acted| acted.wanted.as_ref().map(|w| w.task.session_id.clone())).collect();
-    for plan in planned {
+    for mut plan in planned {
         let id = &plan.info.session_id;
         let here = ours.stands(id);
         // Asked about by name, a session of this process is answered.
@@ -213,10 +214,42 @@ fn look_and_act(ground: &Ground, only: &[SessionId], ours: &Ours, options: &Opti
         acted.push(match here {
             Some(why) => left_alone(&plan, why),
             None if dry_run => said(&plan),
-            None => act_on(&plan, ground, options),
+            None => {
+                name_private(&mut plan);
+                act_on(&plan, ground, options)
+            }
         });
     }
     acted
+}
+
+/// A task that takes the place of another names its private addresses anew, as one that is submitted does. Waits for
+/// the names to be resolved, in a thread of its own: whoever asks may be part of a runtime or not.
+pub(super) fn name_private(plan: &mut Planned) {
+    let applied = plan.verdict.new_scope || plan.verdict.decision == Decision::Restart;
+    let Some(task) = plan.gathered.changed_to.as_mut().filter(|_| applied) else { return };
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+    std::thread::scope(|scope| scope.spawn(|| runtime.block_on(crate::config::task::name_private(task))).join().ok());
+}
+
+/// What is to be said of a task file that was changed.
+fn file_changed(plan: &Planned) -> Option<String> {
+    let file = plan.gathered.changed_to.as_ref()?.file.as_deref()?;
+    let by_command = plan.gathered.task.as_ref().is_some_and(|task| task.origin == TaskOrigin::Command);
+    match (plan.verdict.decision, plan.verdict.new_scope) {
+        (Decision::Resume, true) => Some(format!("its task is now what `{file}` says")),
+        (Decision::Resume, false) if by_command => Some(format!(
+            "`{file}` was changed since: it goes on as it was begun, `--new` starts one as the file is now"
+        )),
+        (Decision::Resume, false) => Some(format!("`{file}` was changed since: it goes on as it was begun")),
+        _ => None,
+    }
+}
+
+/// Several sentences as one message.
+fn together(sentences: impl IntoIterator<Item = Option<String>>) -> Option<String> {
+    let said: Vec<String> = sentences.into_iter().flatten().collect();
+    (!said.is_empty()).then(|| said.join("; "))
 }
 
 fn finish_restarts(ground: &Ground) -> Vec<Acted> {
@@ -230,7 +263,7 @@ fn finish_restarts(ground: &Ground) -> Vec<Acted> {
 fn said(plan: &Planned) -> Acted {
     let message = match plan.info.recovery_strategy {
         Decision::Skip => advice(plan),
-        Decision::Resume | Decision::Restart => losses(plan),
+        Decision::Resume | Decision::Restart => together([losses(plan), file_changed(plan)]),
     };
     Acted { item: item(plan.info.clone(), RecoveryResult::Planned, None, message), wanted: None }
 }
@@ -270,7 +303,7 @@ fn act_on(plan: &Planned, ground: &Ground, options: &Options) -> Acted {
     match outcome {
         Ok(Outcome::Skip) => Acted { item: item(info, RecoveryResult::Skipped, None, advice(plan)), wanted: None },
         Ok(Outcome::Resume(order)) => {
-            let message = order.repaired.clone().or_else(|| losses(plan));
+            let message = together([order.repaired.clone().or_else(|| losses(plan)), file_changed(plan)]);
             let wanted = Wanted { task: order.task.clone(), opening: resume(order, options) };
             Acted { item: item(info, RecoveryResult::Resumed, None, message), wanted: Some(wanted) }
         }

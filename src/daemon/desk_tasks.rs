@@ -18,6 +18,7 @@ use crate::model::ids::SessionId;
 use crate::model::session::{SessionStatus, Strategy};
 use crate::model::task::TaskOrigin;
 use crate::model::text::escape_control;
+use crate::model::time::Timestamp;
 use crate::policy::tasks::{TaskAction, TaskSession};
 use crate::state::lock::LockError;
 use crate::state::task_file;
@@ -47,7 +48,7 @@ impl Desk {
                     }
                 }
                 TaskAction::Changed(session) => {
-                    warn!(task_id = %id, session_id = %session, "task file changed while its session is unfinished: not applied");
+                    warn!(task_id = %id, session_id = %session, "task file changed while its session is unfinished: applied at the next start");
                 }
                 TaskAction::Join(session) if self.ungranted(&session) => {
                     if let Err((_, error)) = self.submit(task, false, repeat).await {
@@ -56,25 +57,47 @@ impl Desk {
                 }
                 TaskAction::Join(session) => info!(task_id = %id, session_id = %session, "task has a session"),
                 TaskAction::AlreadyRan(session) | TaskAction::Limit(session) => {
-                    info!(task_id = %id, session_id = %session, "task has run")
+                    info!(task_id = %id, session_id = %session, "task has run");
+                    let last = summary::offline(&self.house.dir.session(&session), self.house.clock.now()).summary;
+                    if last.status == SessionStatus::Completed && !self.reruns.contains_key(&id) {
+                        self.plan_rerun(&last);
+                    }
                 }
             }
         }
     }
 
-    /// Starts a task file with `rerun` anew after its session ended.
-    pub(super) async fn rerun(&mut self, last: &SessionSummary) {
+    /// Notes when a task file with `rerun` starts anew after its session has completed.
+    pub(super) fn plan_rerun(&mut self, last: &SessionSummary) {
         let task = task_file::read(&self.house.dir.session(&last.session_id));
         let Some((stored, _)) = task.good() else { return };
-        if stored.origin != TaskOrigin::File || !stored.spec.rerun {
+        if stored.origin == TaskOrigin::File && stored.spec.rerun {
+            let ended = last.last_heartbeat.max(last.last_checkpoint).unwrap_or(stored.created_at);
+            self.reruns.insert(stored.task_id.clone(), ended + stored.spec.rerun_after.0);
+        }
+    }
+
+    /// When the next task file starts anew.
+    pub fn rerun_at(&self) -> Option<Timestamp> {
+        self.reruns.values().min().copied()
+    }
+
+    /// Starts the task files anew whose time has come, with what they say now.
+    pub async fn rerun(&mut self) {
+        let now = self.house.clock.now();
+        let due: Vec<_> = self.reruns.iter().filter(|(_, at)| **at <= now).map(|(id, _)| id.clone()).collect();
+        self.reruns.retain(|id, _| !due.contains(id));
+        if due.is_empty() {
             return;
         }
         let config = self.house.config.clone();
         let (prepared, _) = blocking(move || load_dir(&config.tasks_dir, &config)).await;
-        for mut task in prepared.into_iter().filter(|task| task.task_id == stored.task_id && task.spec.rerun) {
+        for mut task in prepared.into_iter().filter(|task| due.contains(&task.task_id) && task.spec.rerun) {
             name_private(&mut task).await;
+            let (id, again) = (task.task_id.clone(), now + task.spec.rerun_after.0);
             if let Err((_, error)) = self.submit(task, true, true).await {
-                warn!(task_id = %stored.task_id, error, "task not started again");
+                warn!(task_id = %id, error, "task not started again; it is tried once more after its pause");
+                self.reruns.insert(id, again);
             }
         }
     }
@@ -262,7 +285,7 @@ impl Desk {
 /// Has a running session stop where it stands, and waits until its files are free.
 async fn close(handle: &SessionHandle) -> Result<(), String> {
     let mut seen = handle.watch();
-    handle.order(Order::Drain).await.map_err(|why| why.to_string())?;
+    handle.order(Order::Drain).await?;
     // The session drops its end when it has said its last word; its lock is freed with it.
     let ended = async { while seen.changed().await.is_ok() {} };
     tokio::time::timeout(CLOSE_DEADLINE, ended)

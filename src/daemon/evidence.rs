@@ -10,16 +10,15 @@ use crate::model::counters::Counters;
 use crate::model::heartbeat::Heartbeat;
 use crate::model::ids::{Epoch, TaskId};
 use crate::model::session::{CrashReason, SessionStatus, StopReason};
-use crate::model::task::{StoredTask, TaskOrigin};
+use crate::model::task::{PreparedTask, StoredTask, TaskOrigin};
 use crate::model::time::Timestamp;
 use crate::policy::recovery::{EndFacts, Evidence, OutputState, Owner, StoreState, UncleanEnds, crash_reason};
-use crate::policy::retention::ClockFacts;
 use crate::state::atomic_file::{Content, judge};
 use crate::state::end_note::{self, EndNote};
 use crate::state::envelope::{Envelope, Reading};
 use crate::state::last_words::{self, LastWords};
 use crate::state::lock::{Holder, Probe, probe};
-use crate::state::paths::{SessionPaths, StateDir};
+use crate::state::paths::SessionPaths;
 use crate::state::recovery_file::{self, RecoveryRecord, UncleanEnd, add_end};
 use crate::state::{checkpoint_file, heartbeat_file, process, task_file};
 use crate::store::registry::{Registry, SessionRow};
@@ -38,8 +37,8 @@ pub struct Sources<'a> {
     pub clock_sane: bool,
     /// The registry, when it can be used.
     pub registry: Option<&'a Registry>,
-    /// The hash of a task file as it is now; `None` when it is gone or not a task.
-    pub task_file_hash: &'a dyn Fn(&Path) -> Option<String>,
+    /// What a task file says now; `None` when it is gone or not a task.
+    pub task_file: &'a dyn Fn(&Path) -> Option<PreparedTask>,
     /// Read the outputs to their end, not their ends alone: for sessions that a command names.
     pub whole_outputs: bool,
 }
@@ -53,6 +52,9 @@ pub struct Gathered {
     pub crash_reason: CrashReason,
     /// The task: from `task.json`, or the registry's copy.
     pub task: Option<StoredTask>,
+    /// What the task's file says now, where that is something else: it decides only for a task from a file of the
+    /// tasks' directory.
+    pub changed_to: Option<PreparedTask>,
     /// `task.json` itself is whole.
     pub task_file_good: bool,
     /// The task's id, from whatever knows it.
@@ -79,6 +81,7 @@ impl Gathered {
             evidence: Evidence { environment: Some(why), ..Evidence::nothing(now) },
             crash_reason: CrashReason::Unknown,
             task: None,
+            changed_to: None,
             task_file_good: false,
             task_id: None,
             last_checkpoint: None,
@@ -208,7 +211,9 @@ impl Read {
         let stopped_paused = self.checkpoint().is_some_and(|(c, _)| {
             c.progress_snapshot.status == SessionStatus::Paused && c.progress_snapshot.stop_reason.is_some()
         });
-        self.store.paused.unwrap_or(by_operator || (stopped_paused && self.clean()))
+        let ordered = self.checkpoint().and_then(|(checkpoint, _)| checkpoint.recovery_metadata.orders.as_ref());
+        let ordered = ordered.is_some_and(|orders| orders.paused);
+        self.store.paused.unwrap_or(by_operator || ordered || (stopped_paused && self.clean()))
     }
 
     fn environment(&self) -> Option<String> {
@@ -246,30 +251,6 @@ impl Read {
     }
 }
 
-/// What the clocks say, from every session's files and lock facts.
-pub fn clock_facts(dir: &StateDir, now: Timestamp) -> ClockFacts {
-    let mut facts = ClockFacts { now, latest_known: None, noted: None };
-    let (boot, since_boot) = (process::boot_id(), crate::clock::boottime_ms());
-    for session in dir.list().map(|listing| listing.sessions).unwrap_or_default() {
-        let paths = dir.session(&session.id);
-        let beat = heartbeat_file::read(&paths).good().map(|(beat, _)| beat.timestamp);
-        let check = checkpoint_file::read(&paths).best().map(|(checkpoint, _)| checkpoint.checkpoint_time);
-        let holder = match probe(&paths.lock()) {
-            Ok(Probe::Free(holder) | Probe::Held(holder)) => holder,
-            Err(_) => None,
-        };
-        facts.latest_known = facts.latest_known.max(beat).max(check).max(holder.as_ref().map(|h| h.started_at));
-        if let Some(holder) = holder.filter(|h| h.boot_id == boot && h.boottime_ms > 0) {
-            let ago = Duration::from_millis(since_boot.saturating_sub(holder.boottime_ms));
-            // The oldest point shows a jump best.
-            if facts.noted.is_none_or(|(_, known)| ago > known) {
-                facts.noted = Some((holder.started_at, ago));
-            }
-        }
-    }
-    facts
-}
-
 /// Reads everything about one session. Changes nothing, blocks on nothing but the disk.
 pub fn gather(paths: &SessionPaths, sources: Sources<'_>) -> Gathered {
     let read = read(paths, sources);
@@ -277,6 +258,9 @@ pub fn gather(paths: &SessionPaths, sources: Sources<'_>) -> Gathered {
     let end = end_facts(&read);
     let reason = crash_reason(&end);
     let unclean_ends = unclean_ends(&read, reason);
+    let changed_to = task.as_ref().and_then(|task| changed_to(task, sources));
+    // What the operator wrote last counts.
+    let said_now = changed_to.as_ref().map(|task| &task.spec).or(task.as_ref().map(|task| &task.spec));
     let evidence = Evidence {
         now: sources.now,
         clock_sane: sources.clock_sane,
@@ -287,9 +271,9 @@ pub fn gather(paths: &SessionPaths, sources: Sources<'_>) -> Gathered {
         status: read.status(),
         migrated: read.migrated(),
         task_known: task.is_some(),
-        task_changed: task.as_ref().is_some_and(|task| task_changed(task, sources)),
+        task_changed: changed_to.is_some() && task.as_ref().is_some_and(|task| task.origin == TaskOrigin::File),
         ungranted: task.as_ref().is_some_and(|task| task.ungranted),
-        resume_with_new_scope: task.as_ref().is_some_and(|task| task.spec.resume_with_new_scope),
+        resume_with_new_scope: said_now.is_some_and(|spec| spec.resume_with_new_scope),
         paused: read.paused(),
         unclean: UncleanEnds::count(unclean_ends.iter().map(UncleanEnd::counted)),
         last_life: read.last_life(),
@@ -313,6 +297,7 @@ pub fn gather(paths: &SessionPaths, sources: Sources<'_>) -> Gathered {
             .or_else(|| read.checkpoint().map(|(checkpoint, _)| checkpoint.task_id.clone()))
             .or_else(|| read.row.as_ref().and_then(|row| row.task_id.clone())),
         task,
+        changed_to,
         last_checkpoint: read.checkpoint().map(|(checkpoint, _)| checkpoint.checkpoint_time),
         last_heartbeat: read.heartbeat.good().map(|(beat, _)| beat.timestamp),
         notes: notes(&read, &evidence),
@@ -369,7 +354,8 @@ fn read(paths: &SessionPaths, sources: Sources<'_>) -> Read {
     }
 }
 
-fn modified(path: &Path) -> Option<Timestamp> {
+/// When a file was last written to.
+pub(super) fn modified(path: &Path) -> Option<Timestamp> {
     let at = std::fs::symlink_metadata(path).ok()?.modified().ok()?;
     let since = at.duration_since(std::time::UNIX_EPOCH).ok()?;
     Some(Timestamp::from_millis(i64::try_from(since.as_millis()).ok()?))
@@ -389,9 +375,19 @@ fn announced(read: &Read) -> u64 {
     beat.max(read.checkpoint().map_or(0, |(checkpoint, _)| checkpoint.recovery_metadata.commit_seq))
 }
 
-fn task_changed(task: &StoredTask, sources: Sources<'_>) -> bool {
-    let Some(file) = task.file.as_deref().filter(|_| task.origin == TaskOrigin::File) else { return false };
-    (sources.task_file_hash)(Path::new(file)).is_some_and(|hash| hash != task.task_hash)
+/// What the task's file says now, if that is something else. Where a command line named the file, flags may have
+/// changed the task too: there only a file that was written since the session began is one that was changed.
+fn changed_to(task: &StoredTask, sources: Sources<'_>) -> Option<PreparedTask> {
+    let file = task.file.as_deref().map(Path::new)?;
+    let looked_at = match task.origin {
+        TaskOrigin::File => true,
+        TaskOrigin::Command => modified(file).is_some_and(|at| at > task.created_at),
+        TaskOrigin::Api | TaskOrigin::Import => false,
+    };
+    if !looked_at {
+        return None;
+    }
+    (sources.task_file)(file).filter(|now| now.task_hash != task.task_hash)
 }
 
 /// Killed between the writing of `task.json` and the first commit: nothing is lost. The store may be

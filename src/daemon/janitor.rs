@@ -13,8 +13,8 @@ use tracing::warn;
 use crate::config::Config;
 use crate::daemon::answers::{CleanupItem, CleanupReport};
 use crate::daemon::archive;
+use crate::daemon::clock_seen::clock_facts;
 use crate::daemon::command::CleanupRequest;
-use crate::daemon::evidence::clock_facts;
 use crate::faults::point;
 use crate::model::counters::Counters;
 use crate::model::ids::SessionId;
@@ -162,7 +162,9 @@ fn note_kept(planned: &RetentionPlan, report: &mut CleanupReport) {
             Kept::Young | Kept::NothingLeft | Kept::Owned => continue,
             Kept::Unfinished => "it has not ended (purge_unfinished removes it as well)",
             Kept::Unproven => "nothing readable in it says that it is a session of crawld",
-            Kept::ClockNotSane => "the clock cannot be believed, so its age is not known",
+            Kept::ClockNotSane => {
+                "nothing speaks for the clock (an hour since the boot would, or the network's time), so its age is not known"
+            }
         };
         report.notes.push(format!("session {id} stays: {why}"));
     }

@@ -7,6 +7,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::crawl::compose::{Facts, compose};
 use crate::daemon::answers::CleanupReport;
+use crate::daemon::desk_recover::name_private;
 use crate::daemon::evidence::Sources;
 use crate::daemon::janitor::{self, JanitorError};
 use crate::daemon::recover::{self, Acting, Outcome, RecoverError};
@@ -14,6 +15,7 @@ use crate::daemon::store_seen;
 use crate::model::checkpoint::BROWSER_KEY;
 use crate::model::ids::SessionId;
 use crate::model::session::{SessionRecoveryInfo, SessionStatus, Strategy};
+use crate::model::task::PreparedTask;
 use crate::model::time::Timestamp;
 use crate::policy::recovery::{Options, StoreState};
 use crate::policy::retention::RetentionOptions;
@@ -55,19 +57,13 @@ pub enum StateError {
     NoCheckpoint(SessionId, String),
 }
 
-/// The hash that a task file has now, by the daemon's default settings.
-pub fn task_file_hash(path: &Path) -> Option<String> {
-    crate::config::task::load(path, &Config::default()).ok().map(|task| task.task_hash)
+/// What a task file says now, by the daemon's default settings.
+pub fn task_file(path: &Path) -> Option<PreparedTask> {
+    crate::config::task::load(path, &Config::default()).ok()
 }
 
 fn sources(registry: Option<&Registry>) -> Sources<'_> {
-    Sources {
-        now: Clock::system().now(),
-        clock_sane: true,
-        registry,
-        task_file_hash: &task_file_hash,
-        whole_outputs: false,
-    }
+    Sources { now: Clock::system().now(), clock_sane: true, registry, task_file: &task_file, whole_outputs: false }
 }
 
 /// Sessions that nobody runs and that can be resumed or started over. Changes nothing.
@@ -97,7 +93,8 @@ pub fn recover_session(
     recover::finish_intents(&dir)?;
     let options = Options { strategy, ..Options::default() };
     let planned = recover::plan(&dir, std::slice::from_ref(session), sources(registry.as_ref()), &options)?;
-    let planned = planned.into_iter().next().ok_or_else(|| StateError::Unknown(session.clone()))?;
+    let mut planned = planned.into_iter().next().ok_or_else(|| StateError::Unknown(session.clone()))?;
+    name_private(&mut planned);
     let acting = Acting { dir: &dir, registry: registry.as_ref(), now, command: "recover" };
     let outcome = recover::act(&planned, acting)?;
     Ok((planned.info, outcome))

@@ -2,6 +2,7 @@
 
 pub mod answers;
 pub mod archive;
+mod clock_seen;
 pub mod command;
 mod departure;
 mod desk;

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use tracing::warn;
 
-use crate::daemon::evidence::{Gathered, Sources, clock_facts, gather};
+use crate::daemon::clock_seen::clock_facts;
+use crate::daemon::evidence::{Gathered, Sources, gather};
 use crate::daemon::mend;
 use crate::daemon::records::day;
 use crate::daemon::restart::restart;
@@ -244,9 +245,14 @@ fn resume(
     let lock = take_lock(paths, acting)?;
     write_record(planned, paths, acting.now)?;
     settle(planned, acting);
-    if !planned.gathered.task_file_good {
+    let edited = planned.gathered.changed_to.as_ref().filter(|_| planned.verdict.new_scope);
+    let edited = edited.map(|now| StoredTask { rescoped: true, ..task.edited(now) });
+    let task = edited.as_ref().unwrap_or(task);
+    if !planned.gathered.task_file_good || edited.is_some() {
         step(&paths.task(), "recover.before_task")?;
-        set_aside(paths, &paths.task(), acting.now)?;
+        if !planned.gathered.task_file_good {
+            set_aside(paths, &paths.task(), acting.now)?;
+        }
         task_file::write(paths, task)?;
         step(&paths.task(), "recover.after_task")?;
     }
@@ -396,7 +402,7 @@ pub fn close_dead_epochs(
     running: &[SessionId],
     now: Timestamp,
 ) -> Result<usize, RegistryError> {
-    let sources = Sources { now, clock_sane: true, registry: None, task_file_hash: &|_| None, whole_outputs: false };
+    let sources = Sources { now, clock_sane: true, registry: None, task_file: &|_| None, whole_outputs: false };
     let mut closed = 0;
     for epoch in registry.open_epochs()? {
         let paths = dir.session(&epoch.session_id);

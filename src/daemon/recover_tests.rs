@@ -60,7 +60,7 @@ impl State {
             now: now(),
             clock_sane: true,
             registry: Some(&self.registry),
-            task_file_hash: &|_| None,
+            task_file: &|_| None,
             whole_outputs: false,
         };
         plan(&self.dir, &[id()], sources, options).unwrap().remove(0)

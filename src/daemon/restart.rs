@@ -14,7 +14,7 @@ use crate::daemon::recover::{
 };
 use crate::model::ids::SessionId;
 use crate::model::session::Cause;
-use crate::model::task::StoredTask;
+use crate::model::task::{PreparedTask, StoredTask, TaskOrigin};
 use crate::model::time::Timestamp;
 use crate::state::atomic_file::{Durability, FileError, replace, sync_dir};
 use crate::state::envelope::{self, Document, Envelope, Reading, seal};
@@ -71,7 +71,8 @@ pub(super) fn restart(
     write_record(planned, paths, acting.now)?;
     settle(planned, acting);
     let session_id = SessionId::new(acting.now.millis(), fastrand::u64(..));
-    let task = StoredTask { session_id: session_id.clone(), created_at: acting.now, ..task.clone() };
+    let task = anew(task, planned.gathered.changed_to.as_ref());
+    let task = StoredTask { session_id: session_id.clone(), created_at: acting.now, ..task };
     let place = acting.dir.quarantine_for(paths.id(), acting.now);
     let name = place.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let place = free_name(&acting.dir.quarantine(), &name);
@@ -96,6 +97,13 @@ pub(super) fn restart(
     let order = finish(&intent, task, acting.dir)?;
     drop(lock);
     Ok(order)
+}
+
+/// The task that a new session begins with: as its file says it now, or the next start would find it changed again.
+/// What a command line named was changed by flags perhaps, and stays as it was given.
+fn anew(task: &StoredTask, changed_to: Option<&PreparedTask>) -> StoredTask {
+    let now = changed_to.filter(|_| task.origin == TaskOrigin::File);
+    StoredTask { rescoped: false, ..now.map_or_else(|| task.clone(), |now| task.edited(now)) }
 }
 
 fn intent_path(dir: &StateDir, old: &SessionId) -> PathBuf {

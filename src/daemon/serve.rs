@@ -203,6 +203,8 @@ impl Owner {
         janitor.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.over() {
             let deadline = self.stop.as_ref().map(Stop::next_deadline);
+            let again = self.desk.rerun_at().filter(|_| self.stop.is_none());
+            let again = again.map(|at| Instant::now() + at.since(self.house.clock.now()));
             tokio::select! {
                 end = self.desk.supervisor.next_end() => { self.desk.session_ended(end).await; }
                 () = self.desk.errands.ended() => {}
@@ -214,6 +216,7 @@ impl Owner {
                     self.beat();
                 }
                 _ = janitor.tick() => self.desk.sweep(),
+                () = until(again) => self.desk.rerun().await,
                 () = until(deadline) => self.press_on().await,
             }
         }

@@ -9,12 +9,13 @@ use crate::crawl::session::META_CANCELLED;
 use crate::daemon::answers::{SessionDetail, SessionSummary};
 use crate::daemon::command::SessionOrder;
 use crate::daemon::store_seen;
-use crate::model::checkpoint::Checkpoint;
+use crate::model::checkpoint::{Checkpoint, Orders};
 use crate::model::counters::Counters;
 use crate::model::heartbeat::{Heartbeat, Rates};
 use crate::model::outcome::SkipReason;
 use crate::model::session::{Cause, SessionStatus};
 use crate::model::time::Timestamp;
+use crate::state::end_note::EndNote;
 use crate::state::heartbeat_file::{self, fresh};
 use crate::state::lock::{Probe, probe};
 use crate::state::paths::SessionPaths;
@@ -35,11 +36,6 @@ const NO_STORE: &str =
 /// What is said of what has only the name of a session.
 const NOTHING_LEFT: &str = "nothing readable is left of it: look into its directory, and remove what you do not need";
 
-/// Ended / discovered, 0..1.
-pub fn progress(counters: &Counters) -> f64 {
-    if counters.discovered == 0 { 0.0 } else { counters.ended() as f64 / counters.discovered as f64 }
-}
-
 /// From the snapshot of a session that this process runs.
 pub fn online(snapshot: &Snapshot, paths: &SessionPaths, now: Timestamp) -> SessionSummary {
     SessionSummary {
@@ -50,7 +46,7 @@ pub fn online(snapshot: &Snapshot, paths: &SessionPaths, now: Timestamp) -> Sess
         stop_reason: snapshot.stop_reason,
         epoch: snapshot.epoch,
         counters: snapshot.counters,
-        estimated_progress: progress(&snapshot.counters),
+        estimated_progress: snapshot.counters.progress(),
         rates: snapshot.rates,
         eta_seconds: snapshot.eta_seconds,
         health_score: snapshot.health_score,
@@ -129,14 +125,15 @@ pub fn offline(paths: &SessionPaths, now: Timestamp) -> SessionDetail {
     // Outlives the store and the checkpoint of a session that was cleaned up or exported.
     let ended_reading = end_note::read(paths);
     let ended = ended_reading.good().map(|(note, _)| note);
-    let declared = declared_status(heartbeat.map(|(beat, _)| beat), checkpoint);
-    let declared = ended.map(|note| note.status).or(declared);
+    let declared = declared_status(heartbeat.map(|(beat, _)| beat), checkpoint, ended);
     let at_rest = !owned && !declared.is_some_and(SessionStatus::ended);
     // The last checkpoint of one that has ended tells as much, where it can be read.
     let asks_store = at_rest || (!owned && checkpoints.current.good().is_none());
     let committed = asks_store.then(|| committed(paths)).flatten();
     let by_operator = heartbeat.and_then(|(beat, _)| beat.status_reason.as_deref());
     let by_operator = by_operator.is_some_and(|why| why.starts_with(Hold::Operator.as_str()));
+    let ordered = checkpoint.and_then(|checkpoint| checkpoint.recovery_metadata.orders.as_ref());
+    let ordered = |order: fn(&Orders) -> bool| ordered.is_some_and(order);
     let ungranted = task.good().is_some_and(|(task, _)| task.ungranted) && !owned;
     let status = match declared {
         Some(status) if owned => status,
@@ -144,8 +141,11 @@ pub fn offline(paths: &SessionPaths, now: Timestamp) -> SessionDetail {
             declared,
             checkpoint.is_some_and(|c| c.progress_snapshot.stop_reason.is_some()),
             ungranted
-                || committed.as_ref().map_or(declared == Some(SessionStatus::Paused) && by_operator, |c| c.paused),
-            committed.as_ref().is_some_and(|c| c.cancelled),
+                || committed.as_ref().map_or_else(
+                    || (declared == Some(SessionStatus::Paused) && by_operator) || ordered(|orders| orders.paused),
+                    |c| c.paused,
+                ),
+            committed.as_ref().map_or_else(|| ordered(|orders| orders.cancelled), |c| c.cancelled),
         ),
     };
     let lives = lives && owned && !status.ended();
@@ -178,7 +178,7 @@ pub fn offline(paths: &SessionPaths, now: Timestamp) -> SessionDetail {
         stop_reason: checkpoint.and_then(|c| c.progress_snapshot.stop_reason),
         epoch: beat.as_ref().map(|b| b.epoch).max(checkpoint.map(|c| c.crawler_state.epoch)).unwrap_or(0),
         counters,
-        estimated_progress: progress(&counters),
+        estimated_progress: counters.progress(),
         rates: if lives { beat.as_ref().map(|b| b.rates).unwrap_or_default() } else { Rates::default() },
         eta_seconds: beat.as_ref().filter(|_| lives).and_then(|b| b.eta_seconds),
         health_score: beat.as_ref().filter(|_| lives).map_or(0.0, |b| b.health_score),
@@ -211,11 +211,19 @@ pub fn detail(summary: SessionSummary, checkpoint: Option<&Checkpoint>, heartbea
     }
 }
 
-/// The newer of what heartbeat and checkpoint say.
-fn declared_status(heartbeat: Option<&Heartbeat>, checkpoint: Option<&Checkpoint>) -> Option<SessionStatus> {
+/// What the newest of heartbeat, checkpoint and end note says. A session that was exported has left, whatever
+/// its other files say.
+fn declared_status(
+    heartbeat: Option<&Heartbeat>,
+    checkpoint: Option<&Checkpoint>,
+    ended: Option<&EndNote>,
+) -> Option<SessionStatus> {
     let beat = heartbeat.map(|h| (h.timestamp, h.status));
     let check = checkpoint.map(|c| (c.checkpoint_time, c.progress_snapshot.status));
-    [beat, check].into_iter().flatten().max_by_key(|(at, _)| *at).map(|(_, status)| status)
+    let note = ended.map(|note| (note.at, note.status));
+    let left = note.filter(|(_, status)| *status == SessionStatus::Migrated);
+    let newest = [beat, check, note].into_iter().flatten().max_by_key(|(at, _)| *at);
+    left.or(newest).map(|(_, status)| status)
 }
 
 /// How long a reader waits for a heartbeat before it calls a session hung: three intervals.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::model::counters::Counters;
 use crate::model::host::{Breaker, HostState};
@@ -78,7 +78,7 @@ pub struct ProgressSnapshot {
     pub pages_per_second: f64,
     /// Active time over all epochs.
     pub active_seconds: f64,
-    /// Ended / discovered, 0..1.
+    /// Ended / (discovered - parked), 0..1.
     pub estimated_progress: f64,
     /// When the session was created.
     pub session_start: Timestamp,
@@ -246,6 +246,65 @@ pub struct OutputFile {
     pub sealed: bool,
 }
 
+/// A URL that was in flight when a browser or the daemon died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Suspect {
+    /// Its number.
+    pub n: UrlNo,
+    /// Crashes with a known cause while it was alone.
+    pub crashes_explained: u32,
+    /// Silent deaths while it was alone.
+    pub crashes_unexplained: u32,
+}
+
+/// Reads suspects; the first checkpoints had their numbers alone.
+fn suspects<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Suspect>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Form {
+        Number(UrlNo),
+        Whole(Suspect),
+    }
+    let whole = |form| match form {
+        Form::Number(n) => Suspect { n, crashes_explained: 0, crashes_unexplained: 0 },
+        Form::Whole(suspect) => suspect,
+    };
+    Ok(Vec::<Form>::deserialize(from)?.into_iter().map(whole).collect())
+}
+
+/// What was used when the operator last extended the session; limits count from there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Extension {
+    /// Pages fetched then.
+    pub pages: u64,
+    /// Bytes received then.
+    pub bytes: u64,
+    /// URLs failed then.
+    pub failures: u64,
+    /// Active milliseconds then.
+    pub active_ms: u64,
+}
+
+/// What the operator has ordered, as far as the outputs do not tell it: a store that is built from them anew takes it
+/// from here. Written before an order is answered.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Orders {
+    /// Paused.
+    pub paused: bool,
+    /// Cancelled, which ends it for good.
+    pub cancelled: bool,
+    /// Limits count from here.
+    pub extension: Option<Extension>,
+    /// What was parked up to this commit has been released, by reason.
+    pub released_until: BTreeMap<ParkReason, CommitSeq>,
+    /// What had failed up to this commit has been queued again, by class.
+    pub retried_until: BTreeMap<FailureClass, CommitSeq>,
+    /// What had been set aside as poison up to this commit has been queued again.
+    pub poison_retried_until: Option<CommitSeq>,
+}
+
 /// What recovery can use.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -254,8 +313,25 @@ pub struct RecoveryMetadata {
     pub commit_seq: CommitSeq,
     /// Output files with their committed lengths.
     pub output_files: Vec<OutputFile>,
-    /// Suspect URLs.
-    pub suspects: Vec<UrlNo>,
+    /// Suspect URLs, at most `checkpoint_inline_urls`, those with most crashes first.
+    #[serde(deserialize_with = "suspects")]
+    pub suspects: Vec<Suspect>,
+    /// What the operator has ordered; none in the first checkpoints.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub orders: Option<Orders>,
     /// Sentences for the operator.
     pub hints: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suspects_of_the_first_checkpoints_are_read() {
+        let text = r#"{"commit_seq":4,"suspects":[7,{"n":8,"crashes_explained":2,"crashes_unexplained":9}]}"#;
+        let read: RecoveryMetadata = serde_json::from_str(text).unwrap();
+        let marks = |n, crashes_explained, crashes_unexplained| Suspect { n, crashes_explained, crashes_unexplained };
+        assert_eq!((read.suspects, read.orders), (vec![marks(7, 0, 0), marks(8, 2, 9)], None));
+    }
 }

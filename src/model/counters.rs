@@ -42,6 +42,16 @@ impl Counters {
         self.queued + self.in_flight
     }
 
+    /// How much of what the crawl deals with by itself has ended, 0..1: parked URLs wait for the operator. 0 when
+    /// nothing is known, 1 when everything else is done.
+    pub fn progress(&self) -> f64 {
+        match self.discovered.saturating_sub(self.parked) {
+            0 if self.discovered == 0 => 0.0,
+            0 => 1.0,
+            all => (self.ended() as f64 / all as f64).clamp(0.0, 1.0),
+        }
+    }
+
     /// Whether discovered = queued + in flight + parked + fetched + failed + skipped.
     pub const fn balanced(&self) -> bool {
         self.discovered == self.queued + self.in_flight + self.parked + self.ended()
@@ -67,4 +77,22 @@ pub struct DayNumbers {
     pub bytes: u64,
     /// Active time of all sessions.
     pub active_seconds: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_the_operator_holds_no_progress_up() {
+        #[track_caller]
+        fn check(name: &str, [discovered, parked, fetched, failed]: [u64; 4], expected: f64) {
+            let counters = Counters { discovered, parked, fetched, failed, ..Counters::default() };
+            assert_eq!(counters.progress(), expected, "{name}");
+        }
+        check("nothing is known", [0, 0, 0, 0], 0.0);
+        check("half of it", [200, 0, 90, 10], 0.5);
+        check("a calendar is parked, the rest is done", [50_036, 49_838, 198, 0], 1.0);
+        check("all of it is parked", [7, 7, 0, 0], 1.0);
+    }
 }

@@ -106,12 +106,20 @@ pub struct TaskSpec {
     /// Private networks that this task may reach, as CIDR or addresses.
     #[serde(default)]
     pub allow_private_networks: Vec<String>,
-    /// A task file runs once per task hash; with `rerun = true` it starts anew after each end.
+    /// A task file runs once per task hash; with `rerun = true` it starts anew after each end, a session each time.
     #[serde(default)]
     pub rerun: bool,
+    /// The pause between such an end and the next start.
+    #[serde(default = "rerun_after")]
+    pub rerun_after: Span,
     /// Continue with changed scope when the task file was edited, instead of starting over.
     #[serde(default)]
     pub resume_with_new_scope: bool,
+}
+
+/// A site that is crawled over and over is asked once a day.
+fn rerun_after() -> Span {
+    Span::secs(86_400)
 }
 
 /// Which links belong to the crawl.
@@ -431,8 +439,26 @@ pub struct StoredTask {
     /// crawled until the operator of this machine gives the same task again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ungranted: bool,
+    /// Its scope was changed after it had begun (`resume_with_new_scope`): what was queued before is judged once more
+    /// when its turn comes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rescoped: bool,
     /// The task.
     pub spec: TaskSpec,
+}
+
+impl StoredTask {
+    /// The same session's task as its file says it now.
+    #[must_use]
+    pub fn edited(&self, now: &PreparedTask) -> StoredTask {
+        StoredTask {
+            task_id: now.task_id.clone(),
+            task_hash: now.task_hash.clone(),
+            named_private: now.named_private.clone(),
+            spec: now.spec.clone(),
+            ..self.clone()
+        }
+    }
 }
 
 /// A checked task on its way to a new session (or to the one it joins): `task.json` without the session.

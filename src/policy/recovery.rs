@@ -205,12 +205,9 @@ impl Evidence {
         }
     }
 
-    /// Ended / discovered, 0..1; 0 when nothing is known.
+    /// How much has ended of what the crawl deals with by itself, 0..1; 0 when nothing is known.
     pub fn progress(&self) -> f64 {
-        match self.counters {
-            Some(c) if c.discovered > 0 => (c.ended() as f64 / c.discovered as f64).clamp(0.0, 1.0),
-            _ => 0.0,
-        }
+        self.counters.map_or(0.0, |counters| counters.progress())
     }
 
     fn age(&self) -> Duration {
@@ -279,6 +276,8 @@ pub struct Verdict {
     pub repair: Repair,
     /// Resume, but do not crawl until the operator says so.
     pub as_paused: bool,
+    /// Resume with the task as its file says it now.
+    pub new_scope: bool,
 }
 
 /// Decides: the first row that fits.
@@ -295,6 +294,10 @@ pub fn decide(evidence: &Evidence, options: &Options) -> Verdict {
         cause: found.1,
         repair: condition(evidence).map_or(Repair::Cut, |(_, repair)| repair),
         as_paused: (evidence.paused || evidence.ungranted) && found.0 != Decision::Skip,
+        new_scope: found.0 == Decision::Resume
+            && evidence.task_changed
+            && evidence.resume_with_new_scope
+            && !ended(evidence, options),
     }
 }
 

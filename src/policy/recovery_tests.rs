@@ -66,6 +66,15 @@ fn every_row_of_the_table() {
     with("imported, no migration", |e| e.needs_migration = true, |o| o.migration = false, Skip, Cause::Disabled);
     with("older format, no migration", |e| e.needs_migration = true, |o| o.migration = false, Skip, Cause::Disabled);
     row("task file changed", |e| e.task_changed = true, Restart, Cause::TaskChanged);
+    let rescoped = row(
+        "task file changed, to be continued with it",
+        |e| (e.task_changed, e.resume_with_new_scope) = (true, true),
+        Resume,
+        Cause::Crash,
+    );
+    assert!(
+        rescoped.new_scope && !row("not changed", |e| e.resume_with_new_scope = true, Resume, Cause::Crash).new_scope
+    );
     row("old and barely begun", barely_begun, Restart, Cause::StaleBarelyBegun);
     row("very old", |e| e.last_life = ago(24 * 8), Skip, Cause::TooOld);
     let paused = row("paused", |e| e.paused = true, Resume, Cause::PausedByOperator);
@@ -96,6 +105,11 @@ fn an_ended_session_is_repaired_when_a_command_names_it() {
     row("damaged, not named", short, Skip, Cause::AlreadyEnded);
     let verdict = with("damaged, named", short, named, Resume, Cause::OutputsDamaged);
     assert_eq!((verdict.repair, verdict.as_paused), (Repair::Outputs, false));
+    let scoped = |e: &mut Evidence| {
+        short(e);
+        e.resume_with_new_scope = true;
+    };
+    assert!(!with("damaged, named, its file changed since", scoped, named, Resume, Cause::OutputsDamaged).new_scope);
     with("sound, named", ended, named, Skip, Cause::AlreadyEnded);
     let skipped = |o: &mut Options| (o.mend, o.strategy) = (true, Strategy::Skip);
     with("damaged, to be skipped", short, skipped, Skip, Cause::AlreadyEnded);

@@ -12,6 +12,9 @@ use crate::model::time::Timestamp;
 const MAX_BACK: Duration = Duration::from_secs(5 * 60);
 /// A clock that ran this much further than the boot's own clock since a known point has jumped.
 const MAX_JUMP: Duration = Duration::from_secs(3600);
+/// A clock that has kept step with the boot's own for this long has had its chance to be set; less than the janitor's
+/// hour.
+const CONFIRMED_AFTER: Duration = Duration::from_secs(55 * 60);
 
 closed_list! {
     /// A part of a session that can be removed.
@@ -57,14 +60,22 @@ pub struct ClockFacts {
     /// A point of this boot at which both clocks were noted: the wall clock, and how long ago that is
     /// by the boot's own clock.
     pub noted: Option<(Timestamp, Duration)>,
+    /// The latest instant that an earlier boot has written into a state file.
+    pub before_boot: Option<Timestamp>,
+    /// The system says that its clock is kept in step with the network's.
+    pub synchronised: bool,
 }
 
-/// Whether ages may be computed at all: the wall clock is not behind what it once said, and it has
-/// not run ahead of the clock that cannot be set.
+/// Whether ages may be computed at all: the wall clock is not behind what it once said, it has not run ahead of the
+/// clock that cannot be set, and something besides itself speaks for it. That nobody wrote anything between an
+/// earlier boot and now is either true or a machine that came up with a wrong clock: then the network's time, or an
+/// hour in step with the boot's own clock, decides.
 pub fn clock_sane(clock: &ClockFacts) -> bool {
     let behind = clock.latest_known.is_some_and(|latest| latest.since(clock.now) > MAX_BACK);
     let ahead = clock.noted.is_some_and(|(wall, ago)| clock.now.since(wall) > ago + MAX_JUMP);
-    !behind && !ahead
+    let gap = clock.before_boot.is_some_and(|before| clock.now.since(before) > MAX_JUMP);
+    let confirmed = clock.synchronised || clock.noted.is_some_and(|(_, ago)| ago >= CONFIRMED_AFTER);
+    !behind && !ahead && (!gap || confirmed)
 }
 
 /// What is known about one session on disk.
@@ -187,7 +198,13 @@ mod tests {
     }
 
     fn clock() -> ClockFacts {
-        ClockFacts { now: Timestamp::from_millis(NOW), latest_known: None, noted: None }
+        ClockFacts {
+            now: Timestamp::from_millis(NOW),
+            latest_known: None,
+            noted: None,
+            before_boot: None,
+            synchronised: false,
+        }
     }
 
     fn options() -> RetentionOptions {
@@ -247,6 +264,8 @@ mod tests {
                 now: Timestamp::from_millis(NOW),
                 latest_known: latest.map(Timestamp::from_millis),
                 noted: noted.map(|(wall, secs)| (Timestamp::from_millis(wall), Duration::from_secs(secs))),
+                before_boot: None,
+                synchronised: false,
             };
             assert_eq!(clock_sane(&clock), expected, "{name}");
         }
@@ -256,6 +275,24 @@ mod tests {
         sane("both clocks agree", None, Some((NOW - DAY, 86_400)), true);
         sane("suspended for less than an hour", None, Some((NOW - DAY, 84_000)), true);
         sane("jumped a year ahead", None, Some((NOW - 365 * DAY, 3600)), false);
+        #[track_caller]
+        fn booted(name: &str, before: i64, noted: Option<u64>, synchronised: bool, expected: bool) {
+            let noted = noted.map(|secs| (Timestamp::from_millis(NOW - secs as i64 * 1000), Duration::from_secs(secs)));
+            let before_boot = Some(Timestamp::from_millis(NOW - before));
+            let clock = ClockFacts {
+                now: Timestamp::from_millis(NOW),
+                latest_known: before_boot,
+                noted,
+                before_boot,
+                synchronised,
+            };
+            assert_eq!(clock_sane(&clock), expected, "{name}");
+        }
+        booted("a quick reboot", 600_000, None, false, true);
+        booted("a year later, nothing speaks for it", 365 * DAY, None, false, false);
+        booted("a year later, up for a minute", 365 * DAY, Some(60), false, false);
+        booted("a year later, set by the network", 365 * DAY, None, true, true);
+        booted("a year later, up for an hour", 365 * DAY, Some(3600), false, true);
         let mad = ClockFacts { latest_known: Some(Timestamp::from_millis(NOW + DAY)), ..clock() };
         check("old by a mad clock", old(), mad, options(), Err(Kept::ClockNotSane));
     }

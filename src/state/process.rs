@@ -33,6 +33,11 @@ pub fn oom_kills() -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
 }
 
+/// Whether the system says that its clock has been set by the network's since the boot; where nothing says so, no.
+pub fn clock_synchronised() -> bool {
+    fs::symlink_metadata("/run/systemd/timesync/synchronized").is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

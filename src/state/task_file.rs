@@ -82,6 +82,7 @@ pub(crate) fn sample(id: &str) -> StoredTask {
         file: None,
         created_at: crate::model::time::Timestamp::from_millis(1_763_719_000_000),
         ungranted: false,
+        rescoped: false,
         named_private: Vec::new(),
         spec: serde_json::from_str(r#"{"seeds": ["http://example.test/"]}"#).unwrap(),
     }

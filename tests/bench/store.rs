@@ -87,6 +87,7 @@ fn paths(dir: &SessionPaths) -> StorePaths {
 
 fn how(dir: &SessionPaths) -> OpenSession {
     OpenSession {
+        rescoped: None,
         paths: paths(dir),
         scope: ScopeSpec::default(),
         seeds: Vec::new(),

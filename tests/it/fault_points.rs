@@ -13,8 +13,8 @@ use crate::site::Config;
 use crate::support::world::Fetch;
 use crate::support::{Crawld, World, skip};
 
-/// Points that an ordinary crawl cannot pass: see `housekeeping`.
-const ELSEWHERE: &[&str] = &["export.", "import.", "archive.", "janitor."];
+/// Points that an ordinary crawl cannot pass: see `housekeeping` and `orders`.
+const ELSEWHERE: &[&str] = &["export.", "import.", "archive.", "janitor.", "ended."];
 
 /// What the first format of the store had instead of the keys of the second and the tables of the third.
 const AS_FORMAT_1: &str = "

@@ -209,6 +209,55 @@ fn parked_urls_are_released_by_command() {
 }
 
 #[test]
+fn a_session_that_was_cleaned_up_lives_again_by_an_order() {
+    for point in ["ended.before_remove", "ended.after_remove", ""] {
+        let world = World::new(Config { calendar: true, ..Config::plain(5) }, Fetch::Http);
+        let task = world.path().join("calendar.toml");
+        let text = format!("seeds = [\"{}\"]\n[scope]\nquery_budget = 20\n", world.site.at("/"));
+        std::fs::write(&task, text).expect("a task file");
+        let flags = ["--fetch", "http", "--delay", "0ms", "--per-host", "4", "--tabs", "4", "--quiet"];
+        let crawl = || world.crawld(&["crawl", &task.display().to_string()]).args(&flags);
+        crawl().run();
+        let counters = status(&world)["counters"].clone();
+        let parked = counters["parked"].as_u64().unwrap_or(0);
+        assert!(parked > 0, "{counters}");
+        world.crawld(&["cleanup", "--older-than", "0s"]).run().expect_code(0);
+        assert_eq!(status(&world)["status"], "completed");
+        if !point.is_empty() {
+            if !cfg!(feature = "failpoints") {
+                return crate::support::skip::because("orders", "built without the feature `failpoints`");
+            }
+            let release = world.crawld(&["release-parked", &world.session()]);
+            let killed = release.failpoints(&format!("{point}=return(kill)")).run();
+            assert_eq!(killed.signal, Some(9), "{point} is not passed; {}", killed.said());
+        }
+        assert_eq!(order(&world, &["release-parked"])["count"], parked, "{point}");
+        let now = status(&world);
+        assert_eq!((&now["status"], &now["counters"]["queued"]), (&"recoverable".into(), &parked.into()), "{point}");
+        assert!(!world.session_dir().join("ended.json").exists(), "{point}");
+        let id = world.session();
+        let mut again = crawl().spawn();
+        poll::expect("the crawl's going on", child::PATIENCE, || {
+            let left = status(&world)["counters"]["fetched"].as_u64() > counters["fetched"].as_u64();
+            assert!(left || !again.has_ended(), "{point}: {}", again.said());
+            left.then_some(())
+        });
+        again.kill();
+        assert_eq!(world.session(), id, "{point}: the same session goes on");
+    }
+}
+
+#[test]
+fn a_limit_that_is_reached_with_the_last_page_has_stopped_nothing() {
+    let pages = World::new(Config::plain(12), Fetch::Http);
+    pages.crawl().run().expect_code(0);
+    let all = pages.checkpoint()["progress_snapshot"]["counters"]["fetched"].to_string();
+    let world = pages.beside();
+    let ended = world.crawl().args(&["--max-pages", &all]).run().expect_code(0).json();
+    assert_eq!((&ended["status"], &ended["stop_reason"]), (&"completed".into(), &"finished".into()), "{ended}");
+}
+
+#[test]
 fn checkpoints_on_request_with_an_owner_and_without() {
     let world = slow_world(120);
     let mut first = world.crawl().spawn();

@@ -172,7 +172,6 @@ pub(in crate::cli) async fn run(context: &Context, args: CrawlArgs) -> Outcome {
     };
     let draft = args.draft().map_err(wrong)?;
     let mut task = prepare(&draft, &context.config, TaskOrigin::Command).map_err(wrong)?;
-    task.file = None;
     if let Some(client) = hands::owner(context).await? {
         if context.names_browser {
             let message = "--cdp-url: a crawld is running here, and its own configuration says which browser it uses";

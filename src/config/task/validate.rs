@@ -103,6 +103,9 @@ fn numbers(spec: &TaskSpec, say: &mut impl FnMut(&str, String)) {
     if spec.fetch.page_timeout < Span::secs(1) {
         say("fetch.page_timeout", format!("must be at least 1s (is {})", spec.fetch.page_timeout));
     }
+    if spec.rerun_after < Span::secs(1) {
+        say("rerun_after", format!("must be at least 1s (is {})", spec.rerun_after));
+    }
     if spec.limits.max_session_duration.is_some_and(|limit| limit < Span::secs(1)) {
         say("limits.max_session_duration", "must be at least 1s".to_owned());
     }

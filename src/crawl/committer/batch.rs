@@ -16,6 +16,13 @@ pub const META_PAUSED: &str = "paused_by_operator";
 /// Meta key: active time over all epochs, in milliseconds.
 pub const META_ACTIVE_MS: &str = "active_ms";
 
+/// Meta keys: what was parked for the reason behind it was released up to this commit.
+pub const META_RELEASED: &str = "released_until:";
+/// Meta keys: what had failed with the class behind it (`poison` too) was queued again up to this commit.
+pub const META_RETRIED: &str = "retried_until:";
+/// Meta key: for which task the URLs of a session whose scope was changed were last judged anew (its hash).
+pub const META_JUDGED: &str = "judged_for";
+
 /// A robots.txt answer by host key.
 pub type RobotsEntry = (String, StoredRobots);
 
@@ -111,6 +118,8 @@ pub enum StoreOp {
         /// Poisoned URLs as well: they stay suspects and start with no crashes counted.
         quarantined: bool,
     },
+    /// Queues URLs again that a changed scope has left out: they are judged by the one that holds now.
+    JudgeAnew,
     /// Ends queued URLs of a host, suspects included, as `failed(host_unreachable)`, at most
     /// [`FAIL_HOST_BATCH`] a group; [`Committed::unfinished`] says whether some are left.
     FailHost {
@@ -126,6 +135,11 @@ impl StoreOp {
     /// Remembers whether the operator paused the session.
     pub fn paused(paused: bool) -> Self {
         StoreOp::SetMeta { key: META_PAUSED.to_owned(), value: paused.then(|| "1".to_owned()) }
+    }
+
+    /// Remembers for which task the URLs were judged anew.
+    pub fn judged(task_hash: &str) -> Self {
+        StoreOp::SetMeta { key: META_JUDGED.to_owned(), value: Some(task_hash.to_owned()) }
     }
 
     /// Remembers the active time over all epochs.

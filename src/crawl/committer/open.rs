@@ -7,7 +7,9 @@ use std::os::unix::fs::DirBuilderExt;
 use crate::crawl::committer::engine::{Engine, Failure};
 use crate::crawl::committer::group::Group;
 use crate::crawl::committer::housekeeper::Housekeeper;
-use crate::crawl::committer::{Batch, Committer, CommitterHandle, StorePaths, repair, start, stray};
+use crate::crawl::committer::{
+    Batch, Committer, CommitterHandle, META_JUDGED, StoreOp, StorePaths, repair, start, stray,
+};
 use crate::faults;
 use crate::model::counters::Counters;
 use crate::model::host::{HostState, StoredRobots};
@@ -21,6 +23,7 @@ use crate::state::inflight::Started;
 use crate::store::StoreError;
 use crate::store::db;
 use crate::store::reader::Reader;
+use crate::store::rows::UrlRow;
 use crate::store::schema::{META_CANONICAL, META_CLEAN, META_REBUILT, UrlState};
 use crate::store::writer::Writer;
 
@@ -36,6 +39,8 @@ pub struct OpenSession {
     pub scope: ScopeSpec,
     /// Committed into a store that holds no URL yet; ignored otherwise.
     pub seeds: Vec<NewUrl>,
+    /// The task's hash, where its scope was changed after the session had begun: what is new in it is applied once.
+    pub rescoped: Option<String>,
     /// The in-flight note of the last lifetime; `None` when it cannot be read (all leased URLs are suspects then).
     pub started: Option<Vec<Started>>,
     /// Whether the last lifetime's end is explained by something that points at a visit (a panic noted, an
@@ -210,6 +215,12 @@ fn prepare(open: OpenSession, mut writer: Writer, mut report: OpenReport) -> Res
         batch.seeds.clone_from(&open.seeds);
         engine.commit(&mut [Box::new(batch)])?;
     }
+    if let Some(hash) = open.rescoped.as_ref().filter(|hash| meta.get(META_JUDGED) != Some(hash)) {
+        let mut batch = Batch::new(open.now);
+        batch.seeds.clone_from(&open.seeds);
+        batch.ops = vec![StoreOp::JudgeAnew, StoreOp::judged(hash)];
+        engine.commit(&mut [Box::new(batch)])?;
+    }
     let unpacked = unpacked(&reader, paths)?;
     let (epoch, seq, counters) = (engine.epoch, engine.totals.seq, engine.totals.counters);
     let (hosts, host_states, robots, meta) =
@@ -236,7 +247,8 @@ fn take_over(engine: &mut Engine, open: &OpenSession, rebuilt: bool, report: &mu
     if rebuilt {
         // A rebuilt store has forgotten which URLs were leased; the note has not.
         for started in open.started.iter().flatten() {
-            rows.extend(writer.url(started.no)?.filter(|row| row.state == UrlState::Queued));
+            let waits = |row: &UrlRow| matches!(row.state, UrlState::Queued | UrlState::Suspect);
+            rows.extend(writer.url(started.no)?.filter(waits));
         }
     }
     for row in rows {

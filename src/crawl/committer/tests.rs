@@ -101,6 +101,7 @@ impl World {
 
     fn how(&self, seeds: &[&str], started: Option<Vec<Started>>, blame: Option<bool>) -> OpenSession {
         OpenSession {
+            rescoped: None,
             paths: self.paths(),
             scope: self.scope.clone(),
             seeds: seeds.iter().map(|s| url(s)).collect(),

@@ -2,6 +2,13 @@
 
 use super::*;
 
+/// Whether a batch teaches what a crawl that has lost its store must not have forgotten: a suspect, or a long pause.
+fn grave(batch: &Batch) -> bool {
+    let suspect = |end: &VisitEnd| matches!(end, VisitEnd::Retry { lease, suspect, .. } if *suspect || lease.suspect);
+    let pause = |update: &HostUpdate| update.state.next_at.since(batch.now) > SOON;
+    batch.ends.iter().any(suspect) || batch.hosts.iter().any(pause)
+}
+
 impl Controller {
     pub(super) fn start_commit(&mut self) {
         let held_back = self.retry_commit_at.is_some_and(|at| at > Instant::now());
@@ -12,7 +19,8 @@ impl Controller {
         let now = self.shop.clock.now();
         let mut batch = std::mem::replace(&mut self.batch, Batch::new(now));
         batch.now = now;
-        let waiting = std::mem::take(&mut self.waiting);
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.grave = grave(&batch);
         let committer = self.committer.clone();
         self.committing = Some(Box::pin(async move { (committer.commit(batch).await, waiting) }));
     }
@@ -58,10 +66,10 @@ impl Controller {
         for done in waiting.partial {
             let _ = done.send(());
         }
-        for reply in waiting.orders {
-            let _ = reply.send(Ok(committed.touched));
-        }
+        self.owed.extend(waiting.orders.into_iter().map(|reply| (reply, committed.touched)));
+        self.unsaid |= waiting.grave;
         self.publish();
+        self.answer_ordered();
     }
 
     pub(super) fn no_space(&mut self, batch: Batch, waiting: Waiting, message: &str) {

@@ -70,6 +70,15 @@ impl Controller {
             self.batch.ends.push(end);
             return;
         }
+        let named = self.shop.rescoped.as_ref();
+        if let Some(end) = named.and_then(|named| outside(&self.shop.rules, named, &lease, self.shop.epoch, now)) {
+            grant.unused();
+            self.free_slots.push(slot);
+            self.frontier.released(lease.host, now);
+            self.waiting.ends += 1;
+            self.batch.ends.push(end);
+            return;
+        }
         let task = work(self.shop.clone(), lease.clone(), grant, slot, self.partial.0.clone());
         let abort = self.visits.spawn(task);
         self.by_task.insert(abort.id(), Visit { lease, slot, since: Instant::now(), abort });

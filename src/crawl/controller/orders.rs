@@ -3,6 +3,31 @@
 use super::*;
 
 impl Controller {
+    /// Answers the orders that are committed: once they are in a checkpoint as well, so that the loss of the store
+    /// does not undo them.
+    pub(super) fn answer_ordered(&mut self) {
+        if self.scribe.has_room()
+            && let Some(told) = self.answers()
+        {
+            self.checkpoint(Some(told));
+        }
+    }
+
+    /// What answers them when that checkpoint is written. One that cannot be is said in the log, and the order is in
+    /// the store all the same.
+    pub(in crate::crawl) fn answers(&mut self) -> Option<Told> {
+        if self.owed.is_empty() {
+            return None;
+        }
+        let owed = std::mem::take(&mut self.owed);
+        let answer = move |_| {
+            for (reply, touched) in owed {
+                let _ = reply.send(Ok(touched));
+            }
+        };
+        Some(Box::new(answer))
+    }
+
     pub(super) fn ordered(&mut self, ordered: Ordered) {
         let Ordered { order, reply } = ordered;
         self.expecting = false;
@@ -14,9 +39,11 @@ impl Controller {
                 self.waiting.orders.push(reply);
                 self.beat(true);
             }
-            Order::Checkpoint => self.checkpoint(Some(reply)),
+            Order::Checkpoint => self.checkpoint(Some(Box::new(move |written| drop(reply.send(written))))),
             Order::RetryFailed { class, quarantined } => {
-                self.governor.forgive_given_up(&self.shop.politeness, self.shop.clock.now());
+                let forgiven = self.governor.forgive_given_up(&self.shop.politeness, self.shop.clock.now());
+                let forgiven = forgiven.into_iter().map(|(key, state)| HostUpdate { host_key: key.to_string(), state });
+                self.batch.hosts.extend(forgiven);
                 self.batch.ops.push(StoreOp::RetryFailed { class, quarantined });
                 self.waiting.orders.push(reply);
             }

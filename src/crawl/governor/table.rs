@@ -27,6 +27,9 @@ const CLOCK_SLACK: Duration = Duration::from_secs(5);
 struct Host {
     state: HostState,
     in_flight: u32,
+    /// The newest ticket, with the instant that its request may start, and that of the one after it: taken back where
+    /// it is not used.
+    newest: Option<(u64, Timestamp, Timestamp)>,
     /// The ticket that holds the probe of a half-open breaker.
     prober: Option<u64>,
     /// Last asked about.
@@ -128,8 +131,22 @@ impl Table {
             host.prober = Some(ticket);
         }
         host.in_flight += 1;
+        let before = host.state.next_at;
         host.state.next_at = delay::next_at(&delays, &host.state, now, random);
+        host.newest = Some((ticket, before, host.state.next_at));
         Ok((key, ticket))
+    }
+
+    /// Ends a request that was not made. Its pause goes with it, unless something else moved it since.
+    pub(super) fn take_back(&mut self, host_key: &str, ticket: u64) {
+        if let Some(host) = self.hosts.get_mut(host_key)
+            && let Some((_, before, after)) =
+                host.newest.filter(|(newest, _, after)| (*newest, *after) == (ticket, host.state.next_at))
+        {
+            debug_assert!(before <= after);
+            host.state.next_at = before;
+        }
+        self.release(host_key, ticket);
     }
 
     pub(super) fn learn(
@@ -229,12 +246,15 @@ impl Table {
         }
     }
 
-    pub(super) fn forgive_given_up(&mut self, spec: &PolitenessSpec, now: Timestamp) {
-        for host in self.hosts.values_mut() {
+    pub(super) fn forgive_given_up(&mut self, spec: &PolitenessSpec, now: Timestamp) -> Vec<(Arc<str>, HostState)> {
+        let mut forgiven = Vec::new();
+        for (key, host) in &mut self.hosts {
             if breaker::given_up(&host.state.breaker, now, spec.host_give_up_after.0) {
                 host.state.breaker = Breaker::default();
+                forgiven.push((key.clone(), host.state));
             }
         }
+        forgiven
     }
 
     pub(super) fn state(&self, host_key: &str) -> Option<HostState> {

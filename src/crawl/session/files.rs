@@ -15,7 +15,7 @@ use crate::model::time::Timestamp;
 use crate::state::inflight::{self, InflightNote};
 use crate::state::lock::{Holder, Lock};
 use crate::state::paths::SessionPaths;
-use crate::state::{checkpoint_file, heartbeat_file, last_words, task_file};
+use crate::state::{checkpoint_file, end_note, heartbeat_file, last_words, task_file};
 
 /// What a session's files gave.
 pub(super) struct Files {
@@ -79,6 +79,7 @@ pub(super) fn open_files(
         paths: StorePaths { db: paths.store(), out: paths.out(), quarantine: paths.damaged() },
         scope: spec.scope.clone(),
         seeds,
+        rescoped: task.rescoped.then(|| task.task_hash.clone()),
         started: if fresh { Some(Vec::new()) } else { inflight::read(&paths.in_flight()) },
         blame: crash.and_then(blame),
         epoch_known: checkpoint.map_or(0, |checkpoint| checkpoint.crawler_state.epoch),
@@ -88,6 +89,8 @@ pub(super) fn open_files(
     };
     let opened = if fresh { create_session(open) } else { open_session(open) };
     let opened = opened.map_err(|source| SessionError::Store { session: session(), source })?;
+    // It had ended and been cleaned up, perhaps. From here on its store says where it stands.
+    end_note::remove(paths).map_err(|error| prepare_failed(error.to_string()))?;
     let note = InflightNote::open(&paths.in_flight(), settings.max_visits as usize)
         .map_err(|error| prepare_failed(error.to_string()))?;
     last_words::clear(paths);

@@ -1,9 +1,9 @@
 //! What operators and recovery do to URLs that have ended or were leased.
 
-use crate::crawl::committer::batch::{Committed, FAIL_HOST_BATCH, StoreOp};
+use crate::crawl::committer::batch::{Committed, FAIL_HOST_BATCH, META_RELEASED, META_RETRIED, StoreOp};
 use crate::model::ids::{CommitSeq, Epoch, HostNo};
 use crate::model::lease::UrlKind;
-use crate::model::outcome::{FailureClass, Outcome, ParkReason};
+use crate::model::outcome::{FailureClass, Outcome, ParkReason, SkipReason};
 use crate::model::record::{PageRecord, UrlRecord};
 use crate::model::time::Timestamp;
 use crate::model::url::CanonicalUrl;
@@ -16,6 +16,8 @@ use super::{Group, Result, line};
 
 /// Rows that a command reads at once.
 const COMMAND_ROWS: u32 = 1_000;
+/// The same where no index lists them.
+const SCANNED_ROWS: u32 = 50_000;
 
 impl Group<'_> {
     pub(super) fn op(&mut self, op: &StoreOp, now: Timestamp, answer: &mut Committed) -> Result<()> {
@@ -28,16 +30,35 @@ impl Group<'_> {
                 let detail = reason.map(ParkReason::as_str);
                 answer.touched +=
                     self.requeue(UrlState::Queued, |w| w.listed(UrlState::Parked, detail, COMMAND_ROWS))?;
+                let reasons = ParkReason::ALL.iter().filter(|one| reason.is_none_or(|reason| reason == **one));
+                self.remember(META_RELEASED, reasons.map(|reason| reason.as_str()))?;
             }
             StoreOp::RetryFailed { class, quarantined } => {
                 let detail = class.map(FailureClass::as_str);
                 answer.touched +=
                     self.requeue(UrlState::Queued, |w| w.listed(UrlState::Failed, detail, COMMAND_ROWS))?;
+                let classes = FailureClass::ALL.iter().filter(|one| class.is_none_or(|class| class == **one));
+                self.remember(META_RETRIED, classes.map(|class| class.as_str()))?;
                 if *quarantined {
                     answer.touched += self.requeue(UrlState::Suspect, |w| w.poisoned(COMMAND_ROWS))?;
+                    self.remember(META_RETRIED, [SkipReason::Poison.as_str()])?;
                 }
             }
+            StoreOp::JudgeAnew => {
+                let left_out = Some(SkipReason::OutOfScope.as_str());
+                answer.touched +=
+                    self.requeue(UrlState::Queued, |w| w.listed(UrlState::Skipped, left_out, SCANNED_ROWS))?;
+            }
             StoreOp::FailHost { host } => self.fail_host(*host, now, answer)?,
+        }
+        Ok(())
+    }
+
+    /// Remembers up to which commit an order was carried out: the outputs do not tell, and a store built from them
+    /// must know.
+    fn remember(&mut self, prefix: &str, words: impl IntoIterator<Item = &'static str>) -> Result<()> {
+        for word in words {
+            self.writer.set_meta(&format!("{prefix}{word}"), Some(&self.seq.to_string()))?;
         }
         Ok(())
     }

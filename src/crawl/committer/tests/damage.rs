@@ -111,6 +111,38 @@ fn a_store_that_is_gone_is_rebuilt_without_a_lost_link() {
 }
 
 #[test]
+fn suspects_and_hosts_are_what_they_were_after_a_rebuild() {
+    use crate::model::checkpoint::Suspect;
+    use crate::model::host::HostState;
+    let mut world = World::new(&["/a", "/b", "/c"]);
+    let leases = world.lease(3, 0);
+    world.end(vec![ended(&leases[0], Outcome::Fetched, &["/x"])]);
+    world.crash();
+    let marks = |n, crashes_explained, crashes_unexplained| Suspect { n, crashes_explained, crashes_unexplained };
+    let state = HostState { delay_ms: 8_000, crawl_delay_ms: Some(9_000), ..HostState::default() };
+    let key = leases[0].url.host_key().to_owned();
+    let remembered = crate::crawl::rebuild::Remembered {
+        seq: 90,
+        // One of them has ended, one is not known.
+        suspects: vec![marks(1, 2, 0), marks(2, 1, 7), marks(77, 1, 1)],
+        hosts: [(key.clone(), state)].into(),
+        asked_last: Some((at(50_000), std::time::Duration::from_secs(3))),
+        ..Default::default()
+    };
+    let report = crate::crawl::rebuild::rebuild(&world.paths(), &remembered, at(5), &mut |_| {}).unwrap();
+    assert_eq!((report.urls, report.ended, report.seq), (4, 1, 90));
+    // It was alone when the daemon died a second time.
+    let alone = Started { solo: true, ..started(&leases[1], false) };
+    let opened = world.try_reopen(Some(vec![alone]), Some(true)).unwrap();
+    assert_eq!(opened.suspects, [2]);
+    let leased = world.lease_of(9, true, 60_000);
+    assert_eq!((leased.len(), leased[0].no, leased[0].crashes), (1, 2, (2, 7)));
+    let known = world.opened.as_ref().unwrap().host_states.clone();
+    assert_eq!(known, [(key, HostState { next_at: at(59_000), ..state })]);
+    sound(&world);
+}
+
+#[test]
 fn a_page_without_its_links_is_queued_again_by_a_rebuild() {
     let mut world = World::new(&["/a"]);
     let lease = world.lease(1, 0).remove(0);
