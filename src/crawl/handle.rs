@@ -19,6 +19,17 @@ const ORDER_QUEUE: usize = 64;
 /// An order is answered after at most one commit and one checkpoint; longer is a hang.
 const ORDER_DEADLINE: Duration = Duration::from_secs(30);
 
+/// Why an order came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unheard {
+    /// The session ended first: it is asked again where it now rests.
+    #[error("the session ended before it answered")]
+    Ended,
+    /// It refused, or did not answer in time; a sentence.
+    #[error("{0}")]
+    Refused(String),
+}
+
 /// What a session can be told while it runs.
 #[derive(Debug)]
 pub enum Order {
@@ -145,15 +156,14 @@ impl SessionHandle {
     /// Gives an order and waits for its answer.
     ///
     /// # Errors
-    /// A sentence: the session has ended, refused, or did not answer within 30 s.
-    pub async fn order(&self, order: Order) -> Result<u64, String> {
+    /// The session has ended, refused, or did not answer within 30 s.
+    pub async fn order(&self, order: Order) -> Result<u64, Unheard> {
         let (reply, answer) = oneshot::channel();
         let asked = async {
-            self.orders.send(Ordered { order, reply }).await.map_err(|_| "the session has ended".to_owned())?;
-            answer.await.map_err(|_| "the session ended before it answered".to_owned())?
+            self.orders.send(Ordered { order, reply }).await.map_err(|_| Unheard::Ended)?;
+            answer.await.map_err(|_| Unheard::Ended)?.map_err(Unheard::Refused)
         };
-        tokio::time::timeout(ORDER_DEADLINE, asked)
-            .await
-            .unwrap_or_else(|_| Err(format!("the session did not answer within {} s", ORDER_DEADLINE.as_secs())))
+        let silent = || format!("the session did not answer within {} s", ORDER_DEADLINE.as_secs());
+        tokio::time::timeout(ORDER_DEADLINE, asked).await.unwrap_or_else(|_| Err(Unheard::Refused(silent())))
     }
 }

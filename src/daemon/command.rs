@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::daemon::answers::{
     CleanupReport, Done, OwnerHealth, RecoveryReport, SessionDetail, SessionSummary, StatsReport, Submitted,
@@ -23,6 +24,10 @@ const QUEUE: usize = 64;
 pub const ASK_DEADLINE: Duration = Duration::from_secs(10);
 /// Orders wait for a commit and a checkpoint at most.
 pub const ORDER_DEADLINE: Duration = Duration::from_secs(60);
+/// A session that hears no orders any more is over within this time: its last commit and its books.
+const ENDS_WITHIN: Duration = Duration::from_secs(10);
+/// And it is looked again this often.
+const ENDS_POLL: Duration = Duration::from_millis(50);
 /// Recovery, cleanup and archives read and move files.
 pub const WORK_DEADLINE: Duration = Duration::from_secs(600);
 
@@ -336,9 +341,18 @@ impl Operator {
         self.call(ASK_DEADLINE, |reply| Command::Status { session, reply }).await.map(|detail| *detail)
     }
 
-    /// Gives an order about one session.
+    /// Gives an order about one session. One that was just ending is asked again where it then rests.
     pub async fn order(&self, session: SessionId, order: SessionOrder) -> Result<Done, OperatorError> {
-        self.call(ORDER_DEADLINE, |reply| Command::Order { session, order, reply }).await
+        let give_up = Instant::now() + ENDS_WITHIN;
+        loop {
+            let id = session.clone();
+            let done = self.call(ORDER_DEADLINE, |reply| Command::Order { session: id, order, reply }).await;
+            let lives = !self.commands.is_closed() && Instant::now() < give_up;
+            match done {
+                Err(OperatorError::Gone(_)) if lives => tokio::time::sleep(ENDS_POLL).await,
+                done => return done,
+            }
+        }
     }
 
     /// Looks at sessions that nobody runs, decides, acts.
@@ -388,6 +402,20 @@ mod tests {
         assert_eq!(error, OperatorError::Gone("crawld did not answer within 10 s".to_owned()));
         drop(inbox);
         assert_eq!(operator.sessions().await.unwrap_err(), OperatorError::Gone("crawld is stopping".to_owned()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_was_just_ending_is_asked_again() {
+        let (operator, mut inbox) = channel();
+        let id = SessionId::new(1, 1);
+        let asked =
+            tokio::spawn(async move { operator.order(SessionId::new(1, 1), SessionOrder::ReleaseParked).await });
+        let answers = [Err(OperatorError::Gone("it ended".to_owned())), Err(OperatorError::Ended(id.to_string()))];
+        for answer in answers {
+            let Some(Command::Order { reply, .. }) = inbox.recv().await else { panic!("another command") };
+            reply.send(answer).expect("it waits for the answer");
+        }
+        assert_eq!(asked.await.unwrap(), Err(OperatorError::Ended(id.to_string())));
     }
 
     #[test]

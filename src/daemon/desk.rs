@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::task::{Id, JoinError, JoinSet};
 use tracing::warn;
 
-use crate::crawl::handle::{Order, SessionHandle};
+use crate::crawl::handle::{Order, SessionHandle, Unheard};
 use crate::crawl::session::{Opening, SessionEnd};
 use crate::daemon::answers::{
     Done, OwnerHealth, RecoveryItem, RecoveryReport, SessionDetail, SessionSummary, Submitted,
@@ -429,7 +429,10 @@ pub(super) async fn give(handle: &SessionHandle, id: SessionId, order: SessionOr
         SessionOrder::RetryFailed { quarantined } => Order::RetryFailed { class: None, quarantined },
         SessionOrder::ReleaseParked => Order::ReleaseParked { reason: None },
     };
-    let count = handle.order(order).await.map_err(OperatorError::NotNow)?;
+    let count = handle.order(order).await.map_err(|why| match why {
+        Unheard::Ended => OperatorError::Gone(format!("session {id} ended before it answered")),
+        Unheard::Refused(why) => OperatorError::NotNow(why),
+    })?;
     Ok(Done { session_id: id, status: reached.unwrap_or_else(|| handle.snapshot().status), count })
 }
 

@@ -285,7 +285,7 @@ impl Desk {
 /// Has a running session stop where it stands, and waits until its files are free.
 async fn close(handle: &SessionHandle) -> Result<(), String> {
     let mut seen = handle.watch();
-    handle.order(Order::Drain).await?;
+    handle.order(Order::Drain).await.map_err(|why| why.to_string())?;
     // The session drops its end when it has said its last word; its lock is freed with it.
     let ended = async { while seen.changed().await.is_ok() {} };
     tokio::time::timeout(CLOSE_DEADLINE, ended)

@@ -38,7 +38,7 @@ impl Desk {
             self.errand(async move {
                 // One that has ended by now needs no order.
                 if let Err(why) = handle.order(Order::Abandon).await {
-                    warn!(session_id = %id, reason = why, "a repaired session was not told to close");
+                    warn!(session_id = %id, reason = %why, "a repaired session was not told to close");
                 }
             });
         }
