@@ -84,7 +84,8 @@
   };
 
   // A page is never left: where it would go is a link. What a form would send is not sent.
-  const home = location.href.split('#')[0];
+  const here = () => (o.hashRoutes ? location.href : location.href.split('#')[0]);
+  const home = here();
   const entry = globalThis.navigation?.currentEntry?.key;
   globalThis.navigation?.addEventListener('navigate', (event) => {
     if (run.done || event.navigationType === 'traverse' || event.navigationType === 'reload') return;
@@ -98,7 +99,7 @@
   }, true);
   // A route within the page is a link by now: back to where the rest of the page is.
   const comeHome = async () => {
-    if (location.href.split('#')[0] === home || !entry) return;
+    if (here() === home || !entry) return;
     try {
       const back = navigation.traverseTo(entry);
       await Promise.race([back.finished, sleep(2000)]);
@@ -106,22 +107,39 @@
     await quiet(1000);
   };
 
+  const plain = (list) => list.filter((word) => typeof word === 'string').join(' ')
+    .replace(/([a-z])([A-Z])/g, '$1 $2').replace(/[_\-./#]+/g, ' ');
   const words = (e) => {
     const own = [e.innerText?.slice(0, 80), e.value, e.title, e.id, e.getAttribute('aria-label'), e.getAttribute('name'),
       e.getAttribute('href'), e.getAttribute('data-action'), e.getAttribute('onclick')?.slice(0, 200)];
-    return own.filter((word) => typeof word === 'string').join(' ').replace(/([a-z])([A-Z])/g, '$1 $2').replace(/[_\-./]+/g, ' ');
+    for (const id of (e.getAttribute('aria-labelledby') ?? '').split(/\s+/)) own.push(id && e.getRootNode().getElementById?.(id)?.textContent.slice(0, 80));
+    for (const picture of [...e.querySelectorAll('title,desc,[alt],[aria-label]')].slice(0, 20)) {
+      own.push(picture.getAttribute('alt'), picture.getAttribute('aria-label'), picture.namespaceURI.endsWith('svg') && picture.textContent.slice(0, 80));
+    }
+    return plain(own);
   };
-  const DANGER = new RegExp('\\b(' + [
+  // What names an element for scripts and styles, and those within it: only the gravest of this counts.
+  const marks = (e) => plain([e, ...[...e.querySelectorAll('*')].slice(0, 30)].flatMap((part) => (
+    [...part.attributes].filter(({ name }) => name === 'class' || name === 'id' || name.startsWith('data-') || name.endsWith('href'))
+      .map(({ name, value }) => name + ' ' + value.slice(0, 100))
+  )));
+  const GRAVE = [
     '(log|sign) ?(out|off)', 'abmelden', 'ausloggen', 'deconnexion', 'déconnexion', 'se déconnecter', 'cerrar sesi[oó]n',
     'delete', 'remove', 'destroy', 'erase', 'trash', 'löschen', 'entfernen', 'supprimer', 'eliminar', 'borrar', 'cancell?a',
-    'unsubscribe', 'subscribe', 'abonnieren', 'buy', 'purchase', 'check ?out', 'order now', 'place order', 'pay', 'kaufen', 'bestellen',
+    'unsubscribe', 'buy', 'purchase', 'check ?out', 'place order', 'deactivate', 'end session',
+  ];
+  const among = (list) => new RegExp('\\b(' + list.join('|') + ')(?!\\w)', 'iu');
+  const MARKS = among([...GRAVE, 'data method (post|put|patch)']);
+  const DANGER = among([
+    ...GRAVE, 'subscribe', 'abonnieren', 'order now', 'pay', 'kaufen', 'bestellen',
     'acheter', 'comprar', 'add to (cart|basket)', 'in den warenkorb', 'submit', 'send', 'absenden', 'senden', 'envoyer', 'enviar',
     'publish', 'save', 'speichern', 'vote', 'like', 'share', 'follow', 'report', 'print', 'upload',
-    'download', 'install', 'deactivate', 'disable', 'confirm', 'accept', 'agree', 'reset', 'clear', 'donate', 'apply',
-  ].join('|') + ')(?!\\w)', 'iu');
+    'download', 'install', 'disable', 'confirm', 'accept', 'agree', 'reset', 'clear', 'donate', 'apply',
+  ]);
   const leaves = (e) => {
     const a = e.closest('a[href]');
-    return a !== null && !/^(#|javascript:)/i.test(a.getAttribute('href').trim());
+    const to = a?.getAttribute('href').trim();
+    return a !== null && (!/^(#|javascript:)/i.test(to) || (o.hashRoutes && /^#!?\//.test(to)));
   };
   const sends = (e) => {
     const control = e.closest('button,input');
@@ -131,7 +149,7 @@
   };
   const seen = (e) => e.isConnected && e.checkVisibility?.({ visibilityProperty: true }) !== false && e.getClientRects().length > 0;
   const safe = (e) => !e.disabled && e.getAttribute('aria-disabled') !== 'true' && !leaves(e) && !sends(e)
-    && e.closest('[contenteditable=""],[contenteditable=true]') === null && !DANGER.test(words(e));
+    && e.closest('[contenteditable=""],[contenteditable=true]') === null && !DANGER.test(words(e)) && !MARKS.test(marks(e));
   const press = async (e, most) => {
     run.actions++;
     const init = { bubbles: true, cancelable: true, composed: true };

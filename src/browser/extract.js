@@ -60,10 +60,20 @@ async (o) => {
       const runs = ['', 'module', 'text/javascript', 'application/javascript'].includes(element.type);
       if (runs && /^https?:/.test(element.src) && !answered.includes(element.src)) wait(element, o.loadMs / 2);
     }
+    // Frames that were added after the page had loaded.
+    for (const frame of all('iframe[src]:not([loading=lazy])')) {
+      const inner = frame.contentDocument;
+      const begun = inner && (inner.readyState !== 'complete' || (inner.URL === 'about:blank' && /^https?:/.test(frame.src)));
+      if (begun) wait(frame, o.loadMs / 2);
+    }
     const observer = new MutationObserver((records) => {
       changed = performance.now();
       for (const record of records) {
-        for (const node of record.addedNodes) if (node.localName === 'script' && node.src) wait(node);
+        for (const node of record.addedNodes) {
+          if (node.localName === 'script' && node.src) wait(node);
+          else if (node.localName === 'iframe') wait(node);
+          else if (node.childElementCount > 0) node.querySelectorAll('iframe').forEach((frame) => wait(frame));
+        }
       }
     });
     observer.observe(doc, { childList: true, subtree: true, characterData: true });
@@ -73,6 +83,8 @@ async (o) => {
     try {
       for (;;) {
         const noted = ask();
+        // Where no script runs nothing is waited for, and timers of ours would not fire.
+        if (o.still || (noted === null && (o.hooked || self.origin === 'null'))) return true;
         const demand = demandOf(noted);
         if (o.frameless && demand !== 0 && noted?.posted !== 1) return true;
         let busy = (noted?.pending ?? 0) > 0;
@@ -118,7 +130,6 @@ async (o) => {
   };
   const base = own(Node.prototype, 'baseURI') || '';
   const absolute = (text) => { try { return new URL(text, base).href; } catch { return ''; } };
-  let refresh = null;
   let nofollow = false;
   const rels = new Set(['canonical', 'next', 'prev', 'previous', 'alternate']);
   const { getAttribute } = Element.prototype;
@@ -126,7 +137,7 @@ async (o) => {
   const here = (of('URL') || '').split('#')[0];
   const localName = Object.getOwnPropertyDescriptor(Element.prototype, 'localName').get;
   const nameOf = (e) => localName.call(e);
-  const [code, srcsets] = [[], []];
+  const [code, srcsets, posts] = [[], [], []];
   const keep = (list, value) => { if (value && list.length < 1000 && value.length <= 16384) list.push(value); };
   const gets = (method) => !['post', 'dialog'].includes((method || '').trim().toLowerCase());
   const resources = {
@@ -155,9 +166,11 @@ async (o) => {
       if (srcdoc && absolute === absoluteHere) within(srcdoc);
     } else if (name === 'form') {
       if (gets(attribute(e, 'method'))) named('action');
+      else keep(posts, absolute(attribute(e, 'action') ?? ''));
     } else if (name === 'button' || name === 'input') {
       const form = e.form;
       if (gets(attribute(e, 'formmethod') ?? (form && attribute(form, 'method')))) named('formaction');
+      else if (e.hasAttribute('formaction')) keep(posts, absolute(attribute(e, 'formaction')));
     }
     if (o.resources) {
       for (const kind of resources[name] || []) named(kind);
@@ -174,7 +187,11 @@ async (o) => {
       const own = inner.querySelector('base[href]');
       const from = own ? absolute(own.getAttribute('href')) : base;
       const absoluteThere = (text) => { try { return new URL(text, from).href; } catch { return ''; } };
-      for (const e of inner.querySelectorAll(referring)) refer(e, absoluteThere);
+      const roots = [inner];
+      for (const root of roots) {
+        for (const e of root.querySelectorAll(referring)) refer(e, absoluteThere);
+        for (const e of root.querySelectorAll('template[shadowrootmode]')) if (roots.length < 1000) roots.push(e.content);
+      }
     } catch { /* the page does not let text become a document */ }
   };
   // What is beyond the bound is not looked at.
@@ -184,15 +201,30 @@ async (o) => {
   const select = (root, selector) => (root === doc ? all(selector) : root.querySelectorAll(selector));
   const referAll = (root, absolute) => each(select(root, referring), Infinity, (e) => !full() && refer(e, absolute));
   referAll(doc, absoluteHere);
+  // What the hook saw of closed shadow roots and of windows that were not opened: addresses, and HTML behind a space.
+  const hear = (stage) => {
+    const took = (event) => {
+      try { for (const said of JSON.parse(event.detail)) said[0] === ' ' ? within(said) : add(absolute(said)); } catch { /* not the hook's */ }
+    };
+    stage.addEventListener(o.key + 't', took);
+    stage.dispatchEvent(new CustomEvent(o.key + 'f'));
+    stage.removeEventListener(o.key + 't', took);
+  };
   // What lies beside the document's own tree: shadow roots, and frames whose documents have no address. Of what
   // pages have most, nothing can have a shadow root.
   const others = ':not(a,abbr,b,br,cite,code,dd,dl,dt,em,i,img,input,kbd,label,li,link,meta,ol,option,path,pre,script'
     + ',small,strong,style,sub,sup,svg,table,tbody,td,th,thead,tr,tt,u,ul)';
+  const shadows = [];
   const beside = (root) => {
     each(select(root, others), 50000, (e) => {
       const root = e.shadowRoot;
-      if (root) enter(root);
-      else if (e.localName === 'iframe' && !/^https?:/.test(e.contentDocument?.URL ?? 'http:')) enter(e.contentDocument);
+      if (root) {
+        if (shadows.length < 1000) shadows.push(root);
+        enter(root);
+      } else if (e.localName === 'iframe' && !/^https?:/.test(e.contentDocument?.URL ?? 'http:')) {
+        enter(e.contentDocument);
+        hear(e.contentWindow.performance);
+      }
     });
   };
   let entered = 0;
@@ -204,11 +236,7 @@ async (o) => {
     beside(root);
   };
   beside(doc);
-  // And what the hook saw of closed shadow roots.
-  const took = (event) => { try { JSON.parse(event.detail).forEach(add); } catch { /* not the hook's */ } };
-  performance.addEventListener(o.key + 't', took);
-  performance.dispatchEvent(new CustomEvent(o.key + 'f'));
-  performance.removeEventListener(o.key + 't', took);
+  hear(performance);
   // Feeds, and other documents that are not HTML.
   if (!/html|svg/.test(of('contentType') || '')) {
     for (const e of all('link')) {
@@ -221,11 +249,7 @@ async (o) => {
     const content = m.content || '';
     if (equiv === 'refresh') {
       const r = /^\s*(\d+)(?:\.\d*)?\s*(?:[;,\s]\s*(?:url\s*=\s*)?["']?([^"']*)["']?)?/i.exec(content);
-      if (r) {
-        if (r[2]) add(absolute(r[2].trim()));
-        const target = r[2] ? absolute(r[2].trim()) : '';
-        if (target && target !== location.href && (refresh === null || +r[1] < refresh)) refresh = +r[1];
-      }
+      if (r?.[2]) add(absolute(r[2].trim()));
     } else if (name === 'robots' || name === 'crawld') {
       if (/(^|[\s,])(nofollow|none)($|[\s,])/i.test(content)) nofollow = true;
     }
@@ -248,11 +272,25 @@ async (o) => {
   }
   let text = null;
   if (o.textMax > 0) {
-    const root = of('body') || of('documentElement');
-    text = cut(root ? (root.innerText ?? root.textContent ?? '') : '', o.textMax);
+    // Chromium shows XML in a page of its own around it.
+    const shown = /html/.test(of('contentType') || '') ? null : Document.prototype.getElementById.call(doc, 'webkit-xml-viewer-source-xml');
+    const root = shown || of('body') || of('documentElement');
+    const textOf = (node) => {
+      if (node.nodeType === 3) return node.nodeValue.trim();
+      return node.nodeType !== 1 || /^(style|script|template|link)$/.test(node.localName) ? '' : (node.innerText ?? node.textContent).trim();
+    };
+    const texts = [root ? (root.innerText ?? root.textContent ?? '') : ''];
+    // No text contains what is in a shadow root.
+    for (const shadow of shadows) texts.push(...[...shadow.childNodes].map(textOf).filter((text) => text !== ''));
+    text = cut(texts.join('\n'), o.textMax);
   }
-  const markup = () => of('documentElement')?.outerHTML ?? '';
+  const whole = of('documentElement');
+  const withShadows = () => whole.cloneNode(false).outerHTML.replace(/<\/[^>]*>$/, (end) => whole.getHTML({ shadowRoots: shadows }) + end);
+  const plain = shadows.length === 0 || of('contentType') !== 'text/html';
+  const markup = () => (plain ? (whole?.outerHTML ?? '') : withShadows());
   const html = o.sourceMax > 0 ? markup() : '';
+  // Scripts that are no modules can import some.
+  const imports = () => [...all('script:not([src])')].slice(0, 50).some((e) => e.textContent.includes('import('));
   const nav = performance.getEntriesByType('navigation')[0];
   const noted = ask();
   return JSON.stringify({
@@ -263,10 +301,11 @@ async (o) => {
     links,
     code,
     srcsets,
+    posts,
     nofollow,
-    refresh,
     fields,
     bytes: (nav && nav.decodedBodySize) || (html || markup()).length,
+    arrived: nav?.responseEnd > 0,
     elements: all('*').length,
     source: o.sourceMax > 0 ? html.slice(0, o.sourceMax).toWellFormed() : null,
     sourceLength: html.length,
@@ -274,12 +313,12 @@ async (o) => {
     contentType: of('contentType') || null,
     truncated,
     settled,
-    demand: demandOf(noted),
-    hooked: noted !== null,
+    demand: o.still ? 0 : demandOf(noted),
+    hooked: o.still || noted !== null,
     heap: performance.memory?.usedJSHeapSize ?? 0,
     posted: noted?.posted === 1,
     signed: typeof o.sign === 'string' && has(o.sign),
     foreignFrames: [...all('iframe,frame')].some((frame) => frame.contentDocument === null),
-    modules: has('script[type=module],link[rel=modulepreload]'),
+    modules: !o.still && (has('script[type=module],link[rel=modulepreload]') || imports()),
   });
 }

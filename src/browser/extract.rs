@@ -40,11 +40,15 @@ pub(super) struct Extracted {
     /// `srcset` attributes, where resources are wanted.
     #[serde(default)]
     srcsets: Vec<String>,
+    /// Where its forms would send something.
+    #[serde(default)]
+    posts: Vec<String>,
     nofollow: bool,
-    /// Seconds until the page goes elsewhere by itself, where it says so.
-    pub refresh: Option<u64>,
     fields: BTreeMap<String, Vec<String>>,
     bytes: u64,
+    /// The last byte of its document has come.
+    #[serde(default)]
+    pub arrived: bool,
     /// Elements of its document.
     elements: u64,
     /// Its HTML, where that is wanted, as far as it is.
@@ -96,6 +100,10 @@ pub(super) struct Manner<'a> {
     pub busy: Option<Duration>,
     /// No frame is ever drawn.
     pub frameless: bool,
+    /// Its scripts may not run: nothing is waited for.
+    pub still: bool,
+    /// The hook is in it, unless its scripts may not run.
+    pub hooked: bool,
     /// What a page shows for which nobody is logged in.
     pub sign: Option<&'a str>,
 }
@@ -129,6 +137,8 @@ pub(super) fn expression(spec: &ExtractSpec, manner: Manner<'_>) -> String {
         "busyMs": manner.busy.unwrap_or_default().as_millis() as u64,
         "loadMs": LOAD_MS,
         "frameless": manner.frameless,
+        "still": manner.still,
+        "hooked": manner.hooked,
         "maxLinks": spec.max_links,
         "resources": spec.resource_links,
         "routes": spec.hash_routes,
@@ -142,6 +152,12 @@ pub(super) fn expression(spec: &ExtractSpec, manner: Manner<'_>) -> String {
 }
 
 impl Extracted {
+    /// Where its forms, and those of its frames, would send something.
+    pub(super) fn take_posts(&mut self) -> Vec<String> {
+        let within = self.within.iter_mut().flat_map(|frame| std::mem::take(&mut frame.posts));
+        std::mem::take(&mut self.posts).into_iter().chain(within).collect()
+    }
+
     /// Its document has not been parsed to the end.
     pub(super) fn is_incomplete(&self) -> bool {
         self.ready_state == "loading"

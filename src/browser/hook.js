@@ -2,7 +2,7 @@
   'use strict';
   // Everything used later is captured now, before a script of the page can replace it. What runs later
   // uses no iteration and no property that a page can put in the way, and never throws by itself.
-  const { apply, defineProperty, getOwnPropertyDescriptor } = Reflect;
+  const { apply, construct, defineProperty, getOwnPropertyDescriptor } = Reflect;
   const top = self;
   const stage = performance;
   const Signal = CustomEvent;
@@ -18,6 +18,8 @@
   const { set: keep, get: find } = WeakMap.prototype;
   const Image = HTMLImageElement.prototype;
   const Doc = Document.prototype;
+  const isShown = getOwnPropertyDescriptor(Node.prototype, 'isConnected').get;
+  const timeout = top.setTimeout;
 
   // Shared by the frames of one origin: what goes on in any of them can change the page.
   let state = { __proto__: null, pending: 0, frames: 0, demand: 0, scrolls: 0, posted: 0, watched: false, tell: null };
@@ -40,6 +42,18 @@
   const endFrame = () => { if (drawn > 0) { drawn--; state.frames--; quiet(); } };
   const follow = (promise) => { try { apply(then, promise, [end, end]); } catch { end(); } return promise; };
   const need = (bit) => { state.demand |= bit; };
+  // What may never come to an end is waited for a moment only.
+  const briefly = () => {
+    let open = true;
+    const over = () => { if (open) { open = false; end(); } };
+    begin();
+    apply(timeout, top, [over, 1000]);
+    return over;
+  };
+  const first = (types) => (speaker) => {
+    const over = briefly();
+    for (let i = 0; i < types.length; i++) apply(listen, speaker, [types[i], over, { __proto__: null, once: true }]);
+  };
 
   apply(listen, stage, [key + 's', (event) => { apply(detailOf, event, []).state = state; }]);
   apply(listen, stage, [key + 'q', () => {
@@ -51,14 +65,14 @@
   // A frame that goes away takes its unfinished work with it. Nothing of the page's own runs then: it could hold
   // up the next page for ever.
   let leaving = false;
-  const first = { __proto__: null, capture: true };
+  const early = { __proto__: null, capture: true };
   apply(listen, top, ['pagehide', (event) => {
     leaving = true;
     apply(silence, event, []);
     while (mine > 0) end();
     while (drawn > 0) endFrame();
-  }, first]);
-  apply(listen, top, ['visibilitychange', (event) => { if (leaving) apply(silence, event, []); }, first]);
+  }, early]);
+  apply(listen, top, ['visibilitychange', (event) => { if (leaving) apply(silence, event, []); }, early]);
 
   // Effects that began: by the time the page is read they may be over.
   const moved = () => { state.demand |= 8192; };
@@ -133,6 +147,12 @@
   for (const name of ['arrayBuffer', 'blob', 'bytes', 'formData', 'json', 'text']) {
     wrap(Response.prototype, name, (original, self, args) => { begin(); return follow(apply(original, self, args)); });
   }
+  wrap(ReadableStreamDefaultReader.prototype, 'read', (original, self, args) => {
+    const promise = apply(original, self, args);
+    const over = briefly();
+    try { apply(then, promise, [over, over]); } catch { over(); }
+    return promise;
+  });
   wrap(XMLHttpRequest.prototype, 'open', noting((_, args) => says(args[0])));
   wrap(XMLHttpRequest.prototype, 'send', (original, self, args) => {
     let open = true;
@@ -147,22 +167,31 @@
     }
   });
 
-  // Calls that are likely to bring something: short timers that fire once, the next frames and idle moments, also
-  // those that these ask for, to a depth.
+  // What speaks by itself is waited for until it first does.
+  const spoken = first(['message', 'error']);
+  for (const name of ['EventSource', 'WebSocket', 'Worker']) {
+    const trap = (original, args, made) => {
+      const speaker = construct(original, args, made);
+      try { spoken(speaker); } catch { /* never the page's affair */ }
+      return speaker;
+    };
+    if (typeof top[name] === 'function') top[name] = new Proxy(top[name], { __proto__: null, construct: trap });
+  }
+
+  // Calls that are likely to bring something: short timers, the next frames and idle moments, also those that these
+  // ask for, to a depth; of what is repeated, the first few times.
   let tracked = 0;
   let depth = 0;
-  const once = (name, cancel, most, soon, start, stop) => {
-    const open = new Map();
+  const awaited = (name, open, most, times, start, stop) => {
     const over = (id) => { if (apply(take, open, [id])) { tracked--; stop(); } };
     wrap(top, name, (original, self, args) => {
       const callback = args[0];
-      if (typeof callback !== 'function' || !soon(args[1]) || depth >= most || tracked >= 1000) {
-        return apply(original, self, args);
-      }
+      let left = typeof callback === 'function' && depth < most && tracked < 1000 ? times(args[1]) : 0;
+      if (left === 0) return apply(original, self, args);
       const inner = depth + 1;
       let id = 0;
       args[0] = function () {
-        over(id);
+        if (--left === 0) over(id);
         const outer = depth;
         depth = inner;
         try { return apply(callback, this, arguments); } finally { depth = outer; }
@@ -173,14 +202,19 @@
       start();
       return id;
     });
-    for (const name of cancel) wrap(top, name, noting((_, args) => over(args[0])));
+    return noting((_, args) => over(args[0]));
   };
-  const short = (delay) => delay === undefined || (typeof delay === 'number' && !(delay > 1000));
-  once('setTimeout', ['clearTimeout', 'clearInterval'], 20, short, begin, end);
+  const short = (delay) => (delay === undefined || (typeof delay === 'number' && !(delay > 1000)) ? 1 : 0);
+  const often = (delay) => (delay > 250 ? 0 : delay > 150 ? 3 : 5);
+  const timers = new Map();
+  awaited('setInterval', timers, 20, often, begin, end);
+  const cancel = awaited('setTimeout', timers, 20, short, begin, end);
+  for (const name of ['clearTimeout', 'clearInterval']) wrap(top, name, cancel);
   const frame = top.requestAnimationFrame;
-  const asks = (bit) => () => { need(bit); return true; };
-  once('requestAnimationFrame', ['cancelAnimationFrame'], 10, asks(1), beginFrame, endFrame);
-  once('requestIdleCallback', ['cancelIdleCallback'], 10, asks(2), beginFrame, endFrame);
+  const asks = (bit) => () => { need(bit); return 1; };
+  for (const [name, cancel, bit] of [['requestAnimationFrame', 'cancelAnimationFrame', 1], ['requestIdleCallback', 'cancelIdleCallback', 2]]) {
+    wrap(top, cancel, awaited(name, new Map(), 10, asks(bit), beginFrame, endFrame));
+  }
   // An observer reports first in one of the next two frames.
   const observed = () => {
     if (tracked >= 1000) return;
@@ -215,12 +249,16 @@
     return apply(original, self, args);
   });
   demand(HTMLVideoElement.prototype, 'requestVideoFrameCallback', 512);
+  // A picture that is not shown still says that it is there, to those who listen.
+  const pictured = first(['load', 'error']);
   const framed = (type, self) => {
     if (type === 'scroll' || type === 'scrollend') { state.scrolls |= 1; need(128); }
     else if (type === 'message') { if (self === top || self === undefined) need(1024); }
     else if (type === 'load' || type === 'error') {
       // An image that is loaded lazily tells those who listen to it, or to everything.
-      if (apply(isPrototypeOf, Image, [self]) || apply(isPrototypeOf, Doc, [self])) need(2048);
+      const picture = apply(isPrototypeOf, Image, [self]);
+      if (picture || apply(isPrototypeOf, Doc, [self])) need(2048);
+      if (picture && type === 'load' && !apply(isShown, self, [])) pictured(self);
     } else if (
       type === 'animationstart' || type === 'animationend' || type === 'animationiteration' ||
       type === 'animationcancel' || type === 'transitionrun' || type === 'transitionstart' ||

@@ -67,6 +67,19 @@ impl Look {
     }
 }
 
+/// The languages of an `Accept-Language`, the best first: Chromium makes weights of its own from their order.
+pub(super) fn languages(accept: &str) -> String {
+    let weighed = |part: &str| {
+        let (tag, rest) = part.split_once(';').unwrap_or((part, ""));
+        let weight = rest.trim().strip_prefix("q=").and_then(|weight| weight.trim().parse::<f64>().ok());
+        (tag.trim().to_owned(), weight.unwrap_or(1.0))
+    };
+    let mut all: Vec<(String, f64)> = accept.split(',').map(weighed).collect();
+    all.retain(|(tag, weight)| !tag.is_empty() && tag != "*" && *weight > 0.0);
+    all.sort_by(|one, other| other.1.total_cmp(&one.1));
+    all.into_iter().map(|(tag, _)| tag).collect::<Vec<_>>().join(",")
+}
+
 /// Tabs of one session share a renderer now and then: what one has set holds for the other, and Chromium says so.
 /// What it does not know it does without, rather than no page being read at all.
 fn in_effect<T>(done: Result<T, BrowserError>) -> Result<(), BrowserError> {
@@ -78,5 +91,21 @@ fn in_effect<T>(done: Result<T, BrowserError>) -> Result<(), BrowserError> {
             Ok(())
         }
         done => done.map(drop),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn languages_are_told_in_their_order() {
+        #[track_caller]
+        fn check(accept: &str, expected: &str) {
+            assert_eq!(languages(accept), expected);
+        }
+        check("de-AT,de;q=0.8", "de-AT,de");
+        check("en;q=0.5, fr , *;q=0.1, it;q=0", "fr,en");
+        check("", "");
     }
 }

@@ -37,8 +37,10 @@ pub(super) struct Head {
     pub content_length: Option<u64>,
     /// References in its headers.
     pub references: Vec<String>,
+    /// Its scripts may not run.
+    pub still: bool,
     attachment: bool,
-    has_location: bool,
+    location: Option<String>,
 }
 
 impl Head {
@@ -49,14 +51,16 @@ impl Head {
             match name.to_ascii_lowercase().as_str() {
                 "content-type" => {
                     let media = value.split([';', ',']).next().unwrap_or_default().trim().to_ascii_lowercase();
-                    head.content_type = (!media.is_empty()).then_some(media);
+                    // What is no type says nothing, and Chromium looks for itself.
+                    head.content_type = media.contains('/').then_some(media);
                 }
                 "content-disposition" => {
                     let kind = value.split(';').next().unwrap_or_default().trim();
                     head.attachment = kind.eq_ignore_ascii_case("attachment");
                 }
                 "content-length" => head.content_length = value.trim().parse().ok(),
-                "location" => head.has_location = true,
+                "location" => head.location = Some(value.trim().to_owned()),
+                "content-security-policy" => head.still |= stops_scripts(value),
                 "x-robots-tag" => head.nofollow |= says_nofollow(value),
                 "retry-after" => head.retry_after = retry_after(value, now_unix),
                 name @ ("link" | "refresh") => head.references.extend(header_links(name, value)),
@@ -89,7 +93,7 @@ impl Head {
     pub(super) fn verdict(&self, max_bytes: u64) -> Verdict {
         match self.status {
             204 | 205 => Verdict::Empty,
-            301 | 302 | 303 | 307 | 308 if self.has_location => Verdict::Redirect,
+            301 | 302 | 303 | 307 | 308 if self.location.is_some() => Verdict::Redirect,
             429 => Verdict::Failed(FailureClass::Throttled),
             503 if self.retry_after.is_some() => Verdict::Failed(FailureClass::Throttled),
             500..=599 => Verdict::Failed(FailureClass::ServerError),
@@ -99,6 +103,20 @@ impl Head {
                 _ => Verdict::Load,
             },
         }
+    }
+
+    /// It redirects from `here` to what is not the web.
+    pub(super) fn leaves_the_web(&self, here: &str) -> bool {
+        let to = self.location.as_deref().and_then(|to| url::Url::parse(here).ok()?.join(to).ok());
+        to.is_some_and(|to| !matches!(to.scheme(), "http" | "https"))
+    }
+
+    /// A feed by its type, which Chromium would show as plain text.
+    pub(super) fn is_feed(&self) -> bool {
+        matches!(
+            self.content_type.as_deref(),
+            Some("application/rss+xml" | "application/atom+xml" | "application/rdf+xml")
+        )
     }
 
     /// A type that Chromium shows as a document with text; without a type it looks for itself.
@@ -119,6 +137,15 @@ impl Head {
                     | "*/*"
             )
     }
+}
+
+/// `Content-Security-Policy: sandbox` without `allow-scripts`, in one of its policies.
+fn stops_scripts(value: &str) -> bool {
+    value.split([',', ';']).any(|directive| {
+        let mut words = directive.split_ascii_whitespace();
+        let sandbox = words.next().is_some_and(|name| name.eq_ignore_ascii_case("sandbox"));
+        sandbox && !words.any(|flag| flag.eq_ignore_ascii_case("allow-scripts"))
+    })
 }
 
 /// `X-Robots-Tag: nofollow`, `none`, or either after a name that is meant for everybody or for us.
@@ -160,6 +187,7 @@ mod tests {
         check("not found is a page", 404, &[("content-type", "text/html")], Verdict::Load);
         check("feed", 200, &[("content-type", "application/rss+xml")], Verdict::Load);
         check("json", 200, &[("content-type", "application/json")], Verdict::Load);
+        check("no type at all", 200, &[("content-type", "html")], Verdict::Load);
         check("nothing", 204, &[], Verdict::Empty);
         check("redirect", 302, &[("location", "/x")], Verdict::Redirect);
         check("redirect to nowhere", 302, &[], Verdict::Load);
@@ -177,6 +205,20 @@ mod tests {
         check("busy", 503, &[("retry-after", "5")], Verdict::Failed(FailureClass::Throttled));
         check("down", 503, &[], Verdict::Failed(FailureClass::ServerError));
         check("large", 200, &[("content-length", "1001")], Verdict::TooLarge(1001));
+    }
+
+    #[test]
+    fn policies_that_stop_scripts_are_known() {
+        let still = |policy| head(200, &[("Content-Security-Policy", policy)]).still;
+        assert!(still("sandbox") && still("default-src 'none'; SANDBOX allow-forms") && still("a-b c, sandbox;"));
+        assert!(!still("default-src 'none'") && !still("sandbox allow-forms allow-scripts") && !still("x sandbox"));
+    }
+
+    #[test]
+    fn redirects_out_of_the_web_are_known() {
+        let leaves = |to| head(302, &[("location", to)]).leaves_the_web("http://h/a");
+        assert!(leaves("ftp://h/x") && leaves("view-source:http://h/") && leaves("gopher:x"));
+        assert!(!leaves("/x") && !leaves("//h/x") && !leaves("HTTPS://h/"));
     }
 
     #[test]

@@ -8,12 +8,14 @@ use chromiumoxide::cdp::browser_protocol::fetch::{self, EventRequestPaused, Requ
 use chromiumoxide::cdp::browser_protocol::log;
 use chromiumoxide::cdp::browser_protocol::network::{EnableReturns, EventDataReceived, ResourceType};
 use chromiumoxide::cdp::browser_protocol::page::{
-    AddScriptToEvaluateOnNewDocumentParams, EventFrameStoppedLoading, EventJavascriptDialogOpening,
-    EventLifecycleEvent, EventNavigatedWithinDocument, EventWindowOpen, NavigateParams, NavigateReturns,
+    AddScriptToEvaluateOnNewDocumentParams, EventFrameRequestedNavigation, EventFrameStoppedLoading,
+    EventJavascriptDialogOpening, EventLifecycleEvent, EventNavigatedWithinDocument, EventWindowOpen, NavigateParams,
+    NavigateReturns,
 };
 use chromiumoxide::cdp::browser_protocol::security::SetIgnoreCertificateErrorsParams;
 use chromiumoxide::types::{Command, Method, MethodId};
 use chromiumoxide::{Browser, Page};
+use futures_util::FutureExt;
 use futures_util::stream::{BoxStream, SelectAll, StreamExt};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::config::BrowserError;
 use super::hook::{self, Key};
 use super::instance::{Instance, Listening, Signal};
-use super::look::Look;
+use super::look::{self, Look};
 use super::tap::Tap;
 use super::watch::Wanted;
 use super::{behave, traffic, visit};
@@ -59,6 +61,8 @@ pub(super) struct Tab {
     pub target: String,
     /// What the page reports.
     pub events: SelectAll<BoxStream<'static, Event>>,
+    /// Where its documents said that they would go by themselves, apart from the rest: it is asked for when one goes.
+    pub refreshes: BoxStream<'static, Arc<EventFrameRequestedNavigation>>,
     /// What the browser reports about the page.
     pub listening: Listening,
     /// What is heard of it besides, where the task asks for that.
@@ -146,6 +150,8 @@ impl Tab {
             ]))
         };
         let mut events = instance.step("listening to a tab", listen).await?;
+        let refreshes = page.event_listener::<EventFrameRequestedNavigation>();
+        let refreshes = instance.step("listening to a tab", refreshes).await?.boxed();
         instance.step("Fetch.enable", page.execute(documents(conduct))).await?;
         if conduct.page.max_bytes.is_some() {
             let bytes = instance.step("listening to a tab", page.event_listener::<EventDataReceived>()).await?;
@@ -175,6 +181,7 @@ impl Tab {
             browser,
             target,
             events,
+            refreshes,
             listening,
             tap,
             kind,
@@ -218,6 +225,7 @@ impl Tab {
 
     /// What ended its page since the last visit, if something did; what else the browser said of it is forgotten.
     pub(super) fn ended_by(&mut self) -> Option<Signal> {
+        while let Some(Some(_)) = self.refreshes.next().now_or_never() {}
         std::iter::from_fn(|| self.listening.signals.try_recv().ok()).find(|signal| *signal != Signal::Download)
     }
 
@@ -234,7 +242,7 @@ impl Tab {
 
     async fn apply(&mut self, instance: &Instance) -> Result<(), BrowserError> {
         let mut agent = SetUserAgentOverrideParams::new(self.agent.user_agent.clone());
-        agent.accept_language = self.agent.accept_language.clone();
+        agent.accept_language = self.agent.accept_language.as_deref().map(look::languages);
         let trust = SetIgnoreCertificateErrorsParams::new(self.agent.ignore_https_errors);
         instance.step("Emulation.setUserAgentOverride", self.page.execute(agent)).await?;
         instance.step("Security.setIgnoreCertificateErrors", self.page.execute(trust)).await?;

@@ -46,7 +46,7 @@ impl Site {
         self.asked.lock().unwrap().iter().filter(|asked| *asked == path).count()
     }
 
-    /// Adds a page; a body that begins with `->` is a redirect.
+    /// Adds a page; a body that begins with `->` is a redirect, and `=>` is followed by headers and an empty line.
     pub(super) fn put(&self, path: &str, html: &str) {
         self.pages.lock().unwrap().insert(path.to_owned(), html.to_owned());
     }
@@ -81,9 +81,11 @@ async fn serve(mut stream: TcpStream, log: Arc<Mutex<Vec<String>>>, heads: Arc<M
     heads.lock().unwrap().push(head.clone());
     let own = pages.lock().unwrap().get(&path).cloned();
     if let Some(page) = own {
-        let _ = match page.strip_prefix("->") {
-            Some(to) => respond(&mut stream, "302 Found", &format!("location: {to}\r\n"), b"").await,
-            None => respond(&mut stream, "200 OK", "content-type: text/html\r\n", page.as_bytes()).await,
+        let with_head = page.strip_prefix("=>").and_then(|page| page.split_once("\r\n\r\n"));
+        let _ = match (page.strip_prefix("->"), with_head) {
+            (Some(to), _) => respond(&mut stream, "302 Found", &format!("location: {to}\r\n"), b"").await,
+            (_, Some((head, body))) => respond(&mut stream, "200 OK", &format!("{head}\r\n"), body.as_bytes()).await,
+            _ => respond(&mut stream, "200 OK", "content-type: text/html\r\n", page.as_bytes()).await,
         };
         return;
     }
@@ -160,7 +162,19 @@ async fn answer(stream: &mut TcpStream, path: &str, head: &str) -> std::io::Resu
             let script = if path == "/slowmodule.js" { "export const name = 'module'" } else { "add('script')" };
             return respond(stream, "200 OK", "content-type: text/javascript\r\n", script.as_bytes()).await;
         }
-        "/pixel.gif" => {
+        "/events" => {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            return respond(stream, "200 OK", "content-type: text/event-stream\r\n", b"data: 1\n\n").await;
+        }
+        "/slowstream" => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\na").await?;
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            return stream.write_all(b"b").await;
+        }
+        "/pixel.gif" | "/slowpixel.gif" => {
+            if path == "/slowpixel.gif" {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
             let gif = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff!\xf9\x04\x01\0\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;";
             return respond(stream, "200 OK", "content-type: image/gif\r\n", gif).await;
         }

@@ -2,6 +2,7 @@
 
 mod behaving;
 mod documents;
+mod hanging;
 mod left;
 mod papers;
 mod reading;
@@ -51,8 +52,6 @@ const CRASH_SAID_WITHIN: Duration = Duration::from_millis(500);
 const DIALOGS_PATIENCE: u32 = 20;
 /// Addresses that scripts opened, in a window or in the page itself, which are kept as links.
 const WINDOWS_MAX: usize = 100;
-/// How long a redirect that a page announced for now may take to begin.
-const REFRESH_GRACE: Duration = Duration::from_millis(1_500);
 
 /// How a visit ended.
 pub(super) struct Ended {
@@ -120,6 +119,8 @@ struct Visit<'a> {
     document: Option<Document>,
     /// Its document has taken the place of the one before.
     committed: bool,
+    /// When it is looked what its document waits for.
+    look_at: Option<Instant>,
     ready_at: Option<Instant>,
     loaded: bool,
     /// When its loading ended, well or not.
@@ -132,7 +133,7 @@ struct Visit<'a> {
     idle: bool,
     /// Read already, but its modules may still bring something: read again when its network is idle, or then.
     early: Option<(Extracted, Instant)>,
-    /// Read already, but the page said it would go elsewhere at once.
+    /// Read, and done with at that time unless something comes between.
     held: Option<(Extracted, Instant)>,
     /// The page's script was stopped, or loading was: what is read is not all.
     forced: bool,
@@ -163,6 +164,7 @@ pub(super) async fn visit(tab: &mut Tab, req: &VisitRequest, errand: Errand) -> 
         ttfb: None,
         document: None,
         committed: false,
+        look_at: None,
         ready_at: None,
         loaded: false,
         stopped_at: None,
@@ -301,6 +303,9 @@ impl Visit<'_> {
         if let Some(due) = self.break_due() {
             return due.min(self.give_up);
         }
+        if let Some(due) = self.hang_due() {
+            return due.min(self.give_up);
+        }
         match self.ready_at {
             Some(ready) => (ready + LOAD_AFTER_READY).min(self.give_up),
             None => self.give_up,
@@ -400,7 +405,7 @@ impl Visit<'_> {
     }
 
     /// The answer with what the response said, and with what the page said when it was read.
-    fn answer(&mut self, extracted: Option<Extracted>) -> PageAnswer {
+    fn answer(&mut self, mut extracted: Option<Extracted>) -> PageAnswer {
         let routes = self.req.extract.hash_routes;
         let mut answer = PageAnswer { hops: self.hops.clone(), ttfb: self.ttfb, ..PageAnswer::default() };
         if let Some(document) = &self.document {
@@ -409,6 +414,7 @@ impl Visit<'_> {
             answer.nofollow = document.head.nofollow;
             answer.retry_after = document.head.retry_after;
         }
+        let posts = extracted.as_mut().map(Extracted::take_posts).unwrap_or_default();
         if let Some(extracted) = extracted {
             extracted.fill(&mut answer, &self.req.extract);
             answer.truncated |= self.forced;
@@ -427,7 +433,9 @@ impl Visit<'_> {
             Some((at, fragment)) => at != document || (routes && is_route(fragment) && *url != here),
             None => *url != document,
         });
-        answer.add_references(here, elsewhere.map(String::as_str), routes);
+        // What a form would have sent to a window of its own is nothing to ask for.
+        let elsewhere = elsewhere.filter(|url| !posts.contains(*url)).map(String::as_str);
+        answer.add_references(here, elsewhere, routes);
         self.add_found(&mut answer);
         answer
     }

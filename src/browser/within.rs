@@ -35,8 +35,8 @@ const FAREWELL: Duration = Duration::from_millis(500);
 pub(super) struct Questions {
     /// The page.
     pub page: String,
-    /// Each of its frames.
-    pub frame: String,
+    /// Each of its frames, by whether the hook of the page is in it too.
+    pub frame: Box<dyn Fn(bool) -> String + Send + Sync>,
     /// The frames are not asked any more then.
     pub until: Instant,
 }
@@ -46,7 +46,7 @@ pub(super) async fn page(page: Page, browser: Arc<Browser>, ask: Questions) -> R
     let mut read = read::page(page.clone(), ask.page).await?;
     if read.foreign_frames {
         let until = (Instant::now() + WITHIN).min(ask.until - MARGIN);
-        (read.within, read.frames_lost) = frames(&page, browser, &ask.frame, until).await;
+        (read.within, read.frames_lost) = frames(&page, browser, &*ask.frame, until).await;
         read.demand |= read.within.iter().fold(0, |all, frame| all | frame.demand);
     }
     Ok(read)
@@ -55,10 +55,16 @@ pub(super) async fn page(page: Page, browser: Arc<Browser>, ask: Questions) -> R
 type Reading = BoxFuture<'static, Vec<Extracted>>;
 
 /// What they hold, and whether one of them did not answer in time.
-async fn frames(page: &Page, browser: Arc<Browser>, question: &str, until: Instant) -> (Vec<Extracted>, bool) {
+async fn frames(
+    page: &Page,
+    browser: Arc<Browser>,
+    question: &(dyn Fn(bool) -> String + Send + Sync),
+    until: Instant,
+) -> (Vec<Extracted>, bool) {
     // A frame of the page's own origin is a page of its own, whose links are found there.
+    let hooked = question(true);
     let foreign =
-        format!("(async () => {{ try {{ if (top.document) return ''; }} catch {{ return await ({question}); }} }})()");
+        format!("(async () => {{ try {{ if (top.document) return ''; }} catch {{ return await ({hooked}); }} }})()");
     let mut readings = FuturesUnordered::<Reading>::new();
     let main = page.target_id().as_ref();
     if let Ok(Ok(ids)) = timeout_at(until, page.frames()).await {
@@ -68,7 +74,7 @@ async fn frames(page: &Page, browser: Arc<Browser>, question: &str, until: Insta
     }
     if let Ok(targets) = timeout_at(until, own_processes(&browser, main)).await {
         for target in targets {
-            readings.push(Box::pin(own_process(Arc::clone(&browser), target, question.to_owned(), until)));
+            readings.push(Box::pin(own_process(Arc::clone(&browser), target, question(false), until)));
         }
     }
     let mut found = Vec::new();

@@ -114,7 +114,12 @@ async fn send(link: &Link, mut upstream: Upstream, request: Request<Upload>) -> 
     let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
     let shown = accept.is_some_and(|accept| accept.starts_with("text/html"));
     let origin = Origin { host: upstream.host.clone(), port: upstream.port, path, shown };
-    let sent = timeout(limits.first_byte, upstream.sender.send_request(request)).await;
+    let sent = tokio::select! {
+        sent = timeout(limits.first_byte, upstream.sender.send_request(request)) => sent,
+        () = link.shared.cuts.of(&origin.host, origin.port, Some(&origin.path)) => {
+            return Ok(words(StatusCode::GATEWAY_TIMEOUT, "cut", "its page does not wait for this any longer"));
+        }
+    };
     let response = match sent {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => return Err(Broken::of(&error)),

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::body::Answer;
+use super::cuts::Cuts;
 use super::dial::dial;
 use super::forward::{self, Upstream};
 use super::meter::Metered;
@@ -54,12 +55,14 @@ pub(super) struct Shared {
     pub troubles: Troubles<Refusal>,
     /// How bodies ended before their end.
     pub broken: Troubles<(FailureClass, String)>,
+    /// What is not waited for any longer.
+    pub cuts: Cuts,
 }
 
 impl Shared {
     pub(super) fn new(resolver: CheckedResolver, blocked: HostSet, proxy: Option<Proxy>, limits: Limits) -> Shared {
         let (tally, troubles, broken) = (Arc::default(), Troubles::default(), Troubles::default());
-        Shared { resolver, blocked, proxy, limits, tally, troubles, broken }
+        Shared { resolver, blocked, proxy, limits, tally, troubles, broken, cuts: Cuts::default() }
     }
 
     /// A checked connection to a site. A failure is counted and remembered.
@@ -128,7 +131,10 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     let _ = connection.await;
     let Some(Tunnel { upgrade, site, host, port }) = lock(&link.tunnel).take() else { return };
     let Ok(Ok(browser)) = timeout(link.shared.limits.connect, upgrade).await else { return };
-    let end = tunnel::carry(TokioIo::new(browser), site, &link.shared.limits).await;
+    let end = tokio::select! {
+        end = tunnel::carry(TokioIo::new(browser), site, &link.shared.limits) => end,
+        () = link.shared.cuts.of(&host, port, None) => return,
+    };
     let why = match end {
         tunnel::End::Closed => return,
         tunnel::End::Flood => (FailureClass::TooLarge, "the site sent more at a stretch than is allowed"),
@@ -146,6 +152,10 @@ pub(super) struct NoAnswer;
 async fn answer(link: Arc<Link>, request: Request<Incoming>) -> Result<Response<Answer>, NoAnswer> {
     if request.method() == Method::CONNECT {
         return Ok(connect(&link, request).await.unwrap_or_else(|never| match never {}));
+    }
+    if request.headers().get("sec-purpose").is_some_and(|purpose| purpose.as_bytes().starts_with(b"prefetch")) {
+        // A page that the browser would ask for by itself, in case somebody goes there: without pace and robots.txt.
+        return Ok(words(StatusCode::SERVICE_UNAVAILABLE, "prefetch", "nothing is asked for before it is visited"));
     }
     forward::forward(&link, request).await
 }

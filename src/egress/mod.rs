@@ -6,6 +6,7 @@
 //! sees a broken connection and never a page of ours; the reason is kept for the visit that asks ([`WayOut`]).
 
 mod body;
+mod cuts;
 mod dial;
 mod forward;
 mod link;
@@ -129,5 +130,9 @@ impl WayOut for Egress {
 
     fn broke(&self, url: &CanonicalUrl, since: Instant) -> Option<(FailureClass, String)> {
         self.shared.broken.newest(url, since)
+    }
+
+    fn cut(&self, url: &str, here: &CanonicalUrl) {
+        self.shared.cuts.cut(url, here.as_str());
     }
 }

@@ -118,6 +118,11 @@ pub trait WayOut: Send + Sync {
     /// How the newest answer for this URL ended before its end, if one did at `since` or later and the way
     /// can see it: `TooLarge` when it was cut at a limit.
     fn broke(&self, url: &CanonicalUrl, since: Instant) -> Option<(FailureClass, String)>;
+
+    /// Ends a request for `url`, as the browser knows it, that no server has answered yet: the page at `here` waits for
+    /// it. What goes through a tunnel can only be ended with its whole connection, which is not done to the page's own
+    /// host.
+    fn cut(&self, url: &str, here: &CanonicalUrl);
 }
 
 /// A boxed future, as trait objects need it.

@@ -90,7 +90,12 @@ async fn nothing_is_sent_left_or_destroyed() {
          <form action=/submitted><input name=q><button>Go</button><input type=submit></form>\
          <form id=f method=post action=/sent><i onclick='f.submit()'>i</i></form><i onclick=\"navigator.sendBeacon('/beacon')\">b</i>\
          <div onclick=\"document.querySelector('form').requestSubmit()\">ask</div><button onclick=\"if (confirm('?')) fetch('/confirmed')\">Try</button>\
-         <div onclick=\"l.innerHTML = '<a href=/good>g</a>'\">good</div><p id=l></p>",
+         <div onclick=\"l.innerHTML = '<a href=/good>g</a>'\">good</div><p id=l></p>\
+         <button onclick=\"fetch('/marked-1')\"><svg width=9 height=9><title>Sign out</title></svg></button>\
+         <button class=nav-logout onclick=\"fetch('/marked-2')\">Exit</button><button onclick=\"fetch('/marked-3')\">\
+         <img width=9 height=9 alt='Delete item'></button><button data-testid=delete-account onclick=\"fetch('/marked-4')\">Go</button>\
+         <b id=what hidden>Delete</b><button aria-labelledby=what onclick=\"fetch('/marked-5')\">Y</button>\
+         <button onclick=\"fetch('/marked-6')\">z<i class='fa fa-trash'></i></button>",
     );
     let answer = behaved(&stage, 2, "/traps", by(Behavior::ALL)).await;
     assert_eq!(found(&stage, &answer, &["/good", "/logout"]), ["/good", "/logout"], "{:?}", links(&answer));
@@ -99,6 +104,25 @@ async fn nothing_is_sent_left_or_destroyed() {
     {
         assert_eq!(stage.site.count(path), 0, "{path}");
     }
+    assert_eq!(stage.site.count("/marked"), 0, "what it does is said by a picture, a class or another element");
+    stage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_route_that_is_worked_on_stays_the_route() {
+    let stage = Stage::open().await;
+    stage.site.put(
+        "/routed",
+        "<a href='#/r2'>2</a><a href='#top'>t</a><b onclick=\"location.hash = '#/r3'\">3</b><p id=v></p><script>
+         const show = () => { v.innerHTML = 'route ' + location.hash; }; onhashchange = show; show()</script>",
+    );
+    let mut request = stage.request("/routed", Duration::from_secs(20));
+    request.url = CanonicalUrl::parse_with(&format!("{}/routed#/r1", stage.site.base), true).unwrap();
+    request.extract = Arc::new(ExtractSpec { hash_routes: true, ..ExtractSpec::default() });
+    request.conduct = Arc::new(Conduct { page: by(&[Behavior::ClickHandlers]), ..Conduct::default() });
+    let VisitResult::Answer(answer) = stage.pool.visit(request).await.result else { panic!("no answer") };
+    assert!(answer.text.as_deref().is_some_and(|text| text.contains("route #/r1")), "{:?}", answer.text);
+    assert_eq!(found(&stage, &answer, &["/routed#/r2", "/routed#/r3"]).len(), 2, "{:?}", links(&answer));
     stage.close().await;
 }
 

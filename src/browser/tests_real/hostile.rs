@@ -43,7 +43,7 @@ const PAGES: &[(&str, Duration, &str)] = &[
     ("/hang", SHORT, "timeout"),
     ("/endless", SHORT, "timeout"),
     ("/drip", SHORT, "timeout"),
-    ("/blocked", SHORT, "timeout"),
+    ("/blocked", SHORT, "page /x"),
     // Much of everything.
     ("/gzip", AMPLE, "cut /x"),
     ("/br", AMPLE, "cut /x"),
@@ -82,7 +82,7 @@ const PAGES: &[(&str, Duration, &str)] = &[
     ("/404empty", AMPLE, "page"),
     // Elsewhere, again and again.
     ("/rloop", AMPLE, "too_many_redirects"),
-    ("/meta-loop", AMPLE, "too_many_redirects"),
+    ("/meta-loop", AMPLE, "page /x"),
     ("/scriptforever", AMPLE, "too_many_redirects"),
     ("/reloads", AMPLE, "too_many_redirects"),
     ("/replaces", AMPLE, "too_many_redirects"),

@@ -72,8 +72,18 @@ pub(in crate::browser) const KINDS: &[(&str, &str, &[&str], bool)] = &[
     ("scroller", "<style>p { height: 400px }</style><p>1<p>2<p id=end>3<script>let n = 0;
         new IntersectionObserver((entries) => { if (entries[0].isIntersecting && n < 3) { add('b' + n++); end.before(end.cloneNode()); } })
         .observe(document.querySelector('p'))</script>", &["b0"], true),
-    ("worker", "<script>new Worker(URL.createObjectURL(new Blob(['postMessage(1)']))).onmessage = () => add('w')</script>",
-        &[], false),
+    ("worker", "<script>new Worker(URL.createObjectURL(new Blob(['setTimeout(() => postMessage(1), 200)']))).onmessage = () => add('w')
+        </script>", &["w"], false),
+    ("events", "<script>new EventSource('/events').onmessage = () => add('e')</script>", &["e"], false),
+    ("interval", "<script>let n = 0; const i = setInterval(() => { if (++n === 4) { clearInterval(i); add('i'); } }, 100)</script>",
+        &["i"], false),
+    ("image", "<script>const i = new Image(); i.onload = () => add('g'); setTimeout(() => { i.src = '/slowpixel.gif'; }, 200)</script>",
+        &["g"], false),
+    ("lateframe", "<script>onload = () => { const f = document.createElement('iframe'); f.src = '/slowdata';
+        f.onload = () => add('f'); document.body.append(f); }</script>", &["f"], false),
+    ("reader", "<script>onload = () => fetch('/slowstream').then(async (r) => { const reader = r.body.getReader();
+        while (!(await reader.read()).done); add('r'); })</script>", &["r"], false),
+    ("import", "<script>import('/slowmodule.js').then((m) => add(m.name))</script>", &["module"], false),
 ];
 
 /// The document of a kind.

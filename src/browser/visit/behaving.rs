@@ -11,6 +11,7 @@ use super::Visit;
 use crate::browser::behave::{Behaved, Task};
 use crate::browser::extract::Extracted;
 use crate::browser::read;
+use crate::browser::response::Head;
 use crate::clock::Clock;
 use crate::model::conduct::PageCut;
 use crate::model::long::{KEEPALIVE, Operation, Voice};
@@ -58,7 +59,8 @@ impl Visit<'_> {
     /// Begins the task's behaviours, where it has any and the page is one; gives back what was read otherwise.
     pub(super) fn start_behaving(&mut self, read: Extracted) -> Option<Extracted> {
         let page = &self.req.conduct.page;
-        let good = self.document.as_ref().is_some_and(|document| (200..300).contains(&document.head.status));
+        let good = |head: &Head| (200..300).contains(&head.status) && !head.still;
+        let good = self.document.as_ref().is_some_and(|document| good(&document.head));
         if !page.behaves() || self.acting.has_begun() || !good || self.forced || self.spent.cut.is_some() {
             return Some(read);
         }

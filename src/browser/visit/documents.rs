@@ -11,6 +11,8 @@ use chromiumoxide::cdp::browser_protocol::fetch::{
 };
 use chromiumoxide::cdp::browser_protocol::io;
 use chromiumoxide::cdp::browser_protocol::network::{ErrorReason, ResourceType};
+use chromiumoxide::cdp::browser_protocol::page::ClientNavigationReason;
+use futures_util::{FutureExt, StreamExt};
 use tokio::time::Instant;
 
 use super::papers::KEPT_MAX;
@@ -34,26 +36,52 @@ impl Visit<'_> {
             return None;
         }
         if paused.frame_id.as_ref() != self.tab.target {
-            // Frames within the page: its own affair, as long as they stay on the web.
-            if paused.response_status_code.is_some_and(|status| (200..300).contains(&status)) {
-                self.opens(&paused.request.url);
-            }
-            let web = paused.request.url.starts_with("http://") || paused.request.url.starts_with("https://");
-            let sends = self.acting.is_now() && !is_reading(&paused.request.method);
-            if at_response || (web && !sends && self.affords()) {
-                self.let_through(paused).await;
-            } else {
-                self.fail(paused, ErrorReason::BlockedByClient).await;
-            }
+            self.on_frame(paused, at_response).await;
             return None;
         }
         if at_response { self.on_response(paused).await } else { self.on_request(paused).await }
     }
 
+    /// Frames within the page: its own affair, as long as they stay on the web and send nothing.
+    async fn on_frame(&mut self, paused: &EventRequestPaused, at_response: bool) {
+        let reads = is_reading(&paused.request.method);
+        if reads && paused.response_status_code.is_some_and(|status| (200..300).contains(&status)) {
+            self.opens(&paused.request.url);
+        }
+        let web = paused.request.url.starts_with("http://") || paused.request.url.starts_with("https://");
+        if !at_response && web && !reads {
+            self.refuse_form(paused).await;
+        } else if at_response || (web && self.affords()) {
+            self.let_through(paused).await;
+        } else {
+            self.fail(paused, ErrorReason::BlockedByClient).await;
+        }
+    }
+
+    /// A form that sends itself: crawling submits nothing.
+    /// An empty answer, because an aborted submission would leave the parser waiting.
+    async fn refuse_form(&mut self, paused: &EventRequestPaused) {
+        self.small(FulfillRequestParams::new(paused.request_id.clone(), 204)).await;
+    }
+
+    /// Whether a page asks for this because it said that it would be refreshed: a link, and read as one.
+    fn is_refresh(&mut self, url: &str) -> bool {
+        let mut is = false;
+        while let Some(Some(event)) = self.tab.refreshes.next().now_or_never() {
+            let reason = &event.reason;
+            let refresh =
+                matches!(reason, ClientNavigationReason::MetaTagRefresh | ClientNavigationReason::HttpHeaderRefresh);
+            let ours = event.frame_id.as_ref() == self.tab.target;
+            is |= refresh && ours && event.url.split('#').next() == Some(url);
+        }
+        is
+    }
+
     async fn on_request(&mut self, paused: &EventRequestPaused) -> Option<End> {
         let url = CanonicalUrl::parse(&paused.request.url);
+        let refresh = self.is_refresh(&paused.request.url);
         if !self.asked {
-            if url.as_ref().is_ok_and(|url| same_but_scheme(url, &self.req.url)) {
+            if !refresh && url.as_ref().is_ok_and(|url| same_but_scheme(url, &self.req.url)) {
                 self.asked = true;
                 self.asked_at = Instant::now();
                 self.affords();
@@ -68,9 +96,12 @@ impl Visit<'_> {
             return None;
         }
         if !is_reading(&paused.request.method) {
-            // A form that sends itself: crawling submits nothing.
-            // An empty answer, because an aborted submission would leave the parser waiting.
             self.clean = false;
+            self.refuse_form(paused).await;
+            return None;
+        }
+        if refresh {
+            self.opens(&paused.request.url);
             self.small(FulfillRequestParams::new(paused.request_id.clone(), 204)).await;
             return None;
         }
@@ -124,6 +155,7 @@ impl Visit<'_> {
         }
         self.document = None;
         self.committed = false;
+        self.look_at = None;
         self.stopped_at = None;
         self.broke = None;
         self.ready_at = None;
@@ -159,7 +191,12 @@ impl Visit<'_> {
         let headers =
             paused.response_headers.iter().flatten().map(|header| (header.name.as_str(), header.value.as_str()));
         let head = Head::read(status, headers.clone(), now_seconds());
-        let kept_headers = self.papers.keeps().then(|| headers.map(owned).collect::<Vec<_>>());
+        if head.verdict(u64::MAX) == Verdict::Redirect && head.leaves_the_web(&paused.request.url) {
+            self.fail(paused, ErrorReason::Aborted).await;
+            return Some(self.fail_with(FailureClass::Protocol, "redirect to what is not the web"));
+        }
+        let keeps = self.papers.keeps() || head.is_feed();
+        let kept_headers = keeps.then(|| headers.map(owned).collect::<Vec<_>>());
         let mut verdict = head.verdict(self.req.fetch.max_body_bytes);
         // The proxy cuts it at the limit, where it can see into the connection.
         let cut = self.req.way_out.is_some() && paused.request.url.starts_with("http://");
@@ -227,7 +264,14 @@ impl Visit<'_> {
     }
 
     async fn fulfil(&mut self, paused: &EventRequestPaused, known: &KnownDocument) {
-        let headers = known.headers.iter();
+        // A feed is shown as the XML that it is: by its own type it would be plain text.
+        let feed = |(name, value): &(String, String)| {
+            let typed = name.eq_ignore_ascii_case("content-type")
+                && Head::read(200, [(&**name, &**value)].into_iter(), 0).is_feed();
+            let parameters = value.find(';').map_or("", |at| &value[at..]);
+            if typed { format!("application/xml{parameters}") } else { value.clone() }
+        };
+        let headers = known.headers.iter().map(|header| (header.0.clone(), feed(header)));
         let mut answer = FulfillRequestParams::new(paused.request_id.clone(), i64::from(known.status));
         answer.response_headers = Some(headers.map(|(name, value)| HeaderEntry::new(name, value)).collect());
         answer.body = Some(BASE64.encode(&known.body).into());
@@ -249,13 +293,20 @@ impl Visit<'_> {
             self.let_through(paused).await;
             return None;
         }
-        let bound = (Instant::now() + KEEP_WITHIN).min(self.give_up);
+        // A feed cannot be shown but as a whole.
+        let feed = self.document.as_ref().is_some_and(|document| document.head.is_feed());
+        let bound = if feed { self.give_up } else { (Instant::now() + KEEP_WITHIN).min(self.give_up) };
         let body = body_of(self.tab.page.clone(), paused.request_id.clone(), KEPT_MAX as u64);
         let Some(body) = tokio::time::timeout_at(bound, body).await.ok().flatten() else {
             self.papers.lose();
             self.clean = false;
             self.fail(paused, ErrorReason::Aborted).await;
-            return Some(self.fail_with(FailureClass::Browser, "the document did not come to an end soon"));
+            let unknown = match feed {
+                true => (FailureClass::Protocol, "the feed broke off, or is too long".to_owned()),
+                false => (FailureClass::Browser, "the document did not come to an end soon".to_owned()),
+            };
+            let (class, message) = self.cut_off().filter(|_| feed).unwrap_or(unknown);
+            return Some(self.fail_with(class, &message));
         };
         let known = Arc::new(KnownDocument::new(status, headers, body, false));
         self.papers.put(&paused.request.url, Arc::clone(&known));

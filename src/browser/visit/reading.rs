@@ -1,12 +1,13 @@
 //! When a page is read, and what is done with what it says.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chromiumoxide::cdp::browser_protocol::page::StopLoadingParams;
 use chromiumoxide::cdp::js_protocol::runtime::TerminateExecutionParams;
 use tokio::time::Instant;
 
-use super::{Broke, End, REFRESH_GRACE, Seen, Visit};
+use super::{Broke, End, Seen, Visit};
 use crate::browser::extract::{self, Extracted, Manner};
 use crate::browser::read::{self, ReadError};
 use crate::browser::within::{self, Questions};
@@ -27,7 +28,10 @@ impl Visit<'_> {
     /// The main frame reached a stage of its loading.
     pub(super) fn on_stage(&mut self, name: &str) {
         match name {
-            "init" | "commit" => self.committed = true,
+            "init" | "commit" => {
+                self.committed = true;
+                self.watch_for_hanging();
+            }
             "DOMContentLoaded" => self.ready_at = self.ready_at.or_else(|| Some(Instant::now())),
             "load" if !self.loaded => {
                 self.loaded = true;
@@ -69,7 +73,7 @@ impl Visit<'_> {
     }
 
     /// What the proxy knows of the document's end.
-    fn cut_off(&self) -> Option<(FailureClass, String)> {
+    pub(super) fn cut_off(&self) -> Option<(FailureClass, String)> {
         let url = self.hops.last().unwrap_or(&self.req.url);
         self.req.way_out.as_ref()?.broke(url, self.asked_at.into_std())
     }
@@ -104,11 +108,16 @@ impl Visit<'_> {
         let busy = if self.forced { Duration::ZERO } else { self.patience.busy.min((deadline - now) / 2) };
         let frameless = self.tab.kind == TabKind::Frameless;
         let sign = self.req.conduct.logged_out.as_deref();
-        let manner = Manner { key: &self.tab.key, busy: Some(busy), frameless, sign };
+        let still = self.document.as_ref().is_some_and(|document| document.head.still);
+        let manner = Manner { key: &self.tab.key, busy: Some(busy), frameless, still, hooked: false, sign };
         let expression = extract::expression(&self.req.extract, manner);
-        let within = Manner { busy: Some(busy.min(FRAMES_BUSY)), ..manner };
-        let frame = extract::links_expression(&self.req.extract, within);
-        let questions = Questions { page: expression, frame, until: deadline };
+        let (key, spec) = (self.tab.key.clone(), Arc::clone(&self.req.extract));
+        let busy = Some(busy.min(FRAMES_BUSY));
+        let frame = move |hooked| {
+            let manner = Manner { key: &key, busy, frameless, still: false, hooked, sign: None };
+            extract::links_expression(&spec, manner)
+        };
+        let questions = Questions { page: expression, frame: Box::new(frame), until: deadline };
         let reading = within::page(self.tab.page.clone(), self.tab.browser.clone(), questions);
         self.reading = Some((Box::pin(reading), deadline));
     }
@@ -121,7 +130,7 @@ impl Visit<'_> {
             read => read,
         };
         match read {
-            Ok(extracted) if self.forced && extracted.is_incomplete() && self.broke != Some(Broke::Cut) => {
+            Ok(extracted) if self.forced && extracted.is_incomplete() && !self.holds_enough(&extracted) => {
                 let (class, what) = match self.broke {
                     Some(_) => (FailureClass::Protocol, "the answer broke off before its end"),
                     None => (FailureClass::Timeout, "the document was not complete in time"),
@@ -145,6 +154,15 @@ impl Visit<'_> {
         }
     }
 
+    /// A document that is not parsed to its end is a page all the same: cut at the limit of what is read, or here as
+    /// a whole and held up by what it includes.
+    fn holds_enough(&self, extracted: &Extracted) -> bool {
+        match self.broke {
+            Some(broke) => broke == Broke::Cut,
+            None => extracted.arrived,
+        }
+    }
+
     /// Keeps what was read until it is sure that the page is not about to become another.
     fn hold(&mut self, extracted: Extracted) {
         let now = Instant::now();
@@ -160,9 +178,7 @@ impl Visit<'_> {
         let settled = Settled { settled: extracted.settled, modules_brought };
         let demand = extracted.hooked.then_some(extracted.demand);
         self.seen = Some(Seen { settled, demand, posted: extracted.posted });
-        let soon = extracted.refresh.is_some_and(|seconds| seconds <= 1);
-        let deadline = now + if soon { REFRESH_GRACE } else { Duration::ZERO };
-        self.held = Some((extracted, deadline.min(self.end)));
+        self.held = Some((extracted, now.min(self.end)));
     }
 
     /// A bound was reached.
@@ -177,6 +193,10 @@ impl Visit<'_> {
         }
         if self.break_due().is_some_and(|due| Instant::now() >= due) {
             return self.on_break();
+        }
+        if self.hang_due().is_some_and(|due| Instant::now() >= due) {
+            self.cut_hanging().await;
+            return None;
         }
         if self.reading.is_none() && self.early.is_some() {
             // Its network never is idle: read once more, and that is it.
