@@ -17,7 +17,7 @@ use crate::fetch::PlainVisit;
 use crate::lock::lock;
 use crate::model::checkpoint::LearnedMode;
 use crate::model::ids::UrlNo;
-use crate::model::lease::{Links, UrlKind};
+use crate::model::lease::Links;
 use crate::model::outcome::{FailureClass, FetchReason, FetchedWith};
 use crate::model::task::FetchMode;
 use crate::model::url::CanonicalUrl;
@@ -104,7 +104,7 @@ async fn straight(visiting: &Visiting<'_>, reason: FetchReason) -> Fetched {
     let asking = async {
         match visiting.gate.check_first().await {
             Ok(()) => browse(visiting, visiting.request(), reason).await,
-            Err(refusal) => Fetched::refused(refusal),
+            Err(barred) => Fetched::barred(barred),
         }
     };
     in_a_tab(visiting, asking).await
@@ -113,8 +113,8 @@ async fn straight(visiting: &Visiting<'_>, reason: FetchReason) -> Fetched {
 /// A page by plain HTTP; `received` is set when it is to be rendered as well.
 async fn plain(visiting: &Visiting<'_>, received: &mut Option<(Plain, FetchReason)>) -> Fetched {
     let Visiting { shop, lease, gate, .. } = visiting;
-    if let Err(refusal) = gate.check_first().await {
-        return Fetched::refused(refusal);
+    if let Err(barred) = gate.check_first().await {
+        return Fetched::barred(barred);
     }
     let visit = match shop.fetchers.plain(&visiting.request()).await {
         Ok(visit) => visit,
@@ -211,7 +211,7 @@ fn differs(visiting: &Visiting<'_>, plain: &PageAnswer, rendered: &PageAnswer) -
 fn crawled(visiting: &Visiting<'_>, answer: &PageAnswer) -> Links {
     let Visiting { shop, lease, .. } = visiting;
     let hrefs = answer.links.iter().map(|link| link.href.as_str());
-    sort_links(&shop.rules, hrefs, UrlKind::Page, lease.depth + 1, lease.hops)
+    sort_links(&shop.rules, hrefs, lease.depth + 1, lease.hops)
 }
 
 fn found<'a>(answer: &'a PageAnswer, links: &'a Links, moved: bool) -> Found<'a> {

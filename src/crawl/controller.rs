@@ -21,7 +21,7 @@ use crate::crawl::governor::{HostGovernor, HostGrant};
 use crate::crawl::handle::{HandleEnd, Order, Ordered};
 use crate::crawl::judge::{outside, panicked, poisoned};
 use crate::crawl::load::Load;
-use crate::crawl::phase::{Hold, Phase, reason_of};
+use crate::crawl::phase::{self, Hold, Phase, reason_of};
 use crate::crawl::pulse::{Pulse, Raised};
 use crate::crawl::scribe::{Scribe, Told};
 use crate::crawl::session::{META_CANCELLED, META_EXTENSION};
@@ -252,9 +252,8 @@ impl Controller {
     fn turned(&mut self) {
         let _ = crate::faults::point("panic.session");
         let now = self.shop.clock.now();
-        if !self.phase.may_lease() || (self.by_task.is_empty() && self.due.is_some()) {
-            self.stats.excuse(now);
-        }
+        let waits = self.by_task.is_empty() && self.due.is_some();
+        self.stats.turn(now, waits || !self.phase.may_lease());
         self.totals.turn(now, self.phase.may_lease());
         (self.turned)();
         self.judge_health(now);
@@ -346,6 +345,12 @@ impl Controller {
     pub(super) fn oldest_visit(&self) -> (Option<String>, Option<Duration>) {
         let oldest = self.by_task.values().min_by_key(|visit| visit.since);
         (oldest.map(|visit| redacted(&visit.lease.url)), oldest.map(|visit| visit.since.elapsed()))
+    }
+
+    /// Until when nothing can be visited, where that is worth saying.
+    pub(super) fn waits(&self, now: Timestamp) -> Option<String> {
+        let due = self.due.filter(|_| self.by_task.is_empty() && self.phase.may_lease())?;
+        phase::waits(due, now, self.trouble.as_deref())
     }
 
     /// Whether something could be visited now.

@@ -2,7 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use crate::clock::Clock;
+use crate::crawl::governor::HostGovernor;
 use crate::crawl::links::LinkRules;
 use crate::crawl::worker::Workshop;
 use crate::fetch::HttpClient;
@@ -11,9 +14,24 @@ use crate::lock::lock;
 use crate::model::host::StoredRobots;
 use crate::model::lease::Lease;
 use crate::model::outcome::{FailureClass, SkipReason};
-use crate::model::task::{FetchMode, RobotsPolicy};
+use crate::model::task::{FetchMode, PolitenessSpec, RobotsPolicy};
 use crate::model::url::CanonicalUrl;
 use crate::model::visit::{BoxFuture, HopGate, Refusal};
+
+/// A visit whose request would have to wait longer for its host gives its slot back.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A redirect that would have to wait longer is not followed: where it leads to gets a turn of its own.
+const HOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why a visit does not ask for its URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Barred {
+    /// It may not.
+    Refused(Refusal),
+    /// The host is to be left alone for a while.
+    NotYet,
+}
 
 /// robots.txt as one session asks for it.
 #[derive(Clone)]
@@ -33,8 +51,6 @@ pub struct Learned {
     pub fresh: Vec<(String, StoredRobots)>,
     /// Whether the visited host's robots.txt was asked about at all.
     pub asked: bool,
-    /// `Crawl-delay` of the visited host, in seconds.
-    pub crawl_delay: Option<f64>,
     /// Sitemaps that the visited host names.
     pub sitemaps: Vec<String>,
 }
@@ -51,6 +67,10 @@ pub struct Gate {
     browser: AtomicBool,
     /// robots.txt.
     pub robots: RobotsDesk,
+    governor: HostGovernor,
+    politeness: Arc<PolitenessSpec>,
+    clock: Clock,
+    sent: AtomicBool,
     learned: Mutex<Learned>,
 }
 
@@ -63,13 +83,38 @@ impl Gate {
             client: shop.client.clone(),
             browser: AtomicBool::new(shop.mode == FetchMode::Browser),
             robots: shop.robots.clone(),
+            governor: shop.governor.clone(),
+            politeness: shop.politeness.clone(),
+            clock: shop.clock.clone(),
+            sent: AtomicBool::new(false),
             learned: Mutex::default(),
         }
     }
 
-    /// Judges the visit's own URL: address and robots.txt (it is in scope, or it would have no lease).
-    pub async fn check_first(&self) -> Result<(), Refusal> {
-        self.check_address_and_robots(&self.lease.url).await
+    /// Judges the visit's own URL: address and robots.txt (it is in scope, or it would have no lease); then waits for
+    /// the moment at which its request may be sent.
+    ///
+    /// # Errors
+    /// It may not be sent, or not for so long that the visit should not wait for it.
+    pub async fn check_first(&self) -> Result<(), Barred> {
+        self.check_address_and_robots(&self.lease.url).await.map_err(Barred::Refused)?;
+        if self.depart(&self.lease.url, PATIENCE).await { Ok(()) } else { Err(Barred::NotYet) }
+    }
+
+    /// Whether a request of the visit has been let go, robots.txt not counted.
+    pub fn has_sent(&self) -> bool {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Waits for the host's moment; `false` where that is too far off.
+    async fn depart(&self, url: &CanonicalUrl, patience: Duration) -> bool {
+        let now = self.clock.now();
+        let Ok(at) = self.governor.depart(url.host_key(), &self.politeness, patience, now) else { return false };
+        if at > now {
+            tokio::time::sleep(at.since(now)).await;
+        }
+        self.sent.store(true, Ordering::Relaxed);
+        true
     }
 
     /// From here on it is the browser that asks.
@@ -98,6 +143,7 @@ impl Gate {
         }
         let answer = self.robots.cache.access(&self.client, url.host_key()).await?;
         self.learn(url.host_key(), &answer);
+        self.teach(url.host_key(), &answer);
         match answer.access().judge(&self.robots.user_agent, url.document()) {
             Some(verdict) if verdict.allowed => Ok(()),
             Some(_) => Err(Refusal::Skip(SkipReason::Robots)),
@@ -109,6 +155,17 @@ impl Gate {
         }
     }
 
+    /// What robots.txt asks for holds from the next request on, whatever becomes of this visit.
+    fn teach(&self, host_key: &str, answer: &RobotsAnswer) {
+        let now = self.clock.now();
+        let asked = answer.access().crawl_delay(&self.robots.user_agent);
+        let delay = asked.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
+        self.governor.set_crawl_delay(host_key, &self.politeness, delay, now);
+        if let Some(asked) = answer.retry_after {
+            self.governor.quiet(host_key, &self.politeness, asked, now);
+        }
+    }
+
     fn learn(&self, host_key: &str, answer: &RobotsAnswer) {
         let mut learned = lock(&self.learned);
         if let Some(stored) = &answer.fresh {
@@ -116,7 +173,6 @@ impl Gate {
         }
         if host_key == self.lease.url.host_key() {
             learned.asked = true;
-            learned.crawl_delay = answer.access().crawl_delay(&self.robots.user_agent);
             learned.sitemaps = answer.access().sitemaps().to_vec();
         }
     }
@@ -125,10 +181,11 @@ impl Gate {
 impl HopGate for Gate {
     fn check<'a>(&'a self, url: &'a CanonicalUrl) -> BoxFuture<'a, Result<(), Refusal>> {
         Box::pin(async move {
-            if self.rules.accept(url, self.lease.depth, self.lease.hops, self.lease.kind).is_none() {
+            if self.rules.redirect(url, &self.lease).is_none() {
                 return Err(Refusal::Skip(SkipReason::Redirect));
             }
-            self.check_address_and_robots(url).await
+            self.check_address_and_robots(url).await?;
+            if self.depart(url, HOP_PATIENCE).await { Ok(()) } else { Err(Refusal::Skip(SkipReason::Redirect)) }
         })
     }
 }

@@ -91,6 +91,26 @@ impl HostGovernor {
         Ok(HostGrant { governor: self.clone(), host_key, ticket, ended: false })
     }
 
+    /// Asked when a request is ready to be sent, `now`: the instant at which it may be, at most `patience` away. It
+    /// counts as sent then, and whatever goes to the host next keeps its distance from it.
+    ///
+    /// # Errors
+    /// It would have to wait longer, until this instant, before which no grant is given.
+    pub fn depart(
+        &self,
+        host_key: &str,
+        spec: &PolitenessSpec,
+        patience: Duration,
+        now: Timestamp,
+    ) -> Result<Timestamp, Timestamp> {
+        self.lock(now).depart(host_key, spec, patience, now)
+    }
+
+    /// The host asked for a pause (`Retry-After`), which is capped; nothing is said of its health.
+    pub fn quiet(&self, host_key: &str, spec: &PolitenessSpec, asked: Duration, now: Timestamp) {
+        self.lock(now).quiet(host_key, spec, asked, now);
+    }
+
     /// Teaches the host's memory how a visit ended and returns what to persist. The grant of the visit keeps
     /// counting as in flight until it is dropped; `HostGrant::finish` does both.
     pub fn finish(&self, host_key: &str, spec: &PolitenessSpec, signal: VisitSignal, now: Timestamp) -> HostState {
@@ -113,7 +133,7 @@ impl HostGovernor {
         self.locked().state(host_key)
     }
 
-    /// Takes over the `Crawl-delay` of a robots.txt just read; `None`: it has none.
+    /// Takes over the `Crawl-delay` of a robots.txt; `None`: it has none. It holds from the next departure on.
     pub fn set_crawl_delay(&self, host_key: &str, spec: &PolitenessSpec, asked: Option<Duration>, now: Timestamp) {
         self.lock(now).set_crawl_delay(host_key, spec, asked, now);
     }
@@ -187,10 +207,11 @@ impl HostGrant {
 
 impl HostGrant {
     /// Ends a request that was never made: the next one does not wait for it.
-    pub fn unused(mut self) {
+    pub fn unused(mut self) -> HostState {
         self.ended = true;
         let mut table = self.governor.locked();
         table.take_back(&self.host_key, self.ticket);
+        table.state(&self.host_key).unwrap_or_default()
     }
 }
 

@@ -62,15 +62,22 @@ impl Judge<'_> {
         match visited.result.clone() {
             VisitResult::Answer(answer) => self.answered(visited, *answer),
             VisitResult::Download(answer) => self.downloaded(&visited, *answer),
-            VisitResult::Refused { hops, reason } => {
-                let record = PageRecord {
-                    final_url: hops.last().map(|url| url.as_str().to_owned()),
-                    ..self.record(&visited, Outcome::Skipped(reason))
-                };
-                ended(visited.lease, Outcome::Skipped(reason), record, Links::default(), None)
-            }
+            VisitResult::Refused { hops, reason } => self.refused(visited, &hops, reason),
             VisitResult::Failed(failure) => self.failed(visited, failure),
         }
+    }
+
+    /// A redirect that was not followed, by what robots.txt says of its target or for its host's sake, is a redirect
+    /// all the same: a target inside the scope is a URL of its own, with a turn and an end of its own.
+    fn refused(&self, visited: Visited, hops: &[CanonicalUrl], reason: SkipReason) -> VisitEnd {
+        let stopped = matches!(reason, SkipReason::Robots | SkipReason::Redirect);
+        let target = hops.last().filter(|_| stopped);
+        let outcome = Outcome::Skipped(if target.is_some() { SkipReason::Redirect } else { reason });
+        let accepted = target.and_then(|url| self.rules.redirect(url, &visited.lease));
+        let links = Links { accepted: accepted.into_iter().collect(), ..Links::default() };
+        let final_url = hops.last().map(|url| url.as_str().to_owned());
+        let record = PageRecord { final_url, ..self.record(&visited, outcome) };
+        ended(visited.lease, outcome, record, links, None)
     }
 
     /// A crash is never charged an attempt; alone, it counts towards poison.
@@ -119,7 +126,7 @@ impl Judge<'_> {
         let reason = Outcome::Skipped(SkipReason::Redirect);
         let mut source = self.record(&visited, reason);
         source.final_url = Some(target.as_str().to_owned());
-        let accepted = self.rules.accept(&target, visited.lease.depth, visited.lease.hops, visited.lease.kind);
+        let accepted = self.rules.redirect(&target, &visited.lease);
         let target = accepted.map(|url| {
             let links = self.links(&visited.lease, url.hops, &answer);
             let mut record = self.record(&visited, Outcome::Fetched);
@@ -165,7 +172,7 @@ impl Judge<'_> {
         if answer.nofollow {
             return Links { seen: answer.links.len() as u64, ..Links::default() };
         }
-        sort_links(self.rules, answer.links.iter().map(|link| link.href.as_str()), UrlKind::Page, lease.depth + 1, hops)
+        sort_links(self.rules, answer.links.iter().map(|link| link.href.as_str()), lease.depth + 1, hops)
     }
 
     /// The record of a visit; what an answer knows is filled in by [`fill`].
@@ -207,7 +214,7 @@ fn fill(record: PageRecord, answer: PageAnswer, links: &Links) -> PageRecord {
         text: answer.text,
         ttfb_ms: answer.ttfb.map(millis),
         bytes: Some(answer.bytes),
-        links_found: links.seen,
+        links_found: links.seen + answer.links_announced,
         digest: answer.digest,
         fields: answer.fields,
         truncated: answer.truncated,
@@ -274,6 +281,9 @@ pub fn panicked(lease: Lease, now: Timestamp) -> VisitEnd {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::task::ScopeSpec;
+    use crate::policy::scope::Scope;
+    use crate::policy::traps::TrapConfig;
 
     fn lease(suspect: bool, crashes: (u32, u32)) -> Lease {
         Lease {
@@ -308,5 +318,33 @@ mod tests {
         check("one explained crash to go", true, (2, 9), false);
         check("three explained", true, (3, 0), true);
         check("ten unexplained", true, (0, 10), true);
+    }
+
+    #[test]
+    fn a_redirect_that_is_not_followed_leaves_its_target_to_itself() {
+        #[track_caller]
+        fn check(name: &str, hops: &[&str], reason: SkipReason, want: SkipReason, queued: &[&str]) {
+            let url = |text: &&str| CanonicalUrl::parse(text).unwrap();
+            let scope = Scope::new(&ScopeSpec::default(), &[url(&"http://h.example/")]).unwrap();
+            let rules = LinkRules { scope, traps: TrapConfig::default(), routes: false };
+            let now = Timestamp::from_millis(5);
+            let judge = Judge { rules: &rules, attempts: 3, epoch: 3, host_down: false, now, random: 0.5 };
+            let result = VisitResult::Refused { hops: hops.iter().map(url).collect(), reason };
+            let (lease, took) = (lease(false, (0, 0)), Duration::ZERO);
+            let end = judge.end(Visited { lease, result, crashed: false, started_at: now, took, way: None });
+            let VisitEnd::Ended { outcome, record, links, target: None, .. } = end else { panic!("{name}: {end:?}") };
+            assert_eq!(outcome, Outcome::Skipped(want), "{name}");
+            assert_eq!(record.final_url.as_deref(), hops.last().copied(), "{name}");
+            let got: Vec<_> = links.accepted.iter().map(|new| (new.url.as_str(), new.depth)).collect();
+            assert_eq!(got, queued.iter().map(|url| (*url, 1)).collect::<Vec<_>>(), "{name}");
+        }
+        let (inside, outside) = ("http://h.example/b", "http://other.example/");
+        let (robots, redirect) = (SkipReason::Robots, SkipReason::Redirect);
+        check("forbidden itself", &[], robots, robots, &[]);
+        check("its target is forbidden", &[inside], robots, redirect, &[inside]);
+        check("the last of two", &["http://h.example/a", inside], robots, redirect, &[inside]);
+        check("its target's host is to be left alone", &[inside], redirect, redirect, &[inside]);
+        check("outside", &[outside], redirect, redirect, &[]);
+        check("an address", &[inside], SkipReason::AddressForbidden, SkipReason::AddressForbidden, &[]);
     }
 }

@@ -2,11 +2,16 @@
 
 use std::collections::HashSet;
 
+use crate::fetch::sitemap::SitemapEntry;
 use crate::model::lease::{Lease, Links, NewUrl, UrlKind};
 use crate::model::task::TaskSpec;
 use crate::model::url::CanonicalUrl;
 use crate::policy::scope::{Scope, Verdict};
-use crate::policy::traps::{TrapConfig, shape};
+use crate::policy::traps::{TrapConfig, shape, sitemap_level};
+
+/// Depth of what sitemaps name. They stand beside the seeds, however many indexes lead to them and whatever link was
+/// found first.
+const SITEMAP_ENTRY_DEPTH: u32 = 1;
 
 /// What decides about a link.
 #[derive(Debug)]
@@ -30,40 +35,64 @@ impl LinkRules {
     /// Whether a URL that is known is inside. How far the page on which it was found lay beyond the edge is kept only
     /// for those that lie there themselves.
     pub fn holds(&self, lease: &Lease) -> bool {
-        self.accept(&lease.url, lease.depth, lease.hops.saturating_sub(1), lease.kind).is_some()
+        match lease.kind {
+            UrlKind::Page => self.accept(&lease.url, lease.depth, lease.hops.saturating_sub(1)).is_some(),
+            UrlKind::Sitemap => self.accept_sitemap(&lease.url, &lease.url, lease.hops).is_some(),
+        }
     }
 
-    /// The URL as the store wants it, or `None` outside the scope.
+    /// The page as the store wants it, or `None` outside the scope.
     ///
     /// `depth` is the URL's own; `via_hops` is how far beyond the scope's edge the page lies on
     /// which it was found.
-    pub fn accept(&self, url: &CanonicalUrl, depth: u32, via_hops: u32, kind: UrlKind) -> Option<NewUrl> {
-        let hops = match self.scope.judge(url, depth, via_hops) {
-            Verdict::In { hops } => hops,
-            Verdict::Out(_) => return None,
+    pub fn accept(&self, url: &CanonicalUrl, depth: u32, via_hops: u32) -> Option<NewUrl> {
+        match self.scope.judge(url, depth, via_hops) {
+            Verdict::In { hops } => Some(NewUrl { depth, hops, ..self.shaped(url, UrlKind::Page) }),
+            Verdict::Out(_) => None,
+        }
+    }
+
+    /// A sitemap that another one, `from`, names or redirects to; `None` where it is not to be read.
+    pub fn accept_sitemap(&self, url: &CanonicalUrl, from: &CanonicalUrl, indexes_above: u32) -> Option<NewUrl> {
+        let new = || {
+            let new = NewUrl { hops: indexes_above, ..self.shaped(url, UrlKind::Sitemap) };
+            NewUrl { park: new.park.or(sitemap_level(indexes_above)), ..new }
         };
+        self.scope.takes_sitemap(url, from).then(new)
+    }
+
+    /// Where the leased URL redirects to, or `None` where it is not to be followed.
+    pub fn redirect(&self, url: &CanonicalUrl, lease: &Lease) -> Option<NewUrl> {
+        match lease.kind {
+            UrlKind::Page => self.accept(url, lease.depth, lease.hops),
+            UrlKind::Sitemap => self.accept_sitemap(url, &lease.url, lease.hops),
+        }
+    }
+
+    fn shaped(&self, url: &CanonicalUrl, kind: UrlKind) -> NewUrl {
         let shape = shape(url, &self.traps);
-        Some(NewUrl {
-            url: url.clone(),
-            key: url.key(),
-            kind,
-            depth,
-            hops,
-            park: shape.park,
-            template: shape.template,
-            query: shape.query,
-        })
+        let (url, key) = (url.clone(), url.key());
+        NewUrl { url, key, kind, depth: 0, hops: 0, park: shape.park, template: shape.template, query: shape.query }
     }
 }
 
+/// Sorts what a sitemap names: pages by the scope, sitemaps by their site.
+pub fn sort_entries(rules: &LinkRules, lease: &Lease, entries: &[SitemapEntry]) -> Links {
+    let of = |kind| entries.iter().filter(move |entry| entry.kind == kind).map(|entry| &entry.url);
+    let pages = of(UrlKind::Page).map(CanonicalUrl::as_str);
+    let mut links = sort_links(rules, pages, SITEMAP_ENTRY_DEPTH, 0);
+    for url in of(UrlKind::Sitemap) {
+        links.seen += 1;
+        match rules.accept_sitemap(url, &lease.url, lease.hops.saturating_add(1)) {
+            Some(new) => links.accepted.push(new),
+            None => links.out_of_scope += 1,
+        }
+    }
+    links
+}
+
 /// Sorts a page's links: inside (without repetition, in page order), outside, not crawlable at all.
-pub fn sort_links<'a>(
-    rules: &LinkRules,
-    hrefs: impl Iterator<Item = &'a str>,
-    kind: UrlKind,
-    depth: u32,
-    via_hops: u32,
-) -> Links {
+pub fn sort_links<'a>(rules: &LinkRules, hrefs: impl Iterator<Item = &'a str>, depth: u32, via_hops: u32) -> Links {
     let mut links = Links::default();
     let mut met = HashSet::new();
     for href in hrefs {
@@ -72,7 +101,7 @@ pub fn sort_links<'a>(
         if met.contains(&url) {
             continue;
         }
-        match rules.accept(&url, depth, via_hops, kind) {
+        match rules.accept(&url, depth, via_hops) {
             Some(new) => links.accepted.push(new),
             None => links.out_of_scope += 1,
         }
@@ -126,4 +155,68 @@ pub(super) fn seeds(spec: &TaskSpec, rules: &LinkRules) -> Result<Vec<NewUrl>, S
         }
     }
     Ok(urls)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::outcome::ParkReason;
+    use crate::model::task::{ScopePreset, ScopeSpec};
+
+    const SITE: &str = "http://h.example";
+
+    fn rules(scope: ScopeSpec) -> LinkRules {
+        let scope = Scope::new(&scope, &[url("/docs/")]).unwrap();
+        LinkRules { scope, traps: TrapConfig::default(), routes: false }
+    }
+
+    fn url(path: &str) -> CanonicalUrl {
+        CanonicalUrl::parse(&format!("{SITE}{path}")).unwrap()
+    }
+
+    fn sitemap(depth: u32, indexes_above: u32) -> Lease {
+        Lease {
+            no: 1,
+            host: 1,
+            url: url("/sitemap.xml"),
+            kind: UrlKind::Sitemap,
+            depth,
+            hops: indexes_above,
+            via: None,
+            attempt: 1,
+            epoch: 1,
+            suspect: false,
+            crashes: (0, 0),
+            supersedes: None,
+        }
+    }
+
+    #[test]
+    fn what_a_sitemap_names_is_one_link_deep_however_it_was_found() {
+        #[track_caller]
+        fn check(name: &str, lease: &Lease, kind: UrlKind, path: &str, want: Option<(u32, u32, Option<ParkReason>)>) {
+            let spec = ScopeSpec { preset: ScopePreset::Prefix, max_depth: Some(1), ..ScopeSpec::default() };
+            let links = sort_entries(&rules(spec), lease, &[SitemapEntry { kind, url: url(path) }]);
+            let got = links.accepted.first().map(|new| (new.depth, new.hops, new.park));
+            assert_eq!((got, links.seen), (want, 1), "{name}");
+            assert_eq!(links.out_of_scope, u64::from(want.is_none()), "{name}");
+        }
+        let (page, map) = (UrlKind::Page, UrlKind::Sitemap);
+        check("page", &sitemap(0, 0), page, "/docs/x", Some((1, 0, None)));
+        check("page outside", &sitemap(0, 0), page, "/blog/x", None);
+        check("page of a sitemap below three indexes", &sitemap(0, 3), page, "/docs/x", Some((1, 0, None)));
+        check("page of a sitemap that a link led to first", &sitemap(7, 0), page, "/docs/x", Some((1, 0, None)));
+        check("nested, beside the prefix", &sitemap(0, 0), map, "/maps/1.xml", Some((0, 1, None)));
+        check("nested, the deepest", &sitemap(0, 2), map, "/maps/1.xml", Some((0, 3, None)));
+        check("deeper", &sitemap(0, 3), map, "/maps/1.xml", Some((0, 4, Some(ParkReason::SitemapDepth))));
+    }
+
+    #[test]
+    fn a_sitemap_may_move_within_its_site() {
+        let rules = rules(ScopeSpec { preset: ScopePreset::Prefix, ..ScopeSpec::default() });
+        let lease = sitemap(0, 2);
+        let moved = rules.redirect(&url("/maps/all.xml"), &lease).unwrap();
+        assert_eq!((moved.kind, moved.depth, moved.hops), (UrlKind::Sitemap, 0, 2));
+        assert_eq!(rules.redirect(&url("/maps/x"), &Lease { kind: UrlKind::Page, ..lease }), None);
+    }
 }

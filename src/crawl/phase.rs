@@ -1,9 +1,11 @@
 //! Where a session's lifetime stands: running, held, stopping. Pure transitions.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::model::outcome::closed_list;
 use crate::model::session::{SessionStatus, StopReason};
+use crate::model::time::Timestamp;
 
 closed_list! {
     /// A condition that keeps a session from leasing; each ends by itself except the operator's.
@@ -80,6 +82,15 @@ impl Phase {
     }
 }
 
+/// Shorter waits come and go before anybody reads of them.
+const WAIT_WORTH_SAYING: Duration = Duration::from_secs(5);
+
+/// What a session says that waits for its hosts until `due`; `trouble`: what the last of them did.
+pub fn waits(due: Timestamp, now: Timestamp, trouble: Option<&str>) -> Option<String> {
+    let because = trouble.map(|trouble| format!(": {trouble}")).unwrap_or_default();
+    (due.since(now) >= WAIT_WORTH_SAYING).then(|| format!("no host may be asked before {due}{because}"))
+}
+
 /// Status of a session whose lifetime ended for `reason`; a shutdown leaves it to be resumed.
 pub fn final_status(reason: StopReason, paused_by_operator: bool) -> SessionStatus {
     match reason {
@@ -143,6 +154,15 @@ mod tests {
             let limit = final_status(*reason, false) == SessionStatus::Expired;
             assert_eq!(reason_of(*reason, true), if limit { StopReason::Finished } else { *reason }, "{reason}");
         }
+    }
+
+    #[test]
+    fn a_wait_says_until_when() {
+        let (now, at) = (Timestamp::from_millis(0), Timestamp::from_millis);
+        assert_eq!(waits(at(4_999), now, None), None);
+        assert_eq!(waits(at(5_000), now, None).unwrap(), "no host may be asked before 1970-01-01T00:00:05.000Z");
+        let why = waits(at(60_000), now, Some("http://h failed last (throttled)")).unwrap();
+        assert!(why.ends_with("00:01:00.000Z: http://h failed last (throttled)"), "{why}");
     }
 
     #[test]

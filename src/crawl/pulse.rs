@@ -1,5 +1,6 @@
 //! What a session says of itself: snapshots, heartbeats with health, checkpoints, alerts.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tracing::{error, info, warn};
@@ -19,6 +20,7 @@ use crate::policy::alerts::{Alert, AlertInputs, Alerts};
 use crate::policy::health::{self, HealthInputs, HealthLevel};
 use crate::state::paths::SessionPaths;
 use crate::state::{Durability, process};
+use crate::store::reader::Reader;
 
 /// A heartbeat is stale after three intervals: two lost ones are not a death.
 const STALE_INTERVALS: u32 = 3;
@@ -68,7 +70,7 @@ impl Controller {
     /// Publishes the state as of the last commit. Cheap: called after each.
     pub(super) fn publish(&mut self) {
         let (status, reason) = self.phase.status();
-        let reason = reason.or_else(|| self.trouble.clone());
+        let reason = reason.or_else(|| self.waits(self.shop.clock.now())).or_else(|| self.trouble.clone());
         self.publish_as(status, reason, None);
     }
 
@@ -143,7 +145,7 @@ impl Controller {
     fn health_inputs(&self, now: Timestamp) -> HealthInputs {
         let load = self.load.borrow();
         let (fetched, failed) = self.stats.success();
-        let rates = self.stats.rates(now);
+        let (recent_rate, mean_rate) = self.stats.working_rates(health::STALL);
         let open = |host: &str| {
             self.governor.snapshot(host).is_some_and(|h| h.breaker.state != crate::model::host::BreakerState::Closed)
         };
@@ -154,8 +156,8 @@ impl Controller {
             fetched,
             failed,
             work_due: self.work_due(),
-            recent_rate: self.stats.recent_rate(health::STALL, now),
-            mean_rate: rates.pages_per_second_15m,
+            recent_rate,
+            mean_rate,
             idle: now.since(self.stats.last_progress()),
             oldest_visit: self.oldest_visit().1,
             visit_deadline: self.shop.fetch.page_timeout.0 + self.shop.conduct.extra_time() + pictures,
@@ -256,6 +258,16 @@ impl Controller {
         self.load.borrow().browser_breaker.or(before)
     }
 
+    /// Why a crawl that finished has nothing to show.
+    pub(super) fn nothing_fetched(&self, end: &SessionEnd) -> Option<String> {
+        if end.reason != StopReason::Finished || self.totals.counters.fetched > 0 {
+            return None;
+        }
+        let reader = Reader::open(&self.pulse.paths.store()).ok()?;
+        let of = |kind: &'static str| Some((kind, reader.tallies(kind).ok()?));
+        nothing_fetched(&["skipped", "failed", "parked"].into_iter().filter_map(of).collect::<Vec<_>>())
+    }
+
     /// The end, committed into the store's own memory before the store closes.
     pub(super) async fn record_end(&mut self, end: &SessionEnd) {
         let batch = self.last_batch();
@@ -284,5 +296,32 @@ impl Controller {
         self.scribe.insist(Scribble::Heartbeat(heartbeat, Durability::Full)).await;
         self.shop.fetchers.keep_cookies(true).await;
         self.scribe.close().await;
+    }
+}
+
+/// In words: what became of the URLs instead, by reason.
+fn nothing_fetched(tallies: &[(&str, BTreeMap<String, u64>)]) -> Option<String> {
+    let counts = |reasons: &BTreeMap<String, u64>| {
+        reasons.iter().map(|(reason, urls)| format!("{reason} {urls}")).collect::<Vec<_>>().join(", ")
+    };
+    let told = tallies.iter().filter(|(_, reasons)| !reasons.is_empty());
+    let told: Vec<_> = told.map(|(kind, reasons)| format!("{kind}: {}", counts(reasons))).collect();
+    (!told.is_empty()).then(|| format!("nothing was fetched; {}", told.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crawl_with_nothing_to_show_says_why() {
+        let tally = |reasons: &[(&str, u64)]| reasons.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
+        assert_eq!(nothing_fetched(&[("skipped", tally(&[]))]), None);
+        let told = nothing_fetched(&[
+            ("skipped", tally(&[("robots", 1), ("redirect", 2)])),
+            ("failed", tally(&[])),
+            ("parked", tally(&[("too_long", 3)])),
+        ]);
+        assert_eq!(told.unwrap(), "nothing was fetched; skipped: redirect 2, robots 1; parked: too_long 3");
     }
 }

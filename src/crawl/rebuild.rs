@@ -346,6 +346,10 @@ impl<'a> Builder<'a> {
                 OutcomeKind::Failed => (UrlState::Failed, line.failure_class.map(FailureClass::as_str)),
                 OutcomeKind::Skipped => (UrlState::Skipped, line.skip_reason.map(SkipReason::as_str)),
             };
+            if line.kind != row.kind {
+                // It was taken for a page when it was found.
+                self.writer.save_kind(&UrlRow { kind: line.kind, ..row.clone() })?;
+            }
             let again = self.ordered_again(&line);
             let attempts = if again.is_some() { 0 } else { line.attempt };
             let turn = row.turn + u32::from(again.is_some());

@@ -328,6 +328,7 @@ fn totals(task: &StoredTask, opened: &Opened, settings: &Settings, extend: bool,
         session_start: task.created_at,
         started_at: now,
         counters: opened.counters,
+        sitemaps: opened.sitemaps,
         seq: opened.seq,
         broken: None,
         limits: task.spec.limits.clone(),
@@ -396,6 +397,7 @@ async fn live(controller: Controller, ties: Ties, committer: Committer) -> Sessi
         warn!(%error, "the store did not close cleanly; nothing committed is lost");
         end.message = Some(error.to_string());
     }
+    end.message = end.message.take().or_else(|| controller.nothing_fetched(&end));
     controller.say_goodbye(&end).await;
     drop(ties);
     end

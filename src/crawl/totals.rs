@@ -22,6 +22,8 @@ pub struct Totals {
     pub started_at: Timestamp,
     /// Committed totals.
     pub counters: Counters,
+    /// Sitemaps among the fetched: no limit counts them as pages.
+    pub sitemaps: u64,
     /// The last commit.
     pub seq: CommitSeq,
     /// What broke the session's own files.
@@ -67,10 +69,14 @@ impl Totals {
         now < self.last_checkpoint || now.since(self.last_checkpoint) >= self.checkpoint_every
     }
 
+    fn pages(&self) -> u64 {
+        self.counters.fetched.saturating_sub(self.sitemaps)
+    }
+
     /// What counts against the limits: everything since the last extension.
     pub fn used(&self) -> Counters {
         Counters {
-            fetched: self.counters.fetched.saturating_sub(self.extension.pages),
+            fetched: self.pages().saturating_sub(self.extension.pages),
             bytes: self.counters.bytes.saturating_sub(self.extension.bytes),
             failed: self.counters.failed.saturating_sub(self.extension.failures),
             ..self.counters
@@ -106,7 +112,7 @@ impl Totals {
     /// What an extension granted now would count from.
     pub fn extend_here(&self) -> Extension {
         Extension {
-            pages: self.counters.fetched,
+            pages: self.pages(),
             bytes: self.counters.bytes,
             failures: self.counters.failed,
             active_ms: u64::try_from(self.active.as_millis()).unwrap_or(u64::MAX),
@@ -131,6 +137,7 @@ mod tests {
             session_start: zero,
             started_at: zero,
             counters: Counters::default(),
+            sitemaps: 0,
             seq: 0,
             broken: None,
             limits: LimitSpec { max_pages: Some(10), ..LimitSpec::default() },
@@ -162,6 +169,9 @@ mod tests {
         totals.counters.fetched = 7;
         assert!(totals.room(1, 1));
         assert!(!totals.room(1, 2));
+        totals.sitemaps = 2;
+        assert!(totals.room(1, 3), "sitemaps are no pages");
+        assert!(!totals.room(1, 4));
         totals.extension = totals.extend_here();
         assert!(totals.room(1, 2));
     }

@@ -9,11 +9,11 @@ use tracing::warn;
 
 use crate::clock::Clock;
 use crate::crawl::auto::{self, Auto};
-use crate::crawl::gate::{Gate, Learned, RobotsDesk};
+use crate::crawl::gate::{Barred, Gate, Learned, RobotsDesk};
 use crate::crawl::governor::{HostGovernor, HostGrant, VisitSignal};
 use crate::crawl::judge::{Judge, Visited};
 use crate::crawl::keep::{Keeper, take_raw};
-use crate::crawl::links::{LinkRules, sort_links};
+use crate::crawl::links::{LinkRules, sort_entries};
 use crate::crawl::login::{LoginDesk, NoEntry};
 use crate::egress::Egress;
 use crate::fetch::sitemap::SitemapEntry;
@@ -146,11 +146,12 @@ pub async fn work(
     let took = clock.elapsed().saturating_sub(waited);
     let now = shop.clock.now();
     let learned = gate.learned();
-    if learned.asked {
-        let asked = learned.crawl_delay.map(Duration::from_secs_f64);
-        shop.governor.set_crawl_delay(lease.url.host_key(), &shop.politeness, asked, now);
-    }
-    let host = grant.finish(&shop.politeness, signal(&result, crashed).of_attempt(lease.attempt), now);
+    // A URL that robots.txt forbids costs its host nothing, so it is not left alone for it.
+    let forbidden = matches!(&result, VisitResult::Refused { hops, .. } if hops.is_empty()) && !postponed;
+    let host = match forbidden && !gate.has_sent() && learned.fresh.is_empty() {
+        true => grant.unused(),
+        false => grant.finish(&shop.politeness, signal(&result, crashed).of_attempt(lease.attempt), now),
+    };
     let host_down = host.breaker.state != BreakerState::Closed;
     let host = HostUpdate { host_key: lease.url.host_key().to_owned(), state: host };
     let judge = Judge {
@@ -221,7 +222,19 @@ impl Fetched {
         Fetched::new(VisitResult::Failed(failure), None)
     }
 
-    /// The gate said no.
+    /// The gate said no, or not yet.
+    pub(super) fn barred(why: Barred) -> Self {
+        match why {
+            Barred::Refused(refusal) => Fetched::refused(refusal),
+            Barred::NotYet => Fetched::given_back(),
+        }
+    }
+
+    /// The lease is given back, and nothing is said of the host.
+    fn given_back() -> Self {
+        Fetched { postponed: true, ..Fetched::refused(Refusal::Skip(SkipReason::Cancelled)) }
+    }
+
     pub(super) fn refused(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Skip(reason) => Fetched::new(VisitResult::Refused { hops: Vec::new(), reason }, None),
@@ -261,8 +274,7 @@ impl Visiting<'_> {
         }
         let entered = self.shop.login.enter(self.shop.fetchers.browser.as_deref(), &self.request()).await;
         entered.map_err(|why| match why {
-            // The lease is given back, and nothing is said of the host.
-            NoEntry::Failed => Fetched { postponed: true, ..Fetched::refused(Refusal::Skip(SkipReason::Cancelled)) },
+            NoEntry::Failed => Fetched::given_back(),
             NoEntry::NoBrowser(message) => {
                 Fetched::failed(VisitFailure { class: FailureClass::BrowserLost, message, ..failure_frame() })
             }
@@ -299,8 +311,8 @@ impl Visiting<'_> {
 
 async fn fetch(visiting: &Visiting<'_>, partial: &mpsc::Sender<PartialLinks>) -> Fetched {
     let Visiting { shop, lease, gate, .. } = visiting;
-    if let Err(refusal) = gate.check_first().await {
-        return Fetched::refused(refusal);
+    if let Err(barred) = gate.check_first().await {
+        return Fetched::barred(barred);
     }
     let request = visiting.request();
     if lease.kind == UrlKind::Sitemap {
@@ -314,13 +326,7 @@ async fn fetch(visiting: &Visiting<'_>, partial: &mpsc::Sender<PartialLinks>) ->
 
 /// Has a sitemap's entries committed before the next are read. The deadline is the visit's.
 async fn announce(shop: &Workshop, lease: &Lease, entries: Vec<SitemapEntry>, partial: &mpsc::Sender<PartialLinks>) {
-    let mut links = Links::default();
-    for (kind, urls) in by_kind(&entries) {
-        let sorted = sort_links(&shop.rules, urls.into_iter(), kind, lease.depth + 1, lease.hops);
-        links.accepted.extend(sorted.accepted);
-        links.out_of_scope += sorted.out_of_scope;
-        links.seen += sorted.seen;
-    }
+    let links = sort_entries(&shop.rules, lease, &entries);
     let (done, committed) = oneshot::channel();
     if partial.send(PartialLinks { lease: lease.clone(), links, done }).await.is_ok() {
         // An error means that the controller is gone: then this task is about to be aborted.
@@ -338,13 +344,6 @@ pub(super) fn failure_frame() -> VisitFailure {
         ttfb: None,
         hops: Vec::new(),
     }
-}
-
-fn by_kind(entries: &[SitemapEntry]) -> [(UrlKind, Vec<&str>); 2] {
-    let of = |wanted: UrlKind| -> Vec<&str> {
-        entries.iter().filter(|entry| entry.kind == wanted).map(|entry| entry.url.as_str()).collect()
-    };
-    [(UrlKind::Page, of(UrlKind::Page)), (UrlKind::Sitemap, of(UrlKind::Sitemap))]
 }
 
 /// Says which host did not do its part, and how.

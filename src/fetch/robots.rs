@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use http::header::RETRY_AFTER;
 use tokio::time::Instant;
 
 use super::body::Body;
 use super::client::{Accept, HttpClient};
 use super::follow::{Journey, Landed, OpenGate, Stopped};
+use super::headers;
 use crate::lock::lock;
 pub use crate::model::host::StoredRobots;
 use crate::model::outcome::{FailureClass, SkipReason};
@@ -39,6 +41,8 @@ pub struct RobotsAnswer {
     pub held: Arc<Held>,
     /// Present when the host was asked just now: what the session's store should keep.
     pub fresh: Option<StoredRobots>,
+    /// The host, asked just now, wants a pause.
+    pub retry_after: Option<Duration>,
 }
 
 impl RobotsAnswer {
@@ -108,13 +112,13 @@ impl RobotsCache {
         let mut entry = slot.entry.lock().await;
         let now = client.now();
         if let Some(known) = entry.as_ref().filter(|known| !known.held.due(now)) {
-            return Ok(RobotsAnswer { held: Arc::clone(&known.held), fresh: None });
+            return Ok(RobotsAnswer { held: Arc::clone(&known.held), fresh: None, retry_after: None });
         }
-        let (status, body) = ask(client, host_key).await?;
+        let Reply { status, body, retry_after } = ask(client, host_key).await?;
         let previous = entry.take();
         let now = client.now();
         let settled = settle(previous, status, body, now);
-        let answer = RobotsAnswer { held: Arc::clone(&settled.held), fresh: Some(settled.stored()) };
+        let answer = RobotsAnswer { held: Arc::clone(&settled.held), fresh: Some(settled.stored()), retry_after };
         let cost = settled.cost();
         *entry = Some(settled);
         drop(entry);
@@ -243,8 +247,17 @@ fn settle(previous: Option<Entry>, status: Option<u16>, body: Option<Vec<u8>>, n
     Entry { held, status, body }
 }
 
-/// Asks the host. `None` for the status: no answer could be had.
-async fn ask(client: &HttpClient, host_key: &str) -> Result<(Option<u16>, Option<Vec<u8>>), Refusal> {
+/// What a host said.
+#[derive(Default)]
+struct Reply {
+    /// `None`: no answer could be had.
+    status: Option<u16>,
+    body: Option<Vec<u8>>,
+    retry_after: Option<Duration>,
+}
+
+/// Asks the host.
+async fn ask(client: &HttpClient, host_key: &str) -> Result<Reply, Refusal> {
     let Ok(url) = CanonicalUrl::parse(&format!("{host_key}/robots.txt")) else {
         let message = format!("`{}` is not a host", host_key.escape_debug());
         return Err(Refusal::Fail(FailureClass::Protocol, message));
@@ -263,19 +276,21 @@ async fn ask(client: &HttpClient, host_key: &str) -> Result<(Option<u16>, Option
         }
         // A redirect that is not followed is the final answer, see `from_status`.
         Err(Stopped { why: Refusal::Skip(_) | Refusal::Fail(FailureClass::TooManyRedirects, _), .. }) => {
-            Ok((Some(302), None))
+            Ok(Reply { status: Some(302), ..Reply::default() })
         }
         Err(Stopped { why: Refusal::Fail(class, message), .. }) => {
             tracing::debug!(host = host_key, class = class.as_str(), error = message, "robots.txt cannot be had");
-            Ok((None, None))
+            Ok(Reply::default())
         }
     }
 }
 
-async fn read(client: &HttpClient, landed: Landed, by: Instant) -> (Option<u16>, Option<Vec<u8>>) {
+async fn read(client: &HttpClient, landed: Landed, by: Instant) -> Reply {
     let status = landed.exchange.response.status();
     if !status.is_success() {
-        return (Some(status.as_u16()), None);
+        let asked = landed.exchange.header(RETRY_AFTER);
+        let retry_after = asked.and_then(|value| headers::retry_after(value, client.now()));
+        return Reply { status: Some(status.as_u16()), body: None, retry_after };
     }
     // One byte more than is used tells the parser that the last line is cut.
     let mut body = Body::new(landed.exchange, client.deadlines(), MAX_BYTES as u64 + 1, by);
@@ -284,8 +299,8 @@ async fn read(client: &HttpClient, landed: Landed, by: Instant) -> (Option<u16>,
         match body.next().await {
             Ok(Some(piece)) => bytes.extend_from_slice(&piece),
             Ok(None) => break,
-            Err(_) => return (None, None),
+            Err(_) => return Reply::default(),
         }
     }
-    (Some(status.as_u16()), Some(bytes))
+    Reply { status: Some(status.as_u16()), body: Some(bytes), retry_after: None }
 }

@@ -57,6 +57,15 @@ async fn answers_have_their_meaning() {
 }
 
 #[tokio::test]
+async fn a_pause_that_is_asked_for_is_told_once() {
+    let site = Site::start(|_| Reply::with("503 Later", &[("Retry-After", "20")], b"")).await;
+    let (cache, client, host) = (RobotsCache::new(), client(&quick(), Deadlines::default()), site.host_key());
+    let asked = cache.access(&client, &host).await.unwrap();
+    assert_eq!((word(asked.access()), asked.retry_after), ("unreachable", Some(Duration::from_secs(20))));
+    assert_eq!(cache.access(&client, &host).await.unwrap().retry_after, None, "by whom it was asked");
+}
+
+#[tokio::test]
 async fn five_redirects_are_followed_to_any_host() {
     let other = Site::start(|_| Reply::ok("text/plain", RULES)).await;
     let away = other.url("/elsewhere").as_str().to_owned();

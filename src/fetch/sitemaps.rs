@@ -58,6 +58,7 @@ impl HttpFetcher {
                 answer.bytes = seen.bytes;
                 answer.digest = seen.digest;
                 answer.truncated = seen.cut;
+                answer.links_announced = seen.links;
                 VisitResult::Answer(Box::new(answer))
             }
             Ok(Err(fault)) => failed(fault, &answer, ttfb),
@@ -69,6 +70,7 @@ impl HttpFetcher {
 /// What came of a body.
 struct Seen {
     bytes: u64,
+    links: u64,
     digest: Option<String>,
     cut: bool,
 }
@@ -109,18 +111,21 @@ where
         }
     };
     let hand_over = async {
+        let mut links = 0;
         while let Some(batch) = batches.recv().await {
+            links += batch.len() as u64;
             emit(batch).await;
         }
+        links
     };
-    let (fed, ()) = tokio::join!(feed, hand_over);
+    let (fed, links) = tokio::join!(feed, hand_over);
     let summary = match parser.await {
         Ok(summary) => summary,
         Err(panic) if panic.is_panic() => std::panic::resume_unwind(panic.into_panic()),
         Err(_) => return Err(Fault::timeout("the daemon is shutting down")),
     };
     let (bytes, digest, body_cut) = fed?;
-    Ok(Seen { bytes, digest, cut: body_cut || is_cut(&summary) })
+    Ok(Seen { bytes, links, digest, cut: body_cut || is_cut(&summary) })
 }
 
 fn parse(

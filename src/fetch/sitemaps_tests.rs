@@ -51,6 +51,7 @@ async fn links_come_in_batches_and_the_answer_is_described() {
     let VisitResult::Answer(answer) = result else { panic!("{result:?}") };
     assert_eq!((answer.http_status, answer.bytes, answer.truncated), (200, length, false));
     assert_eq!(answer.hops, [site.url("/s.xml")]);
+    assert_eq!(answer.links_announced, 2500);
     assert!(answer.digest.is_some() && answer.links.is_empty() && answer.ttfb.is_some());
 }
 

@@ -30,7 +30,7 @@ pub struct Lease {
     pub kind: UrlKind,
     /// Links followed from the nearest seed.
     pub depth: u32,
-    /// Links followed beyond the scope's edge; 0 inside.
+    /// Links followed beyond the scope's edge; 0 inside. Of a sitemap: indexes above it.
     pub hops: u32,
     /// The number of the URL on which it was found; `None` for a seed.
     pub via: Option<UrlNo>,
@@ -57,7 +57,7 @@ pub struct NewUrl {
     pub kind: UrlKind,
     /// Links followed from the nearest seed.
     pub depth: u32,
-    /// Links followed beyond the scope's edge; 0 inside.
+    /// Links followed beyond the scope's edge; 0 inside. Of a sitemap: indexes above it.
     pub hops: u32,
     /// Set when the URL alone already shows a trap (length, repeated segments).
     pub park: Option<ParkReason>,

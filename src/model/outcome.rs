@@ -171,6 +171,8 @@ closed_list! {
         HostBudget = "host_budget",
         /// The path template's budget is used up.
         PatternBudget = "pattern_budget",
+        /// A sitemap below too many indexes.
+        SitemapDepth = "sitemap_depth",
     }
 }
 

@@ -147,7 +147,7 @@ pub struct UrlRecord {
     pub via: Option<UrlNo>,
     /// Links followed from the nearest seed.
     pub depth: u32,
-    /// Links followed beyond the scope's edge; absent inside.
+    /// Links followed beyond the scope's edge; absent inside. Of a sitemap: indexes above it; absent for none.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub hops: u32,
     /// Present for a sitemap.

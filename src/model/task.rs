@@ -142,7 +142,8 @@ pub struct ScopeSpec {
     pub probe_sitemaps: bool,
     /// Ended and queued URLs per host at most before new ones are parked.
     pub host_budget: u64,
-    /// URLs per path template at most before new ones are parked.
+    /// URLs per path template at most before new ones are parked. A template is a path with its numbers and ids taken
+    /// out: that of a calendar, of a forum's threads.
     pub pattern_budget: u64,
     /// Distinct parameter sets per path template at most before new ones are parked.
     pub query_budget: u64,
@@ -159,7 +160,7 @@ impl Default for ScopeSpec {
             use_sitemaps: true,
             probe_sitemaps: false,
             host_budget: 10_000_000,
-            pattern_budget: 1_000_000,
+            pattern_budget: 100_000,
             query_budget: 10_000,
         }
     }
@@ -169,7 +170,7 @@ impl Default for ScopeSpec {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitSpec {
-    /// Pages fetched.
+    /// Pages fetched; sitemaps are none.
     pub max_pages: Option<u64>,
     /// Body bytes received.
     pub max_bytes: Option<u64>,

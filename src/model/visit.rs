@@ -187,6 +187,8 @@ pub struct PageAnswer {
     pub text: Option<String>,
     /// Links as found: absolute or relative, in document order, resolved against `base`.
     pub links: Vec<RawLink>,
+    /// Links handed over while the body was read, and not held here: those of a sitemap.
+    pub links_announced: u64,
     /// The document's base URL.
     pub base: Option<String>,
     /// The page says `nofollow` (meta robots or X-Robots-Tag): its links are not followed.

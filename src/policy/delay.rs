@@ -113,6 +113,46 @@ pub fn next_at(config: &DelayConfig, state: &HostState, now: Timestamp, random: 
     state.next_at.max(now + Duration::from_millis((spread as u64).max(least)))
 }
 
+/// The least pause between two requests as they go out: what [`next_at`] never stays below.
+pub fn least_gap(config: &DelayConfig, state: &HostState) -> Duration {
+    let early = in_force(config, state).as_millis() as f64 * (1.0 - JITTER);
+    Duration::from_millis((early as u64).max(millis(config.floor)).max(asked(config, state)))
+}
+
+/// A gap that is only this much behind the next start is left to the next departure: the time between a grant and its
+/// request (a commit) is no reason to ask a host less often.
+const LAG: Duration = Duration::from_millis(50);
+
+/// Whether and when a request that is ready `now` goes out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Departure {
+    /// When it may go out at the earliest.
+    pub at: Timestamp,
+    /// Whether it may wait for that; else its turn is given up, and comes again.
+    pub goes: bool,
+    /// When the next grant may be given.
+    pub next_at: Timestamp,
+}
+
+/// Spaces requests where they go out: grants are spaced too, but what lies between (robots.txt, a slot, a tab)
+/// takes its own time. `last` went out before this one, `quiet_until` is what the host asked for meanwhile.
+pub fn departure(
+    config: &DelayConfig,
+    state: &HostState,
+    last: Option<Timestamp>,
+    quiet_until: Timestamp,
+    patience: Duration,
+    now: Timestamp,
+) -> Departure {
+    let gap = least_gap(config, state);
+    let at = last.map_or(now, |last| last + gap).max(quiet_until).max(now);
+    if at.since(now) > patience {
+        return Departure { at, goes: false, next_at: state.next_at.max(at) };
+    }
+    let next_at = if at + gap > state.next_at + LAG { at + gap } else { state.next_at };
+    Departure { at, goes: true, next_at }
+}
+
 /// An instant saved at `saved_at`, as it stands `now`: the pause left then, less the time that has passed since.
 /// A clock that went back lengthens no pause beyond what was left; `longest` bounds a damaged one.
 pub fn carried_over(until: Timestamp, saved_at: Timestamp, now: Timestamp, longest: Duration) -> Timestamp {
@@ -231,6 +271,42 @@ mod tests {
         check("mad random", config(), host(1000, None), 7.0, 1200);
         let promised = HostState { next_at: NOW + Duration::from_secs(60), ..host(1000, None) };
         check("a promise stands", config(), promised, 0.5, 60_000);
+    }
+
+    #[test]
+    fn requests_keep_their_distance_where_they_go_out() {
+        #[track_caller]
+        fn check(name: &str, config: DelayConfig, state: HostState, ago: Option<i64>, want: (i64, bool, i64)) {
+            let at = |ms: i64| Timestamp::from_millis(NOW.millis() + ms);
+            let patience = Duration::from_secs(1);
+            let got = departure(&config, &state, ago.map(|ms| at(-ms)), Timestamp::default(), patience, NOW);
+            assert_eq!(got, Departure { at: at(want.0), goes: want.1, next_at: at(want.2) }, "{name}");
+        }
+        // Granted 10 ms ago, as a commit takes.
+        let granted =
+            |state: HostState, spread: u64| HostState { next_at: NOW + Duration::from_millis(spread - 10), ..state };
+        let crawl_delay = |ms| HostState { crawl_delay_ms: Some(ms), ..host(250, None) };
+        check("the first", config(), granted(host(250, None), 250), None, (0, true, 240));
+        check("far enough from the last", config(), granted(host(250, None), 250), Some(250), (0, true, 240));
+        check("a bit too near", config(), granted(host(250, None), 250), Some(240), (10, true, 240));
+        check("at the same time", config(), granted(host(250, None), 250), Some(0), (250, true, 500));
+        check(
+            "a learned delay, as early as jitter allows",
+            config(),
+            granted(host(1000, None), 800),
+            Some(300),
+            (500, true, 1300),
+        );
+        check("Crawl-delay just learned", config(), granted(crawl_delay(4000), 250), None, (0, true, 4000));
+        check("Crawl-delay, the second", config(), granted(crawl_delay(4000), 250), Some(5), (3995, false, 3995));
+        check("adaptive part off", off(), granted(host(0, None), 10), Some(0), (0, true, 0));
+    }
+
+    #[test]
+    fn what_is_on_its_way_when_a_host_asks_for_a_pause_does_not_go_out() {
+        let quiet = NOW + Duration::from_secs(20);
+        let got = departure(&off(), &host(0, None), None, quiet, Duration::from_secs(1), NOW);
+        assert_eq!(got, Departure { at: quiet, goes: false, next_at: quiet });
     }
 
     #[test]

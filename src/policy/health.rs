@@ -47,9 +47,9 @@ pub struct HealthInputs {
     pub failed: u64,
     /// Something could be visited now: waits for politeness, pauses and an empty queue excuse a standstill.
     pub work_due: bool,
-    /// Pages per second over the last `STALL`, or since the start when that is less.
+    /// Pages per second over the last `STALL`, or since the start when that is less; excused waits left out.
     pub recent_rate: f64,
-    /// Pages per second over the last 15 minutes.
+    /// Pages per second over the last 15 minutes, excused waits left out.
     pub mean_rate: f64,
     /// Time since a URL last ended with work due (excused waits left out).
     pub idle: Duration,

@@ -127,9 +127,27 @@ impl Scope {
         if hops <= self.extra_hops { Verdict::In { hops } } else { Verdict::Out(rule) }
     }
 
+    /// Judges a sitemap that another one names or redirects to; `from` is that one.
+    ///
+    /// It is read for the pages it names, which are judged themselves: so neither `include` nor a preset narrower than
+    /// its site holds for it, and no depth. Sites are those of the sitemap protocol, a bit wider: the registrable
+    /// domain of the sitemap that names it, and what the preset takes in.
+    pub fn takes_sitemap(&self, url: &CanonicalUrl, from: &CanonicalUrl) -> bool {
+        let excluded = !self.exclude.is_empty() && self.exclude.is_match(url.as_str());
+        !excluded && (domain(url.host()) == domain(from.host()) || self.in_preset(url))
+    }
+
     /// The edge that the URL lies beyond; `None` inside.
     fn beyond(&self, url: &CanonicalUrl) -> Option<OutRule> {
-        let inside = match self.preset {
+        if !self.in_preset(url) {
+            return Some(OutRule::Preset);
+        }
+        let included = self.include.is_empty() || self.include.is_match(url.as_str());
+        (!included).then_some(OutRule::Include)
+    }
+
+    fn in_preset(&self, url: &CanonicalUrl) -> bool {
+        match self.preset {
             ScopePreset::Page => self.site(url).is_some_and(|site| site.pages.contains(url.path())),
             ScopePreset::Prefix => self.site(url).is_some_and(|site| {
                 let path = url.path_only();
@@ -138,12 +156,7 @@ impl Scope {
             ScopePreset::Host => self.site(url).is_some(),
             ScopePreset::Domain => self.domains.contains(domain(url.host())),
             ScopePreset::Any | ScopePreset::Custom => true,
-        };
-        if !inside {
-            return Some(OutRule::Preset);
         }
-        let included = self.include.is_empty() || self.include.is_match(url.as_str());
-        (!included).then_some(OutRule::Include)
     }
 
     fn site(&self, url: &CanonicalUrl) -> Option<&Site> {
@@ -346,6 +359,26 @@ mod tests {
                 ("http://b.example/en/x?print=1", exclude),
             ],
         );
+    }
+
+    #[test]
+    fn sitemaps_are_taken_from_their_site_whatever_the_pages_must_be() {
+        #[track_caller]
+        fn check(name: &str, spec: ScopeSpec, sitemap: &str, taken: bool) {
+            let scope = Scope::new(&spec, &[url("http://a.example.org/docs/")]).unwrap();
+            let from = url("http://a.example.org/sitemap.xml");
+            assert_eq!(scope.takes_sitemap(&url(sitemap), &from), taken, "{name}");
+        }
+        let own = "http://a.example.org/maps/1.xml";
+        let narrow =
+            |preset| ScopeSpec { preset, include: vec!["/docs/".into()], max_depth: Some(0), ..ScopeSpec::default() };
+        check("beyond the prefix, include and depth", narrow(ScopePreset::Prefix), own, true);
+        check("beyond the page", narrow(ScopePreset::Page), own, true);
+        check("another host of the site", narrow(ScopePreset::Host), "https://static.example.org/1.xml", true);
+        check("a stranger's", narrow(ScopePreset::Host), "http://b.example.com/1.xml", false);
+        check("a stranger's, in a crawl of everything", preset(ScopePreset::Any), "http://b.example.com/1.xml", true);
+        let excluding = ScopeSpec { exclude: vec!["/maps/".into()], ..ScopeSpec::default() };
+        check("excluded", excluding, own, false);
     }
 
     #[test]

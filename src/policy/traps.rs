@@ -26,6 +26,14 @@ impl Default for TrapConfig {
     }
 }
 
+/// Indexes that may stand above a sitemap. The protocol knows one; sites nest two, and a chain without an end is a trap.
+pub const SITEMAP_LEVELS: u32 = 3;
+
+/// Whether a sitemap with so many indexes above it is to be parked.
+pub fn sitemap_level(indexes_above: u32) -> Option<ParkReason> {
+    (indexes_above > SITEMAP_LEVELS).then_some(ParkReason::SitemapDepth)
+}
+
 /// What a URL shows by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Shape {

@@ -27,6 +27,7 @@ INSERT INTO tallies SELECT CASE state WHEN 3 THEN 'parked' WHEN 5 THEN 'failed' 
   FROM urls WHERE state IN (3, 5, 6) AND detail IS NOT NULL GROUP BY state, detail;
 INSERT INTO tallies SELECT 'sitemaps', 'discovered', count(*) FROM urls WHERE kind = 1;
 INSERT INTO tallies SELECT 'sitemaps', 'ended', count(*) FROM urls WHERE kind = 1 AND state >= 4;
+INSERT INTO tallies SELECT 'sitemaps', 'fetched', count(*) FROM urls WHERE kind = 1 AND state = 4;
 UPDATE counters SET (discovered, queued, in_flight, parked, fetched, failed, skipped) =
   (SELECT count(*), coalesce(sum(state IN (0, 1)), 0), coalesce(sum(state = 2), 0), coalesce(sum(state = 3), 0),
    coalesce(sum(state = 4), 0), coalesce(sum(state = 5), 0), coalesce(sum(state = 6), 0) FROM urls);

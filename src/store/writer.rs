@@ -233,6 +233,24 @@ impl Writer {
         }
     }
 
+    /// Stores what a URL is read as: its kind, and the indexes above it.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn save_kind(&self, row: &UrlRow) -> Result<()> {
+        let sql = "UPDATE urls SET kind = ?2, hops = ?3 WHERE n = ?1";
+        self.execute(sql, params![row.n as i64, kind_code(row), row.hops]).map(drop)
+    }
+
+    /// Sitemaps that were fetched.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn sitemaps_fetched(&self) -> Result<u64> {
+        let sql = "SELECT urls FROM tallies WHERE kind = 'sitemaps' AND reason = 'fetched'";
+        Ok(self.one(sql, [], |row| num(row, 0))?.unwrap_or(0))
+    }
+
     /// The next URLs of a host's queue that are due, in order: new ones, then retries by turn.
     ///
     /// # Errors

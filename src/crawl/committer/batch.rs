@@ -159,6 +159,8 @@ pub struct Committed {
     pub hosts: Vec<HostQueue>,
     /// Totals after the commit.
     pub counters: Counters,
+    /// Sitemaps among the fetched.
+    pub sitemaps: u64,
     /// URLs that this batch's commands touched.
     pub touched: u64,
     /// Hosts of this batch's [`StoreOp::FailHost`] with URLs left: ask again.

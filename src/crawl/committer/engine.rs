@@ -163,6 +163,7 @@ impl Engine {
         for answer in answers {
             answer.seq = self.totals.seq;
             answer.counters = self.totals.counters;
+            answer.sitemaps = self.totals.sitemaps;
             answer.hosts = hosts.to_vec();
             answer.outputs = outputs.clone();
         }

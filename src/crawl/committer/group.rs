@@ -4,6 +4,7 @@ mod commands;
 mod foresee;
 mod held;
 mod seen;
+mod sitemaps;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -35,6 +36,8 @@ const CACHED: usize = 50_000;
 pub(super) struct Totals {
     pub(super) seq: CommitSeq,
     pub(super) counters: Counters,
+    /// Sitemaps among the fetched.
+    pub(super) sitemaps: u64,
     next: UrlNo,
     hosts: HashMap<HostNo, HostRow>,
     host_numbers: HashMap<String, HostNo>,
@@ -54,20 +57,22 @@ pub(super) struct Totals {
 }
 
 /// The part of the totals that a failed group takes back; the rest is read again.
-pub(super) struct Light(CommitSeq, Counters, UrlNo);
+pub(super) struct Light(CommitSeq, Counters, u64, UrlNo);
 
 impl Totals {
     pub(super) fn read(writer: &Writer) -> std::result::Result<Self, StoreError> {
         let (seq, counters) = writer.counters()?;
-        Ok(Totals { seq, counters, next: writer.last_url()? + 1, rare: held::Rare::read(writer)?, ..Totals::default() })
+        let (sitemaps, next) = (writer.sitemaps_fetched()?, writer.last_url()? + 1);
+        Ok(Totals { seq, counters, sitemaps, next, rare: held::Rare::read(writer)?, ..Totals::default() })
     }
 
     pub(super) fn light(&self) -> Light {
-        Light(self.seq, self.counters, self.next)
+        Light(self.seq, self.counters, self.sitemaps, self.next)
     }
 
     pub(super) fn restore(&mut self, light: Light) {
-        *self = Totals { seq: light.0, counters: light.1, next: light.2, ..Totals::default() };
+        let Light(seq, counters, sitemaps, next) = light;
+        *self = Totals { seq, counters, sitemaps, next, ..Totals::default() };
     }
 }
 
@@ -103,6 +108,7 @@ impl<'a> Group<'a> {
             leases: Vec::new(),
             hosts: Vec::new(),
             counters: Counters::default(),
+            sitemaps: 0,
             touched: 0,
             unfinished: Vec::new(),
             refused: Vec::new(),
@@ -149,6 +155,7 @@ impl<'a> Group<'a> {
             }
             return Ok(());
         };
+        self.read_anew(end, row.kind);
         match end {
             VisitEnd::Ended { outcome, record, links, target, .. } => {
                 let mut added = self.take_partial(row.n)? + self.add_links(links, row.n)?;
@@ -278,8 +285,8 @@ impl<'a> Group<'a> {
         if let (Some(kind), Some(detail)) = (kind, &row.detail) {
             self.tally(kind, detail, by);
         }
-        if row.kind == UrlKind::Sitemap && row.state.ended() {
-            self.tally("sitemaps", "ended", by);
+        if row.kind == UrlKind::Sitemap {
+            self.count_sitemap(row.state, by);
         }
         Ok(())
     }

@@ -69,6 +69,8 @@ pub struct Opened {
     pub seq: CommitSeq,
     /// Committed totals.
     pub counters: Counters,
+    /// Sitemaps among the fetched.
+    pub sitemaps: u64,
     /// Hosts with something queued.
     pub hosts: Vec<HostQueue>,
     /// Politeness memory by host key.
@@ -222,14 +224,15 @@ fn prepare(open: OpenSession, mut writer: Writer, mut report: OpenReport) -> Res
         engine.commit(&mut [Box::new(batch)])?;
     }
     let unpacked = unpacked(&reader, paths)?;
-    let (epoch, seq, counters) = (engine.epoch, engine.totals.seq, engine.totals.counters);
+    let (epoch, seq) = (engine.epoch, engine.totals.seq);
+    let (counters, sitemaps) = (engine.totals.counters, engine.totals.sitemaps);
     let (hosts, host_states, robots, meta) =
         reader.snapshot(|r| Ok((r.waiting_hosts()?, r.host_states(HOST_STATES)?, r.robots()?, r.meta()?)))?;
     drop(reader);
     let thread = |e: std::io::Error| OpenError::Io(format!("the committer's thread does not start: {e}"));
     let housekeeper = Housekeeper::start(paths, log, unpacked).map_err(thread)?;
     let (handle, committer) = start(engine, housekeeper).map_err(thread)?;
-    Ok(Opened { handle, committer, epoch, seq, counters, hosts, host_states, robots, meta, report })
+    Ok(Opened { handle, committer, epoch, seq, counters, sitemaps, hosts, host_states, robots, meta, report })
 }
 
 /// Queues the last lifetime's leases again and begins the new epoch, in one transaction.

@@ -2,6 +2,7 @@
 
 mod damage;
 mod lost_stores;
+mod sitemaps;
 
 use std::fs;
 use std::path::{Path, PathBuf};

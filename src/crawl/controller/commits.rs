@@ -39,6 +39,7 @@ impl Controller {
         self.uncommitted_fetches -= waiting.fetched;
         self.stats.committed(waiting.ends, committed.latency, now);
         self.totals.counters = committed.counters;
+        self.totals.sitemaps = committed.sitemaps;
         self.totals.seq = committed.seq;
         if !committed.outputs.is_empty() {
             self.outputs = committed.outputs;

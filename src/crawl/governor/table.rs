@@ -36,6 +36,10 @@ struct Host {
     touched: Timestamp,
     /// The strictest wish of the sessions that ask, and when it was last made.
     strict: Strict,
+    /// When its last request went out, or will.
+    departed: Option<Timestamp>,
+    /// It asked not to be asked before.
+    quiet_until: Timestamp,
 }
 
 #[derive(Debug, Default)]
@@ -100,6 +104,8 @@ impl Table {
                 host.state.breaker = breaker::shifted_back(&host.state.breaker, back);
                 host.touched = earlier(host.touched, back);
                 host.strict.shift_back(back);
+                host.departed = host.departed.map(|at| earlier(at, back));
+                host.quiet_until = earlier(host.quiet_until, back);
             }
             self.latest = now;
         }
@@ -137,6 +143,36 @@ impl Table {
         Ok((key, ticket))
     }
 
+    /// When a granted request goes out, at most `patience` from now.
+    ///
+    /// # Errors
+    /// It would have to wait longer, until this instant; no grant is given before.
+    pub(super) fn depart(
+        &mut self,
+        host_key: &str,
+        spec: &PolitenessSpec,
+        patience: Duration,
+        now: Timestamp,
+    ) -> Result<Timestamp, Timestamp> {
+        let (_, host) = self.host(host_key, now);
+        let delays = host.strict.merge(spec, &host.state, now);
+        let go = delay::departure(&delays, &host.state, host.departed, host.quiet_until, patience, now);
+        host.state.next_at = go.next_at;
+        if !go.goes {
+            return Err(go.at);
+        }
+        host.departed = Some(go.at);
+        Ok(go.at)
+    }
+
+    /// The host asked for a pause.
+    pub(super) fn quiet(&mut self, host_key: &str, spec: &PolitenessSpec, asked: Duration, now: Timestamp) {
+        let (_, host) = self.host(host_key, now);
+        let cap = host.strict.merge(spec, &host.state, now).cap;
+        host.quiet_until = host.quiet_until.max(now + asked.min(cap));
+        host.state.next_at = host.state.next_at.max(host.quiet_until);
+    }
+
     /// Ends a request that was not made. Its pause goes with it, unless something else moved it since.
     pub(super) fn take_back(&mut self, host_key: &str, ticket: u64) {
         if let Some(host) = self.hosts.get_mut(host_key)
@@ -165,6 +201,8 @@ impl Table {
                 (ttfb.map_or(before, |ttfb| delay::after_success(&delays, &before, ttfb)), Meaning::Answered)
             }
             VisitSignal::Throttled { retry_after } => {
+                let pause = retry_after.map_or(Duration::ZERO, |asked| asked.min(delays.cap));
+                host.quiet_until = host.quiet_until.max(now + pause);
                 (delay::after_throttle(&delays, &before, retry_after, now), Meaning::Trouble)
             }
             VisitSignal::Failed(class) => (delay::after_error(&delays, &before, class), breaker::meaning(class)),
@@ -229,14 +267,9 @@ impl Table {
         asked: Option<Duration>,
         now: Timestamp,
     ) {
-        let random = self.random.f64();
         let (_, host) = self.host(host_key, now);
         let delays = host.strict.merge(spec, &host.state, now);
         host.state = delay::with_crawl_delay(&delays, &host.state, asked);
-        // The request for robots.txt itself has just been made.
-        if asked.is_some() && delays.crawl_delay {
-            host.state.next_at = delay::next_at(&delays, &host.state, now, random);
-        }
     }
 
     pub(super) fn forgive(&mut self, host_key: &str) {

@@ -23,12 +23,14 @@ fn spec(delay_ms: u64) -> PolitenessSpec {
 
 const FAST: VisitSignal = VisitSignal::Ok { ttfb: Some(Duration::from_millis(10)) };
 
-/// Visits the host as often as it lets us from `from` to `to`, each visit ending at once.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Visits the host as often as it lets us from `from` to `to`, each visit going out and ending at once.
 fn starts(governor: &HostGovernor, spec: &PolitenessSpec, from: i64, to: i64) -> Vec<i64> {
     let mut starts = Vec::new();
     for ms in from..to {
         if let Ok(grant) = governor.take(HOST, spec, at(ms)) {
-            starts.push(ms);
+            starts.push(governor.depart(HOST, spec, PATIENCE, at(ms)).map_or(ms, |go| go.millis() - at(0).millis()));
             grant.finish(spec, FAST, at(ms));
         }
     }
@@ -274,4 +276,59 @@ fn threads_share_one_memory() {
         threads.into_iter().map(|thread| thread.join().unwrap()).sum()
     });
     assert!((1..=3).contains(&granted), "{granted}");
+}
+
+#[test]
+fn requests_are_spaced_where_they_go_out_not_where_they_were_granted() {
+    let (governor, spec) = (governor(), spec(250));
+    let depart = |ms| governor.depart(HOST, &spec, PATIENCE, at(ms));
+    let grants = [0, 300].map(|ms| governor.take(HOST, &spec, at(ms)).unwrap());
+    // Both waited for robots.txt, which took its time.
+    assert_eq!((depart(1500), depart(1500)), (Ok(at(1500)), Ok(at(1750))));
+    for grant in grants {
+        grant.finish(&spec, FAST, at(1800));
+    }
+    assert_eq!(governor.permit(HOST, &spec, at(1900)), HostPermit::Wait(at(2000)), "and so is the next grant");
+}
+
+#[test]
+fn a_crawl_delay_holds_from_the_first_request_on() {
+    let (governor, spec) = (governor(), spec(250));
+    let _grants = [0, 300].map(|ms| governor.take(HOST, &spec, at(ms)).unwrap());
+    governor.set_crawl_delay(HOST, &spec, Some(Duration::from_secs(4)), at(1500));
+    assert_eq!(governor.depart(HOST, &spec, PATIENCE, at(1500)), Ok(at(1500)));
+    assert_eq!(governor.depart(HOST, &spec, PATIENCE, at(1500)), Err(at(5500)), "too long to wait with a slot held");
+    assert_eq!(governor.snapshot(HOST).unwrap().next_at, at(5500));
+}
+
+#[test]
+fn a_request_that_was_never_sent_does_not_use_the_turn() {
+    let (governor, spec) = (governor(), spec(1000));
+    let sent = governor.take(HOST, &spec, at(0)).unwrap();
+    let next_at = sent.finish(&spec, FAST, at(1)).next_at;
+    for _ in 0..20 {
+        let state = governor.take(HOST, &spec, next_at).unwrap().unused();
+        assert_eq!(state.next_at, next_at);
+    }
+    let late = governor.take(HOST, &spec, next_at).unwrap();
+    let meanwhile = governor.take(HOST, &spec, next_at + Duration::from_secs(2)).unwrap();
+    let next_at = governor.snapshot(HOST).unwrap().next_at;
+    late.unused();
+    assert_eq!(governor.snapshot(HOST).unwrap().next_at, next_at, "another was granted meanwhile");
+    drop(meanwhile);
+    assert_eq!(governor.in_flight(HOST), 0);
+}
+
+#[test]
+fn a_pause_that_robots_txt_asks_for_is_kept() {
+    let (governor, spec) = (governor(), spec(0));
+    let grant = governor.take(HOST, &spec, at(0)).unwrap();
+    let other = governor.take(HOST, &spec, at(0)).unwrap();
+    governor.quiet(HOST, &spec, Duration::from_secs(20), at(100));
+    assert_eq!(governor.depart(HOST, &spec, PATIENCE, at(100)), Err(at(20_100)));
+    grant.finish(&spec, VisitSignal::Failed(FailureClass::RobotsUnreachable), at(120));
+    assert_eq!(governor.permit(HOST, &spec, at(130)), HostPermit::Wait(at(20_100)));
+    drop(other);
+    governor.quiet(HOST, &spec, Duration::from_secs(1_000_000), at(200));
+    assert_eq!(governor.permit(HOST, &spec, at(300)), HostPermit::Wait(at(200 + 3_600_000)), "capped");
 }

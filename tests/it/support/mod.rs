@@ -9,6 +9,7 @@ pub mod oracle;
 pub mod poll;
 pub mod proc;
 pub mod skip;
+pub mod small;
 pub mod world;
 
 pub use child::{Child, Crawld, Ended};

@@ -29,6 +29,9 @@ impl Group<'_> {
     pub(super) fn add(&mut self, new: &NewUrl, via: Option<UrlNo>) -> Result<(UrlNo, bool)> {
         let host = self.host(new.url.host_key())?;
         if let Some(n) = self.look(host, &new.key)? {
+            if new.kind == UrlKind::Sitemap {
+                self.known_sitemap(n, new)?;
+            }
             return Ok((n, false));
         }
         let park = match new.park {
