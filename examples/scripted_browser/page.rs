@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::http;
 
 /// In the options that crawld's extraction script is called with, and in no other script.
-const EXTRACTION_MARK: &str = "\"htmlMax\":";
+const EXTRACTION_MARK: &str = "\"sourceMax\":";
 
 /// A document.
 pub struct Page {
@@ -77,7 +77,8 @@ impl Page {
         json!({
             "readyState": "complete", "url": self.url, "base": self.url, "title": Some(self.title()).filter(|title| !title.is_empty()),
             "text": text, "links": self.links(), "nofollow": false, "refresh": null, "fields": fields,
-            "bytes": self.html.len(), "html": self.html, "htmlHead": null, "standards": true, "htmlLength": self.html.len(),
+            "bytes": self.html.len(), "elements": self.html.matches('<').count(), "standards": true,
+            "source": options["sourceMax"].as_u64().filter(|max| *max > 0).map(|_| &self.html), "sourceLength": self.html.len(),
             "contentType": self.content_type, "truncated": false,
         })
     }
