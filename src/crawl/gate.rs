@@ -188,4 +188,8 @@ impl HopGate for Gate {
             if self.depart(url, HOP_PATIENCE).await { Ok(()) } else { Err(Refusal::Skip(SkipReason::Redirect)) }
         })
     }
+
+    fn is_spaced(&self) -> bool {
+        !self.governor.gap(self.lease.url.host_key(), &self.politeness, self.clock.now()).is_zero()
+    }
 }

@@ -106,6 +106,11 @@ impl HostGovernor {
         self.lock(now).depart(host_key, spec, patience, now)
     }
 
+    /// The least that lies between two requests to the host.
+    pub fn gap(&self, host_key: &str, spec: &PolitenessSpec, now: Timestamp) -> Duration {
+        self.lock(now).gap(host_key, spec, now)
+    }
+
     /// The host asked for a pause (`Retry-After`), which is capped; nothing is said of its health.
     pub fn quiet(&self, host_key: &str, spec: &PolitenessSpec, asked: Duration, now: Timestamp) {
         self.lock(now).quiet(host_key, spec, asked, now);

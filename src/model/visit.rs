@@ -104,6 +104,12 @@ impl fmt::Debug for VisitRequest {
 pub trait HopGate: Send + Sync {
     /// Judges one hop. The caller puts its own deadline around the answer.
     fn check<'a>(&'a self, url: &'a CanonicalUrl) -> BoxFuture<'a, Result<(), Refusal>>;
+
+    /// Whether requests to the visit's host keep a distance: a document may be needed again without being asked for
+    /// again.
+    fn is_spaced(&self) -> bool {
+        false
+    }
 }
 
 /// The way from a browser to the network: a proxy of ours, which checks where every connection goes.

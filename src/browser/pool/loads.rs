@@ -93,7 +93,8 @@ impl Inner {
         let start = if wanted != Start::Ordinary && self.can_be_frameless(shared) { wanted } else { Start::Ordinary };
         let (kind, keep) = match start {
             Start::Ordinary => (TabKind::Ordinary, false),
-            Start::Frameless { keep } => (TabKind::Frameless, keep),
+            // A second request would come unpaced.
+            Start::Frameless { keep } => (TabKind::Frameless, keep || req.gate.is_spaced()),
             Start::Compare => (TabKind::Frameless, true),
         };
         let began = Instant::now();
@@ -121,6 +122,10 @@ impl Inner {
             false => std::mem::take(&mut left.papers).for_second_load(),
         };
         let reused = papers.has_first();
+        if !reused && req.gate.is_spaced() {
+            // A host that would have it wait for longer is asked all the same: the page has waited once already.
+            let _ = timeout(SECOND_LOAD, req.gate.check(&req.url)).await;
+        }
         let second = self.load(shared, req, TabKind::Ordinary, self.errand(req, time_left, papers)).await;
         if !needs_frames {
             taught.agreed = agree::found_all(&first.visit.result, &second.visit.result);

@@ -143,6 +143,31 @@ async fn every_kind_of_page_brings_the_same_in_both_kinds_of_tab() {
     stage.close().await;
 }
 
+/// A host that is visited with pauses.
+struct Paced;
+
+impl HopGate for Paced {
+    fn check<'a>(&'a self, _: &'a CanonicalUrl) -> BoxFuture<'a, Result<(), Refusal>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn is_spaced(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_of_a_host_with_pauses_is_asked_for_once_however_often_it_is_loaded() {
+    let stage = Stage::open().await;
+    let mut request = stage.request("/kind/frame", Duration::from_secs(20));
+    request.gate = Arc::new(Paced);
+    let visit = stage.pool.visit_started(&request, Start::Frameless { keep: false });
+    let visit = tokio::time::timeout(BOUND, visit).await.expect("a bound");
+    assert!(!found(&visit).is_empty(), "{visit:?}");
+    assert_eq!(stage.site.times_asked("/kind/frame"), 1);
+    stage.close().await;
+}
+
 /// Redirects, cookies, a strange charset and a page that goes elsewhere by itself survive the second load.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_load_is_given_what_the_first_was() {

@@ -165,6 +165,12 @@ impl Table {
         Ok(go.at)
     }
 
+    /// The least that lies between two requests to it.
+    pub(super) fn gap(&mut self, host_key: &str, spec: &PolitenessSpec, now: Timestamp) -> Duration {
+        let (_, host) = self.host(host_key, now);
+        delay::least_gap(&host.strict.merge(spec, &host.state, now), &host.state)
+    }
+
     /// The host asked for a pause.
     pub(super) fn quiet(&mut self, host_key: &str, spec: &PolitenessSpec, asked: Duration, now: Timestamp) {
         let (_, host) = self.host(host_key, now);
