@@ -2,10 +2,11 @@
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{ConnectInfo, Path, State};
 use axum::http::StatusCode;
 use serde::de::DeserializeOwned;
 
+use crate::api::listener::{Caller, Standing};
 use crate::api::problem::{ProblemBody, Refused};
 use crate::api::server::Shared;
 use crate::api::{ExportBody, ImportBody, OrderBody, RecoverBody, ShutdownBody, SubmitBody};
@@ -66,14 +67,37 @@ pub(super) async fn heartbeat(State(shared): State<Shared>, Path(session): Path<
     Ok(Json(detail.heartbeat.ok_or_else(missing)?))
 }
 
-pub(super) async fn submit(State(shared): State<Shared>, body: Bytes) -> Answer<Submitted> {
-    let SubmitBody { task, origin, file, new } = read(&body)?;
-    let refuse = |message: &str| OperatorError::Invalid(vec![Problem::new("request: origin", message)]);
-    match (origin, &file) {
-        (TaskOrigin::Import, _) => return Err(refuse("a session is imported with POST /import").into()),
-        (TaskOrigin::File, None) => return Err(refuse("`file` must be given with it").into()),
-        _ => {}
+/// Whose word a task is, from what the client claims and who it is; and the task file that it is tied to, which must
+/// be one of this daemon's own.
+fn author(
+    claimed: TaskOrigin,
+    file: Option<String>,
+    standing: Standing,
+    tasks_dir: &std::path::Path,
+) -> Result<(TaskOrigin, Option<String>), &'static str> {
+    match (claimed, standing) {
+        (TaskOrigin::Import, _) => Err("a session is imported with POST /import"),
+        (TaskOrigin::File, _) if file.is_none() => Err("`file` must be given with it"),
+        (TaskOrigin::Api, _) => Ok((TaskOrigin::Api, None)),
+        (_, Standing::Guest) => {
+            Err("only the user that runs crawld speaks as its operator: run the command as that user")
+        }
+        (TaskOrigin::File, _) => {
+            let own = file.filter(|file| std::path::Path::new(file).parent() == Some(tasks_dir));
+            Ok(if own.is_some() { (TaskOrigin::File, own) } else { (TaskOrigin::Command, None) })
+        }
+        (TaskOrigin::Command, _) => Ok((TaskOrigin::Command, None)),
     }
+}
+
+pub(super) async fn submit(
+    State(shared): State<Shared>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    body: Bytes,
+) -> Answer<Submitted> {
+    let SubmitBody { task, origin, file, new } = read(&body)?;
+    let (origin, file) = author(origin, file, caller.standing, &shared.config.tasks_dir)
+        .map_err(|why| OperatorError::Invalid(vec![Problem::new("request: origin", why)]))?;
     let draft = Draft::from_json(task).map_err(OperatorError::Invalid)?;
     let mut task = prepare(&draft, &shared.config, origin).map_err(OperatorError::Invalid)?;
     task.file = file;
@@ -131,4 +155,37 @@ pub(super) async fn shutdown(State(shared): State<Shared>, body: Bytes) -> Answe
     let ShutdownBody { level } = read(&body)?;
     shared.operator.shutdown(level).await?;
     Ok(Json(serde_json::json!({ "stopping": true })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_says_of_itself_counts_for_no_more_than_who_it_is() {
+        type Expected<'a> = Result<(TaskOrigin, Option<&'a str>), &'a str>;
+        #[track_caller]
+        fn check(claimed: TaskOrigin, file: Option<&str>, standing: Standing, expected: Expected<'_>) {
+            let got = author(claimed, file.map(str::to_owned), standing, std::path::Path::new("/etc/tasks"));
+            match (got, expected) {
+                (Ok((origin, file)), Ok(expected)) => assert_eq!((origin, file.as_deref()), expected),
+                (Err(why), Err(part)) => assert!(why.contains(part), "{why}"),
+                (got, expected) => panic!("{claimed} {file:?} {standing:?}: {got:?} instead of {expected:?}"),
+            }
+        }
+        use Standing::{Guest, Operator};
+        use TaskOrigin::{Api, Command, File, Import};
+        let own = Some("/etc/tasks/a.toml");
+        check(Api, None, Operator, Ok((Api, None)));
+        check(Api, own, Operator, Ok((Api, None)));
+        check(Api, None, Guest, Ok((Api, None)));
+        check(Command, own, Operator, Ok((Command, None)));
+        check(Command, None, Guest, Err("only the user that runs crawld"));
+        check(File, own, Operator, Ok((File, own)));
+        check(File, own, Guest, Err("only the user that runs crawld"));
+        check(File, Some("/tmp/a.toml"), Operator, Ok((Command, None)));
+        check(File, Some("/etc/tasks/../passwd"), Operator, Ok((Command, None)));
+        check(File, None, Operator, Err("`file` must be given"));
+        check(Import, None, Operator, Err("POST /import"));
+    }
 }

@@ -83,8 +83,10 @@ impl Listener for Door {
                 unreachable!("the semaphore of the API's connections is never closed")
             };
             match self.listener.accept().await {
-                Ok((stream, _)) if may_enter(&stream) => return (Guarded::new(stream, place), ()),
-                Ok(_) => tracing::warn!(reason = "another user", "API connection refused"),
+                Ok((stream, _)) => match standing_of(&stream) {
+                    Some(standing) => return (Guarded::new(stream, standing, place), ()),
+                    None => tracing::warn!(reason = "another user", "API connection refused"),
+                },
                 Err(error) => {
                     tracing::warn!(%error, "API connection not accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -98,9 +100,27 @@ impl Listener for Door {
     }
 }
 
-fn may_enter(stream: &UnixStream) -> bool {
-    let own = rustix::process::geteuid().as_raw();
-    stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
+/// As whom a client is heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// The daemon's own user, by the kernel's word (`SO_PEERCRED`): whoever is that could as well edit the task files
+    /// and the configuration. What a client says of itself counts for no more than this.
+    Operator,
+    /// Root, where the daemon is not: let in, and heard as the API.
+    Guest,
+}
+
+/// Whether a user's connection is taken, and as whose.
+fn standing(peer: u32, own: u32) -> Option<Standing> {
+    match peer {
+        peer if peer == own => Some(Standing::Operator),
+        0 => Some(Standing::Guest),
+        _ => None,
+    }
+}
+
+fn standing_of(stream: &UnixStream) -> Option<Standing> {
+    standing(stream.peer_cred().ok()?.uid(), rustix::process::geteuid().as_raw())
 }
 
 /// A connection that ends by itself when it is silent for too long.
@@ -108,6 +128,7 @@ pub(super) struct Guarded {
     stream: UnixStream,
     idle: Pin<Box<Sleep>>,
     busy: Busy,
+    standing: Standing,
     _place: OwnedSemaphorePermit,
 }
 
@@ -121,15 +142,23 @@ impl Busy {
     }
 }
 
-impl Connected<IncomingStream<'_, Door>> for Busy {
+/// What a request's guard knows of its connection.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    pub(super) busy: Busy,
+    pub(super) standing: Standing,
+}
+
+impl Connected<IncomingStream<'_, Door>> for Caller {
     fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
-        stream.io().busy.clone()
+        Caller { busy: stream.io().busy.clone(), standing: stream.io().standing }
     }
 }
 
 impl Guarded {
-    fn new(stream: UnixStream, place: OwnedSemaphorePermit) -> Self {
-        Guarded { stream, idle: Box::pin(tokio::time::sleep(IDLE)), busy: Busy::default(), _place: place }
+    fn new(stream: UnixStream, standing: Standing, place: OwnedSemaphorePermit) -> Self {
+        let idle = Box::pin(tokio::time::sleep(IDLE));
+        Guarded { stream, idle, busy: Busy::default(), standing, _place: place }
     }
 
     fn moved(&mut self) {
@@ -179,5 +208,23 @@ impl AsyncWrite for Guarded {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_daemons_own_user_is_the_operator() {
+        #[track_caller]
+        fn check(name: &str, peer: u32, own: u32, expected: Option<Standing>) {
+            assert_eq!(standing(peer, own), expected, "{name}");
+        }
+        check("the same user", 998, 998, Some(Standing::Operator));
+        check("root's own daemon", 0, 0, Some(Standing::Operator));
+        check("root beside a daemon of its own user", 0, 998, Some(Standing::Guest));
+        check("another user", 1000, 998, None);
+        check("another user beside root's daemon", 1000, 0, None);
     }
 }

@@ -1,7 +1,8 @@
 //! HTTP/JSON `/api/v1` on the Unix socket of a state directory; the only importer of axum.
 //!
 //! Served by whoever owns the directory, spoken by every command. Only the owner's user (and root)
-//! gets through: the directory is 0700, the socket 0600, and the peer's user id is checked.
+//! gets through: the directory is 0700, the socket 0600, and the peer's user id is checked. The same user's client may
+//! speak as the operator, which crawld's commands do; all else is the API, and is granted what the configuration says.
 
 pub mod client;
 mod handlers;
@@ -25,7 +26,8 @@ use crate::model::task::TaskOrigin;
 pub struct SubmitBody {
     /// The task as written; `crawld schema task` prints its shape.
     pub task: serde_json::Value,
-    /// Who submits; `api` unless said otherwise.
+    /// Who submits; `api` unless said otherwise. Another word counts only from the daemon's own user, by the kernel's
+    /// word of who is at the other end.
     #[serde(default = "api_origin")]
     pub origin: TaskOrigin,
     /// The file in the tasks directory that it was read from: absolute path.

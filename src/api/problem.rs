@@ -16,7 +16,7 @@ pub struct ProblemBody {
     pub status: u16,
     /// In words.
     pub detail: String,
-    /// Stable word: unknown_session, other_task, not_now, ended, cancelled, invalid, io, gone, request.
+    /// Stable word: unknown_session, other_task, not_now, in_use, ended, completed, cancelled, invalid, io, gone, request.
     pub code: String,
     /// What it is about: a session id, or the sentence without its frame.
     #[serde(default)]
@@ -51,6 +51,8 @@ impl From<OperatorError> for ProblemBody {
             OperatorError::UnknownSession(text)
             | OperatorError::OtherTask(text)
             | OperatorError::NotNow(text)
+            | OperatorError::InUse(text)
+            | OperatorError::Completed(text)
             | OperatorError::Ended(text)
             | OperatorError::Cancelled(text)
             | OperatorError::Io(text)
@@ -77,6 +79,8 @@ impl From<ProblemBody> for OperatorError {
             "ended" => OperatorError::Ended(body.subject),
             "cancelled" => OperatorError::Cancelled(body.subject),
             "not_now" => OperatorError::NotNow(body.subject),
+            "in_use" => OperatorError::InUse(body.subject),
+            "completed" => OperatorError::Completed(body.subject),
             "io" => OperatorError::Io(body.subject),
             "gone" => OperatorError::Gone(body.subject),
             "invalid" => OperatorError::Invalid(body.problems),
@@ -125,6 +129,8 @@ mod tests {
             OperatorError::UnknownSession("a".into()),
             OperatorError::OtherTask("a is of b".into()),
             OperatorError::NotNow("paused".into()),
+            OperatorError::InUse("locked".into()),
+            OperatorError::Completed("s1".into()),
             OperatorError::Ended("a".into()),
             OperatorError::Invalid(vec![Problem::new("seeds", "is empty")]),
             OperatorError::Io("disk".into()),

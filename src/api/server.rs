@@ -16,7 +16,7 @@ use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::handlers;
-use crate::api::listener::{Busy, Door};
+use crate::api::listener::{Caller, Door};
 use crate::api::problem::ProblemBody;
 use crate::config::Config;
 use crate::daemon::command::Operator;
@@ -49,7 +49,7 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> io::Result<()> {
     let app = router(Shared { operator, config, state_dir: state_dir.into() });
-    let service = app.into_make_service_with_connect_info::<Busy>();
+    let service = app.into_make_service_with_connect_info::<Caller>();
     let told = stop.clone();
     let server =
         axum::serve(Door::new(listener), service).with_graceful_shutdown(async move { told.cancelled().await });
@@ -84,7 +84,7 @@ fn router(shared: Shared) -> Router {
 }
 
 /// Reads the body within its limits, then lets the handler take its own time.
-async fn guard(ConnectInfo(busy): ConnectInfo<Busy>, request: Request, next: Next) -> Response {
+async fn guard(ConnectInfo(caller): ConnectInfo<Caller>, request: Request, next: Next) -> Response {
     let too_large = || {
         let detail = format!("the body is cut off or larger than {BODY_MAX_BYTES} bytes");
         ProblemBody::request(StatusCode::PAYLOAD_TOO_LARGE, detail).into_response()
@@ -101,9 +101,9 @@ async fn guard(ConnectInfo(busy): ConnectInfo<Busy>, request: Request, next: Nex
             return ProblemBody::request(StatusCode::REQUEST_TIMEOUT, detail).into_response();
         }
     };
-    busy.set(true);
+    caller.busy.set(true);
     let response = next.run(Request::from_parts(head, Body::from(body))).await;
-    busy.set(false);
+    caller.busy.set(false);
     response
 }
 
@@ -206,6 +206,21 @@ mod tests {
         let error = client.submit(&body(json!({"seeds": ["a"], "scope": {"deep": 1}}))).await.unwrap_err();
         assert_eq!(error.to_string(), "task: scope.deep: unknown key: `crawld schema task` prints all of them");
         stop.cancel();
+    }
+
+    #[tokio::test]
+    async fn a_task_from_the_api_reaches_and_reads_nothing_that_is_not_granted() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_tasks, _stop) = start(dir.path()).await;
+        let client = Client::find(dir.path()).await.unwrap().unwrap();
+        let networks = json!({"id": "a", "seeds": ["http://127.0.0.1/"], "allow_private_networks": ["127.0.0.0/8"]});
+        let cookies = json!({"id": "a", "seeds": ["http://a/"], "fetch": {"cookies_file": "/etc/passwd"}});
+        for (task, key) in [(networks, "allow_private_networks"), (cookies, "fetch.cookies_file")] {
+            let by = |origin| SubmitBody { task: task.clone(), origin, file: None, new: false };
+            let error = client.submit(&by(TaskOrigin::Api)).await.unwrap_err().to_string();
+            assert!(error.starts_with(&format!("task: {key}")), "{error}");
+            client.submit(&by(TaskOrigin::Command)).await.unwrap();
+        }
     }
 
     #[tokio::test]

@@ -23,7 +23,7 @@ use super::shared::Shared;
 use super::sites::Sites;
 use super::{find, flags, tab};
 use crate::lock::lock;
-use crate::model::checkpoint::{BrowserInfo, LearnedSite};
+use crate::model::checkpoint::{BrowserInfo, LearnedSite, ProcessId};
 use crate::model::cookie::StoredCookie;
 use crate::model::ids::SessionId;
 use crate::model::outcome::FailureClass;
@@ -54,6 +54,8 @@ struct Inner {
     frameless: tokio::sync::OnceCell<bool>,
     /// It is being tried, or was.
     frameless_tried: AtomicBool,
+    /// Times that the self-test may still be tried.
+    self_tests: AtomicU32,
     limit: AtomicU32,
     active: AtomicU32,
     freed: Notify,
@@ -90,6 +92,7 @@ impl Browsers {
             sites: Sites::default(),
             frameless: tokio::sync::OnceCell::new(),
             frameless_tried: AtomicBool::new(false),
+            self_tests: AtomicU32::new(launching::SELF_TESTS),
             limit: AtomicU32::new(limit),
             active: AtomicU32::new(0),
             freed: Notify::new(),
@@ -177,7 +180,7 @@ impl Browsers {
         Some(BrowserInfo {
             executable: attached.unwrap_or_else(|| self.inner.executable.display().to_string()),
             version: shown.instance.version.clone(),
-            processes: identity.map(|identity| (identity.pid, identity.start_ticks)).into_iter().collect(),
+            processes: identity.map(|by| ProcessId { pid: by.pid, start_ticks: by.start_ticks }).into_iter().collect(),
             tabs: shown.tabs.load(Ordering::Relaxed),
             restarts: self.inner.status.borrow().restarts,
         })
@@ -319,6 +322,7 @@ impl Inner {
         if matches!(visit.result, VisitResult::Answer(_)) {
             lock(&self.relaunch).worked();
             self.show_breaker();
+            self.test_once(&shared);
         }
         let pages = shared.pages.fetch_add(1, Ordering::Relaxed) + 1;
         let old = pages >= self.config.pages_per_browser

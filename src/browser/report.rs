@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::model::endpoint::DebugEndpoint;
+use crate::model::session::SelfTestResult;
 use crate::model::visit::VisitResult;
 
 /// How a visit by a browser ended.
@@ -56,6 +57,8 @@ pub struct PoolStatus {
     pub breaker: BreakerView,
     /// Protocol messages that chromiumoxide could not parse.
     pub unparsed_messages: u64,
+    /// What was seen of the first browser once a page had come through it.
+    pub self_test: Option<SelfTestResult>,
 }
 
 /// Whether browsers can be started.

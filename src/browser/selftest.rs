@@ -9,10 +9,10 @@ use chromiumoxide::cdp::js_protocol::runtime::EvaluateParams;
 
 use super::config::{BrowserConfig, BrowserError};
 use super::instance::Instance;
-use super::leftovers::Identity;
 use super::pool;
 use super::report::SelfTest;
 use crate::model::ids::SessionId;
+use crate::model::session::SelfTestResult;
 use crate::policy::tab_kind::TabKind;
 
 /// Writes a document and lets a script in it compute: asking for the version alone would not notice
@@ -43,7 +43,7 @@ pub async fn self_test(config: BrowserConfig) -> Result<SelfTest, BrowserError> 
             false
         }
     };
-    let sandbox = instance.identity.as_ref().map_or(Sandbox { seccomp: false, namespace: false }, sandbox_of);
+    let sandbox = instance.identity.as_ref().and_then(|browser| sandbox_of(browser.pid)).unwrap_or_default();
     // Of somebody else's browser nothing can be seen, and nothing is ours to ask for.
     if !config.no_sandbox && config.attach.is_none() {
         if !sandbox.seccomp {
@@ -80,27 +80,50 @@ async fn trial(instance: &Instance) -> Result<bool, BrowserError> {
     Ok(answer.result.result.value.as_ref().and_then(|value| value.as_str()) == Some("42"))
 }
 
+/// What of a sandbox is seen at a browser's renderers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Sandbox {
     seccomp: bool,
     namespace: bool,
 }
 
-/// Looks at the renderers of a browser in /proc.
-fn sandbox_of(browser: &Identity) -> Sandbox {
+/// The self-test of a browser that crawls, after a page has come through it: it costs no page of its own and nobody
+/// waits for it. `None` while nothing can be said.
+pub(super) async fn glance(config: &BrowserConfig, browser: Option<u32>) -> Option<SelfTestResult> {
+    let sandbox = match browser.filter(|_| !config.no_sandbox) {
+        Some(pid) => tokio::task::spawn_blocking(move || sandbox_of(pid)).await.ok().flatten(),
+        None => None,
+    };
+    verdict(config.attach.is_some(), config.no_sandbox, sandbox)
+}
+
+fn verdict(attached: bool, no_sandbox: bool, seen: Option<Sandbox>) -> Option<SelfTestResult> {
+    match (attached, no_sandbox, seen) {
+        (true, ..) => Some(SelfTestResult::Attached),
+        (false, true, _) => Some(SelfTestResult::SandboxOff),
+        (false, false, Some(Sandbox { seccomp: true, namespace: true })) => Some(SelfTestResult::Sandboxed),
+        (false, false, Some(_)) => Some(SelfTestResult::NotInForce),
+        (false, false, None) => None,
+    }
+}
+
+/// Looks at the renderers of a browser in /proc; `None` when it has none at the moment.
+fn sandbox_of(browser: u32) -> Option<Sandbox> {
     let own = fs::read_link("/proc/self/ns/user").ok();
-    let mut sandbox = Sandbox { seccomp: false, namespace: false };
-    for pid in processes_of_group(browser.pid) {
+    let mut found = None;
+    for pid in processes_of_group(browser) {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         if !line.split(|&byte| byte == 0 || byte == b' ').any(|arg| arg == b"--type=renderer") {
             continue;
         }
+        let sandbox: &mut Sandbox = found.get_or_insert_default();
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:"));
         sandbox.seccomp |= mode.is_some_and(|mode| mode.trim() == "2");
         // Not readable means another namespace as well: the kernel hides it from us.
         sandbox.namespace |= fs::read_link(format!("/proc/{pid}/ns/user")).ok() != own;
     }
-    sandbox
+    found
 }
 
 /// Bytes of a browser's processes: what each has for itself, and the largest part that they share.
@@ -127,4 +150,24 @@ fn group_of(process: &Path) -> Option<u32> {
     let stat = fs::read_to_string(process.join("stat")).ok()?;
     let (_, after_name) = stat.rsplit_once(')')?;
     after_name.split_whitespace().nth(2)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_seen_of_a_browser_is_judged_by_what_was_asked_for() {
+        #[track_caller]
+        fn check(name: &str, [attached, no_sandbox]: [bool; 2], seen: Option<(bool, bool)>, expected: Option<&str>) {
+            let seen = seen.map(|(seccomp, namespace)| Sandbox { seccomp, namespace });
+            assert_eq!(verdict(attached, no_sandbox, seen).map(SelfTestResult::as_str), expected, "{name}");
+        }
+        check("all is on", [false, false], Some((true, true)), Some("sandboxed"));
+        check("no filters", [false, false], Some((false, true)), Some("sandbox_not_in_force"));
+        check("no namespace", [false, false], Some((true, false)), Some("sandbox_not_in_force"));
+        check("no renderer at the moment", [false, false], None, None);
+        check("switched off", [false, true], None, Some("sandbox_off"));
+        check("somebody else's", [true, false], None, Some("attached"));
+    }
 }

@@ -407,7 +407,7 @@ async fn measure() {
             stat.rsplit_once(')').unwrap().1.split_whitespace().skip(11).take(2).map(|n| n.parse().unwrap()).collect();
         fields.iter().sum::<f64>() * 10.0
     };
-    let group: u32 = stage.pool.info().unwrap().processes[0].0;
+    let group: u32 = stage.pool.info().unwrap().processes[0].pid;
     let browser_cpu = || -> f64 {
         let mut pids = children(group);
         pids.push(group);

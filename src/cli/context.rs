@@ -41,6 +41,16 @@ impl Global {
     }
 }
 
+/// What is logged where nobody has said it.
+fn default_level(quiet: bool, command: &str) -> &'static str {
+    match (quiet, command) {
+        (true, _) => "error",
+        (false, "run") => "info",
+        // A foreground command shows progress; its log is for what needs attention.
+        (false, _) => "warn",
+    }
+}
+
 impl Context {
     /// Reads the configuration and starts logging.
     pub(super) fn load(global: &Global, command: &str) -> Result<Context, Failure> {
@@ -50,8 +60,10 @@ impl Context {
         }
         let loaded = global.load()?;
         let by_default = loaded.origins.get("log_level") == Some(&Origin::Default);
-        // A foreground command shows progress; its log is for what needs attention.
-        let level = if by_default && command != "run" { "warn" } else { &loaded.config.log_level };
+        let level = match by_default {
+            true => default_level(global.quiet, command),
+            false => loaded.config.log_level.as_str(),
+        };
         crate::telemetry::init(level, loaded.config.log_format)
             .map_err(|message| Failure::new(ExitCode::BadConfig, format!("log_level: {message}")))?;
         if !global.quiet {
@@ -96,5 +108,17 @@ impl Context {
 
     pub(super) fn now(&self) -> Timestamp {
         crate::clock::Clock::system().now()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quiet_leaves_errors_only() {
+        let levels = [(true, "crawl"), (true, "run"), (false, "crawl"), (false, "run")];
+        assert_eq!(levels.map(|(quiet, command)| default_level(quiet, command)), ["error", "error", "warn", "info"]);
+        assert_eq!(Config::default().log_level, default_level(false, "run"), "the daemon's is the one of its file");
     }
 }

@@ -95,7 +95,8 @@ pub(super) async fn follow(
 pub(super) fn line(all: &[SessionSummary]) -> String {
     let sum = |pick: fn(&SessionSummary) -> u64| all.iter().map(pick).sum::<u64>();
     let rate: f64 = all.iter().map(|s| s.rates.pages_per_second_1m).sum();
-    let eta = all.iter().filter_map(|s| s.eta_seconds).max();
+    // What is held does not come to an end by itself.
+    let eta = all.iter().filter(|s| s.status != SessionStatus::Paused).filter_map(|s| s.eta_seconds).max();
     let health = all.iter().map(|s| s.health_score).fold(1.0, f64::min);
     let mut text = format!(
         "{} done, {} queued, {} failed, {rate:.1} pages/s, ETA {}, health {health:.2}",

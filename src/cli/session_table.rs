@@ -206,9 +206,7 @@ fn next_step(s: &SessionSummary, owned: bool) -> Option<String> {
     match s.status {
         SessionStatus::Completed | SessionStatus::Cancelled | SessionStatus::Migrated => None,
         SessionStatus::Expired => Some(format!("crawld resume {id} --extend{then}")),
-        SessionStatus::Paused if s.status_reason.as_deref().is_some_and(|why| why.contains("operator")) => {
-            Some(format!("crawld resume {id}{then}"))
-        }
+        SessionStatus::Paused if s.held_by_operator() => Some(format!("crawld resume {id}{then}")),
         _ => Some(format!("crawld recover {id}  (or the same command again)")),
     }
 }
@@ -282,6 +280,14 @@ pub(super) mod tests {
         outputs   /srv/app-memory/sessions/session_1763719200000_abcdefgh/out
         continue  crawld recover session_1763719200000_abcdefgh  (or the same command again)
         ");
+        let next = |status, status_reason: Option<&str>| {
+            let paused = SessionSummary { status, status_reason: status_reason.map(str::to_owned), ..stopped.clone() };
+            next_step(&paused, false).unwrap_or_default()
+        };
+        let resume = "crawld resume session_1763719200000_abcdefgh, then crawld recover session_1763719200000_abcdefgh";
+        assert_eq!(next(SessionStatus::Paused, None), resume, "stopped while its operator held it");
+        assert_eq!(next(SessionStatus::Paused, Some("operator: paused by the operator")), resume);
+        assert!(next(SessionStatus::Paused, Some("disk: 1 GiB free")).contains("the same command again"));
         let done =
             SessionSummary { status: SessionStatus::Completed, stop_reason: Some(StopReason::Finished), ..summary() };
         insta::assert_snapshot!(end(&done, false), @r"

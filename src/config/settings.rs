@@ -6,8 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::value::Value;
+use crate::model::conduct::ApiGrant;
 use crate::model::duration::Span;
-use crate::model::task::{FetchMode, RobotsPolicy};
+use crate::model::task::{FetchMode, RobotsPolicy, ScopePreset};
 use crate::telemetry::LogFormat;
 
 /// One key: how it is called, explained, set and shown.
@@ -152,7 +153,17 @@ settings! {
         /// How long a breaker stays open when it opens the first time, the second, …; jittered; the last one repeats.
         breaker_backoff: Vec<Span> = [1, 2, 4, 8, 16, 30].map(Span::secs).to_vec(),
     }
+    "Tasks from the API" {
+        /// What a task from the API may ask for. Empty: public addresses only, and nothing of this machine. Words:
+        /// "private_networks" lets it name `allow_private_networks`, "local_files" lets it name cookie files, secrets
+        /// (`env:`, `file:`), a login and a proxy. crawld's own commands are not held to it: they speak for its user.
+        api_grants: Vec<ApiGrant> = Vec::new(),
+    }
     "Defaults of tasks (a task or a flag of `crawl` overrides them)" {
+        /// How far links are followed from the seeds: page, prefix, host, domain, any, or custom (`include` decides).
+        scope: ScopePreset = ScopePreset::Host,
+        /// Links followed from a seed at most. Unset: no limit.
+        max_depth: Option<u32> = None,
         /// How pages are fetched: browser, http, or auto (plain HTTP where it finds the same as the browser).
         fetch: FetchMode = FetchMode::Browser,
         /// Smallest pause between two requests to one host. 0s switches the adaptive part off too.

@@ -7,6 +7,7 @@ use crate::config::{Config, KEYS};
 /// What an unset key looks like in the file.
 const EXAMPLES: &[(&str, &str)] = &[
     ("state_group", "\"monitoring\""),
+    ("max_depth", "5"),
     ("chrome", "\"/usr/bin/chromium\""),
     ("cdp_url", "\"http://127.0.0.1:9222\""),
     ("tabs", "4"),

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::model::conduct::ApiGrant;
 use crate::model::duration::Span;
-use crate::model::task::{FetchMode, RobotsPolicy};
+use crate::model::task::{FetchMode, RobotsPolicy, ScopePreset};
 use crate::model::text::escape_control;
 use crate::telemetry::LogFormat;
 
@@ -84,6 +85,12 @@ impl Value for Vec<Span> {
     }
 }
 
+impl Value for Vec<ApiGrant> {
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(ApiGrant::from_text).collect()
+    }
+}
+
 macro_rules! word {
     ($($type:ty),+) => {$(
         impl Value for $type {
@@ -96,4 +103,4 @@ macro_rules! word {
         }
     )+};
 }
-word!(LogFormat, FetchMode, RobotsPolicy);
+word!(LogFormat, ApiGrant, FetchMode, RobotsPolicy, ScopePreset);

@@ -13,7 +13,8 @@ use crate::browser::Browsers;
 use crate::crawl::ordered;
 use crate::model::checkpoint::{
     BROWSER_KEY, BreakerSnapshot, BrowserInfo, Checkpoint, CrawlerState, EgressFacts, Excerpt, LearnedMode,
-    LearnedSite, OutputFile, ProgressSnapshot, RecoveryMetadata, ResultEntry, Suspect, UrlEntry,
+    LearnedSite, LimitUse, OutputFile, ProgressSnapshot, RecoveryMetadata, ResultEntry, SitemapCount, Suspect,
+    UrlEntry,
 };
 use crate::model::host::{Breaker, BreakerState, HostState};
 use crate::model::ids::{Epoch, SessionId, TaskId, UrlNo};
@@ -64,7 +65,7 @@ pub struct Facts {
     /// Where it runs, it is asked what it knows by now.
     pub browsers: Option<Arc<Browsers>>,
     /// Name → (used, limit).
-    pub limits_used: BTreeMap<String, (u64, Option<u64>)>,
+    pub limits_used: BTreeMap<String, LimitUse>,
     /// Items in each list at most.
     pub inline_urls: usize,
     /// The browser in use.
@@ -93,6 +94,8 @@ fn gather(reader: &Reader, paths: &SessionPaths, facts: &Facts) -> Result<Checkp
     let keys = hosts.iter().map(|(key, _)| key.as_str());
     let sites = facts.browsers.as_ref().map(|browsers| browsers.learned(keys, SITES));
     let sites = sites.unwrap_or_else(|| facts.sites.clone());
+    let (discovered, ended_sitemaps) = reader.sitemaps()?;
+    let sitemaps = SitemapCount { discovered, ended: ended_sitemaps };
     Ok(Checkpoint {
         session_id: facts.session.clone(),
         task_id: facts.task.clone(),
@@ -116,7 +119,7 @@ fn gather(reader: &Reader, paths: &SessionPaths, facts: &Facts) -> Result<Checkp
             fetch_mode: facts.fetch_mode,
             limits_used: facts.limits_used.clone(),
             robots_known: reader.robots_known()?,
-            sitemaps: reader.sitemaps()?,
+            sitemaps,
             cookie_jar: paths.cookies().exists().then(|| "cookies.json".to_owned()),
             canonical_version: CANONICAL_VERSION,
             egress: facts.egress,

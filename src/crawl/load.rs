@@ -3,6 +3,7 @@
 use crate::crawl::phase::Hold;
 use crate::model::checkpoint::BrowserInfo;
 use crate::model::host::{Breaker, BreakerState};
+use crate::model::session::SelfTestResult;
 
 /// The machine as last sampled. One value, replaced whole.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -27,6 +28,8 @@ pub struct Load {
     pub browser: Option<BrowserInfo>,
     /// That browser is somebody else's: address rules do not hold for what its pages ask for.
     pub browser_attached: bool,
+    /// What was seen of the first browser once a page had come through it.
+    pub browser_self_test: Option<SelfTestResult>,
     /// The browser's own breaker; `None` until a browser was tried in this lifetime of the daemon.
     pub browser_breaker: Option<Breaker>,
 }

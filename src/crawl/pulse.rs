@@ -93,7 +93,10 @@ impl Controller {
             active_seconds: self.totals.active.as_secs_f64(),
             counters: self.totals.counters,
             rates,
-            eta_seconds: self.totals.eta_seconds(rates.pages_per_second_1m).filter(|_| stop_reason.is_none()),
+            eta_seconds: self
+                .totals
+                .eta_seconds(rates.pages_per_second_1m)
+                .filter(|_| stop_reason.is_none() && status != SessionStatus::Paused),
             health_score: self.pulse.score,
             health_factors: self.pulse.factors.clone(),
             alerts: self.pulse.alerts.standing().to_vec(),
@@ -162,6 +165,7 @@ impl Controller {
             oldest_visit: self.oldest_visit().1,
             visit_deadline: self.shop.fetch.page_timeout.0 + self.shop.conduct.extra_time() + pictures,
             browser_restarts: load.browser_restarts_last_hour,
+            self_test: load.browser_self_test,
             breakers_share: self.frontier.queued_share(open),
             browser_out: load.browser_out(),
             attached: load.browser_attached,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use crate::model::checkpoint::Extension;
+use crate::model::checkpoint::LimitUse;
 use crate::model::counters::Counters;
 use crate::model::ids::{CommitSeq, TaskId};
 use crate::model::session::StopReason;
@@ -90,7 +91,7 @@ impl Totals {
     }
 
     /// Name → (used, limit), for the checkpoint.
-    pub fn limits_used(&self) -> BTreeMap<String, (u64, Option<u64>)> {
+    pub fn limits_used(&self) -> BTreeMap<String, LimitUse> {
         let used = self.used();
         let active = self.active.as_secs().saturating_sub(self.extension.active_ms / 1000);
         let longest = self.limits.max_session_duration.map_or(self.max_duration, |span| span.0);
@@ -100,7 +101,7 @@ impl Totals {
             ("max_failures", used.failed, self.limits.max_failures),
             ("max_session_duration_seconds", active, Some(longest.as_secs())),
         ];
-        rows.into_iter().map(|(name, used, limit)| (name.to_owned(), (used, limit))).collect()
+        rows.into_iter().map(|(name, used, limit)| (name.to_owned(), LimitUse { used, limit })).collect()
     }
 
     /// Whether another lease can be had without passing the page limit even if everything in flight

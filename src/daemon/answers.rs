@@ -65,6 +65,12 @@ impl SessionSummary {
     pub fn too_new(&self) -> Option<&str> {
         self.status_reason.as_deref().filter(|why| why.starts_with(Cause::FormatTooNew.as_str()))
     }
+
+    /// Whether its operator has paused it. After a stop nothing else can have: other holds end with the process.
+    pub fn held_by_operator(&self) -> bool {
+        let named = |why: &str| why.starts_with("operator");
+        self.status == SessionStatus::Paused && self.status_reason.as_deref().is_none_or(named)
+    }
 }
 
 /// A session in full: `GET /sessions/{id}`.

@@ -222,9 +222,15 @@ pub enum OperatorError {
     /// The session or the daemon is in a state that does not allow it; says which and what to do.
     #[error("not now: {0}")]
     NotNow(String),
+    /// Somebody is at work with it at this moment; says who. The same command does later what it does not do now.
+    #[error("not now: {0}")]
+    InUse(String),
     /// The session has ended, so there is nothing to order.
     #[error("session `{0}` has ended")]
     Ended(String),
+    /// Nothing of the session is left that it could be extended for.
+    #[error("session `{0}` is completed: there is nothing to extend")]
+    Completed(String),
     /// The operator ended the session for good.
     #[error("session `{0}` was cancelled, which ends it for good")]
     Cancelled(String),
@@ -248,9 +254,12 @@ impl OperatorError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             OperatorError::UnknownSession(_) | OperatorError::OtherTask(_) => Some("list them with `crawld sessions`"),
-            OperatorError::NotNow(_) => None,
+            OperatorError::NotNow(_) | OperatorError::InUse(_) => None,
             OperatorError::Ended(_) => Some(
                 "`crawld resume SESSION --extend` continues one that reached a limit; `crawld crawl --new` starts another",
+            ),
+            OperatorError::Completed(_) => Some(
+                "`crawld retry-failed` and `crawld release-parked` give it work, `crawld crawl --new` starts another",
             ),
             OperatorError::Cancelled(_) => {
                 Some("its outputs stay where they are; `crawld crawl` starts another session of the same task")
@@ -267,8 +276,10 @@ impl OperatorError {
             OperatorError::UnknownSession(_)
             | OperatorError::OtherTask(_)
             | OperatorError::Ended(_)
+            | OperatorError::Completed(_)
             | OperatorError::Cancelled(_) => ExitCode::Nothing,
-            OperatorError::NotNow(_) => ExitCode::InUse,
+            OperatorError::NotNow(_) => ExitCode::BadConfig,
+            OperatorError::InUse(_) => ExitCode::InUse,
             OperatorError::Invalid(_) => ExitCode::BadConfig,
             OperatorError::Io(_) => ExitCode::CannotWrite,
             OperatorError::Gone(_) => ExitCode::InUse,
@@ -279,7 +290,11 @@ impl OperatorError {
     pub fn http_status(&self) -> u16 {
         match self {
             OperatorError::UnknownSession(_) | OperatorError::OtherTask(_) => 404,
-            OperatorError::NotNow(_) | OperatorError::Ended(_) | OperatorError::Cancelled(_) => 409,
+            OperatorError::NotNow(_)
+            | OperatorError::InUse(_)
+            | OperatorError::Ended(_)
+            | OperatorError::Completed(_)
+            | OperatorError::Cancelled(_) => 409,
             OperatorError::Invalid(_) => 422,
             OperatorError::Io(_) => 507,
             OperatorError::Gone(_) => 503,
@@ -292,7 +307,9 @@ impl OperatorError {
             OperatorError::UnknownSession(_) => "unknown_session",
             OperatorError::OtherTask(_) => "other_task",
             OperatorError::NotNow(_) => "not_now",
+            OperatorError::InUse(_) => "in_use",
             OperatorError::Ended(_) => "ended",
+            OperatorError::Completed(_) => "completed",
             OperatorError::Cancelled(_) => "cancelled",
             OperatorError::Invalid(_) => "invalid",
             OperatorError::Io(_) => "io",
@@ -423,8 +440,10 @@ mod tests {
         for (error, exit, status) in [
             (OperatorError::UnknownSession("a".into()), 5, 404),
             (OperatorError::OtherTask("a is of b".into()), 5, 404),
-            (OperatorError::NotNow("paused".into()), 75, 409),
+            (OperatorError::NotNow("paused".into()), 78, 409),
+            (OperatorError::InUse("crawld is at work with it".into()), 75, 409),
             (OperatorError::Ended("a".into()), 5, 409),
+            (OperatorError::Completed("a".into()), 5, 409),
             (OperatorError::Cancelled("a".into()), 5, 409),
             (OperatorError::Invalid(vec![Problem::new("seeds", "is empty")]), 78, 422),
             (OperatorError::Io("disk".into()), 73, 507),

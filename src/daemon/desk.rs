@@ -126,7 +126,7 @@ impl Desk {
         match command {
             Command::Submit { task, new, reply } => {
                 let answer = match stopping {
-                    true => Err(OperatorError::NotNow("crawld is stopping".to_owned())),
+                    true => Err(OperatorError::Gone("crawld is stopping".to_owned())),
                     false => self.submit(*task, new, true).await.map_err(|(code, error)| operator_error(code, error)),
                 };
                 let _ = reply.send(answer);
@@ -213,7 +213,7 @@ impl Desk {
                 ),
             )),
             TaskAction::Changed(id) => Err((
-                ExitCode::InUse,
+                ExitCode::BadConfig,
                 format!(
                     "session {id} of this task is unfinished and was started with other settings: cancel it, or use --new"
                 ),
@@ -447,7 +447,8 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
 
 fn operator_error(code: ExitCode, error: String) -> OperatorError {
     match code {
-        ExitCode::InUse | ExitCode::Stopped => OperatorError::NotNow(error),
+        ExitCode::InUse => OperatorError::InUse(error),
+        ExitCode::Stopped => OperatorError::NotNow(error),
         ExitCode::CannotWrite => OperatorError::Io(error),
         ExitCode::NoBrowser => OperatorError::NotNow(error),
         _ => OperatorError::Invalid(vec![crate::daemon::command::Problem::new("task", error)]),

@@ -143,6 +143,7 @@ impl Desk {
         let status = summary::offline(&paths, now).summary.status;
         match at_rest(status, order, || summary::awaiting(&paths, order)) {
             AtRest::Ended => return Err(OperatorError::Ended(id.to_string())),
+            AtRest::Completed => return Err(OperatorError::Completed(id.to_string())),
             AtRest::Cancelled => return Err(OperatorError::Cancelled(id.to_string())),
             AtRest::NothingToDo => return Ok(Done { session_id: id, status, count: 0 }),
             AtRest::Open => {}
@@ -300,6 +301,8 @@ enum AtRest {
     Open,
     /// It has ended, and the order does not change that.
     Ended,
+    /// It has ended with everything done, and is to be extended.
+    Completed,
     /// It was ended for good.
     Cancelled,
     /// It has ended, and the order finds nothing that would make it go on.
@@ -308,14 +311,16 @@ enum AtRest {
 
 /// Decides about an order to a session at rest; `awaiting` counts the URLs that the order is about, where that
 /// is known.
-fn at_rest(status: SessionStatus, order: SessionOrder, awaiting: impl FnOnce() -> Option<u64>) -> AtRest {
+fn at_rest(status: SessionStatus, order: SessionOrder, awaiting: impl Fn() -> Option<u64>) -> AtRest {
     let gives_work = matches!(order, SessionOrder::RetryFailed { .. } | SessionOrder::ReleaseParked);
+    let extends = matches!(order, SessionOrder::Resume { extend: true });
     match status {
         SessionStatus::Cancelled => AtRest::Cancelled,
         SessionStatus::Migrated => AtRest::Ended,
         status if !status.ended() => AtRest::Open,
         _ if gives_work && awaiting() == Some(0) => AtRest::NothingToDo,
-        _ if gives_work || matches!(order, SessionOrder::Resume { extend: true }) => AtRest::Open,
+        SessionStatus::Completed if extends && awaiting().is_none_or(|left| left == 0) => AtRest::Completed,
+        _ if gives_work || extends => AtRest::Open,
         _ => AtRest::Ended,
     }
 }
@@ -327,7 +332,8 @@ fn archive_error(error: ArchiveError) -> OperatorError {
             escape_control(&file.display().to_string()),
             format!("is not a session export ({why}): copy it again, or make a new one with `crawld export`"),
         )]),
-        ArchiveError::Lock(_) | ArchiveError::Known(_) => OperatorError::NotNow(error.to_string()),
+        ArchiveError::Lock(_) => OperatorError::InUse(error.to_string()),
+        ArchiveError::Known(_) => OperatorError::NotNow(error.to_string()),
         ArchiveError::Exists(_) | ArchiveError::NotExportable(..) => {
             OperatorError::Invalid(vec![Problem::new("export", error.to_string())])
         }
@@ -359,7 +365,11 @@ mod tests {
             // The store cannot tell: recovery sees to it first.
             check(status, retry, None, AtRest::Open);
             check(status, plain, Some(1), AtRest::Ended);
-            check(status, extend, Some(0), AtRest::Open);
+            check(status, extend, Some(1), AtRest::Open);
         }
+        check(SessionStatus::Expired, extend, Some(0), AtRest::Open);
+        check(SessionStatus::Failed, extend, None, AtRest::Open);
+        check(SessionStatus::Completed, extend, Some(0), AtRest::Completed);
+        check(SessionStatus::Completed, extend, None, AtRest::Completed);
     }
 }

@@ -4,6 +4,7 @@ use crate::crawl::load::Load;
 use crate::crawl::phase::Hold;
 use crate::model::checkpoint::BrowserInfo;
 use crate::model::host::Breaker;
+use crate::model::session::SelfTestResult;
 use crate::model::task::FetchMode;
 use crate::policy::alerts::AlertKind;
 
@@ -66,6 +67,8 @@ pub struct BrowserFacts {
     pub never_up: Option<(u32, String)>,
     /// The browser in use.
     pub info: Option<BrowserInfo>,
+    /// What was seen of the first browser once a page had come through it.
+    pub self_test: Option<SelfTestResult>,
     /// The breaker, as checkpoints show it; `None` until a browser was tried.
     pub breaker: Option<Breaker>,
 }
@@ -105,6 +108,7 @@ impl Machine {
             browser_restarts: browsers.restarts,
             browser: browsers.info,
             browser_attached: self.attached && mode.needs_browser(),
+            browser_self_test: browsers.self_test.filter(|_| mode.needs_browser()),
             browser_breaker: browsers.breaker.filter(|_| mode.needs_browser()),
         }
     }

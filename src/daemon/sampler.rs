@@ -201,6 +201,7 @@ fn facts(status: PoolStatus, info: Option<BrowserInfo>, now: Timestamp, now_boot
         restarts_last_hour: losses_last_hour(&status.lost_at_boot_ms, now_boot_ms),
         breaker_open,
         never_up,
+        self_test: status.self_test,
         info,
         breaker: (!untried).then_some(breaker),
     }

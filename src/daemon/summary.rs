@@ -85,17 +85,29 @@ fn committed(paths: &SessionPaths) -> Option<Committed> {
     Some(Committed { counters, paused: has(META_PAUSED), cancelled: has(META_CANCELLED) })
 }
 
-/// How many URLs an order that gives work would queue again; `None` where the store does not tell.
+/// How many URLs an order to an ended session would give work on: by the store, or by what was noted when that was
+/// cleaned up; `None` where neither tells.
 pub(super) fn awaiting(paths: &SessionPaths, order: SessionOrder) -> Option<u64> {
+    if !paths.store().exists()
+        && let Some((note, _)) = end_note::read(paths).good()
+    {
+        return waiting(&note.counters, order, None);
+    }
     let reader = Reader::open(&paths.store()).ok()?;
     let (_, counters) = reader.counters().ok()?;
+    let poisoned =
+        || reader.tallies("skipped").ok().map(|by| by.get(SkipReason::Poison.as_str()).copied().unwrap_or(0));
+    waiting(&counters, order, poisoned())
+}
+
+/// The same by numbers; of the skipped ones, `poisoned` were poison, where that is known.
+fn waiting(counters: &Counters, order: SessionOrder, poisoned: Option<u64>) -> Option<u64> {
     match order {
         SessionOrder::RetryFailed { quarantined: false } => Some(counters.failed),
-        SessionOrder::RetryFailed { quarantined: true } => {
-            let poisoned = reader.tallies("skipped").ok()?.get(SkipReason::Poison.as_str()).copied().unwrap_or(0);
-            Some(counters.failed + poisoned)
-        }
+        SessionOrder::RetryFailed { quarantined: true } if counters.skipped == 0 => Some(counters.failed),
+        SessionOrder::RetryFailed { quarantined: true } => poisoned.map(|poisoned| counters.failed + poisoned),
         SessionOrder::ReleaseParked => Some(counters.parked),
+        SessionOrder::Resume { extend: true } => Some(counters.remaining()),
         _ => None,
     }
 }
@@ -238,6 +250,22 @@ pub fn stale_after(now: Timestamp, interval: Duration) -> Timestamp {
 mod tests {
     use super::*;
     use SessionStatus::{Active, Cancelled, Completed, Crashed, Paused, Queued, Recoverable};
+
+    #[test]
+    fn what_an_order_would_find_is_known_after_a_cleanup_too() {
+        #[track_caller]
+        fn check(order: SessionOrder, skipped: u64, poisoned: Option<u64>, expected: Option<u64>) {
+            let counters = Counters { discovered: 20, queued: 2, parked: 3, failed: 4, skipped, ..Counters::default() };
+            assert_eq!(waiting(&counters, order, poisoned), expected, "{order:?} {skipped} {poisoned:?}");
+        }
+        check(SessionOrder::RetryFailed { quarantined: false }, 5, None, Some(4));
+        check(SessionOrder::RetryFailed { quarantined: true }, 5, Some(1), Some(5));
+        check(SessionOrder::RetryFailed { quarantined: true }, 5, None, None);
+        check(SessionOrder::RetryFailed { quarantined: true }, 0, None, Some(4));
+        check(SessionOrder::ReleaseParked, 5, None, Some(3));
+        check(SessionOrder::Resume { extend: true }, 5, None, Some(2));
+        check(SessionOrder::Pause, 5, None, None);
+    }
 
     #[test]
     fn a_session_without_an_owner_is_paused_only_by_its_operator() {

@@ -372,7 +372,8 @@ impl Supervisor {
 fn exit_of(end: &SessionEnd, failed: u64) -> ExitCode {
     match end.status {
         SessionStatus::Completed if failed > 0 => ExitCode::SomeFailed,
-        SessionStatus::Completed | SessionStatus::Cancelled | SessionStatus::Migrated => ExitCode::Ok,
+        SessionStatus::Completed | SessionStatus::Migrated => ExitCode::Ok,
+        SessionStatus::Cancelled => ExitCode::Nothing,
         SessionStatus::Failed if end.reason == StopReason::LoginFailed => ExitCode::BadConfig,
         SessionStatus::Failed => ExitCode::CannotWrite,
         _ => ExitCode::Stopped,
@@ -383,7 +384,8 @@ fn severity(code: ExitCode) -> u8 {
     match code {
         ExitCode::Ok => 0,
         ExitCode::SomeFailed => 1,
-        ExitCode::Stopped => 2,
-        _ => 3,
+        ExitCode::Nothing => 2,
+        ExitCode::Stopped => 3,
+        _ => 4,
     }
 }

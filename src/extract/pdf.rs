@@ -17,6 +17,10 @@ use tokio::process::Command;
 pub const ARGUMENT: &str = "--text-of-pdf";
 /// Before the text: libraries may say something first.
 const MARK: &[u8] = b"\x1fcrawld text of pdf\x1f";
+/// Before the reason why there is none.
+const WHY: &[u8] = b"\x1fcrawld no text of pdf\x1f";
+/// A longer reason says no more.
+const WHY_MAX: usize = 300;
 /// A document that takes longer has no text.
 const WITHIN: Duration = Duration::from_secs(30);
 /// Bytes of memory, and seconds of CPU, that a document may take.
@@ -68,7 +72,13 @@ pub async fn text(pdf: &[u8], most: usize) -> Result<(String, bool), String> {
     let (said, ended) = done.map_err(|_| "it took too long to read".to_owned())??;
     let start = memchr::memmem::find(&said, MARK).map(|at| at + MARK.len());
     let Some(start) = start else {
-        return Err(format!("it could not be read ({ended})"));
+        let why = memchr::memmem::find(&said, WHY).map(|at| &said[at + WHY.len()..]);
+        return Err(match why {
+            Some(why) => format!("it could not be read: {}", String::from_utf8_lossy(&why[..why.len().min(WHY_MAX)])),
+            None => {
+                format!("it could not be read: its reader was ended ({ended}), as by its bounds of memory and time")
+            }
+        });
     };
     let mut folded = super::text::Folded::new(most);
     folded.push(&String::from_utf8_lossy(&said[start..]));
@@ -76,7 +86,7 @@ pub async fn text(pdf: &[u8], most: usize) -> Result<(String, bool), String> {
     Ok((folded.into_string(), cut))
 }
 
-/// What the process does: returns whether there is a text.
+/// What the process does: returns whether it has said a text, or why there is none.
 pub fn serve() -> bool {
     let bound = |resource, most| {
         // Where it cannot be bounded by the system, its parent's patience still bounds it.
@@ -90,7 +100,11 @@ pub fn serve() -> bool {
     if io::stdin().read_to_end(&mut pdf).is_err() {
         return false;
     }
-    let Ok(Ok(text)) = std::panic::catch_unwind(|| pdf_extract::extract_text_from_mem(&pdf)) else { return false };
+    let (mark, text) = match std::panic::catch_unwind(|| pdf_extract::extract_text_from_mem(&pdf)) {
+        Ok(Ok(text)) => (MARK, text),
+        Ok(Err(error)) => (WHY, error.to_string()),
+        Err(_) => (WHY, "its parser does not get along with it (a panic)".to_owned()),
+    };
     let mut out = io::stdout().lock();
-    out.write_all(MARK).and_then(|()| out.write_all(text.as_bytes())).and_then(|()| out.flush()).is_ok()
+    out.write_all(mark).and_then(|()| out.write_all(text.as_bytes())).and_then(|()| out.flush()).is_ok()
 }

@@ -90,6 +90,56 @@ pub struct ProgressSnapshot {
     pub parked_by_reason: BTreeMap<ParkReason, u64>,
 }
 
+/// A few numbers that belong together: written with their names, and read as earlier checkpoints have them, too: as a
+/// bare row in this order.
+macro_rules! named_row {
+    ($($(#[$meta:meta])* $name:ident { $($(#[$fmeta:meta])* $field:ident: $type:ty,)+ })+) => {$(
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+        pub struct $name {
+            $($(#[$fmeta])* pub $field: $type,)+
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                #[derive(Deserialize)]
+                #[serde(untagged)]
+                enum Form {
+                    Named { $($field: $type,)+ },
+                    Row($($type,)+),
+                }
+                Ok(match Form::deserialize(from)? {
+                    Form::Named { $($field,)+ } | Form::Row($($field,)+) => $name { $($field,)+ },
+                })
+            }
+        }
+    )+};
+}
+
+named_row! {
+    /// How much of a limit is used.
+    LimitUse {
+        /// So much.
+        used: u64,
+        /// Of this; none: no limit is set.
+        limit: Option<u64>,
+    }
+    /// Sitemaps, which are URLs like pages.
+    SitemapCount {
+        /// Found so far.
+        discovered: u64,
+        /// Read, or given up.
+        ended: u64,
+    }
+    /// A process, told from a later one of the same number by its start.
+    ProcessId {
+        /// Process id.
+        pid: u32,
+        /// Its start in clock ticks since boot (field 22 of its `stat`).
+        start_ticks: u64,
+    }
+}
+
 /// What the crawler has learned and uses.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CrawlerState {
@@ -103,12 +153,12 @@ pub struct CrawlerState {
     pub sites: BTreeMap<String, LearnedSite>,
     /// The task's fetch mode.
     pub fetch_mode: FetchMode,
-    /// Limits and how much of each is used: name → (used, limit).
-    pub limits_used: BTreeMap<String, (u64, Option<u64>)>,
+    /// Limits and how much of each is used, by name.
+    pub limits_used: BTreeMap<String, LimitUse>,
     /// Hosts whose robots.txt is known.
     pub robots_known: u64,
-    /// Sitemaps discovered / ended.
-    pub sitemaps: (u64, u64),
+    /// Sitemaps known, and how many of them have ended.
+    pub sitemaps: SitemapCount,
     /// The file in the session's directory that keeps its cookies, once there are any.
     pub cookie_jar: Option<String>,
     /// Version of the URL canonicalisation rules.
@@ -223,8 +273,8 @@ pub struct BrowserInfo {
     pub executable: String,
     /// What it says of its version.
     pub version: String,
-    /// Process ids with start times in clock ticks since boot.
-    pub processes: Vec<(u32, u64)>,
+    /// Its processes that crawld has started.
+    pub processes: Vec<ProcessId>,
     /// Open tabs.
     pub tabs: u32,
     /// Restarts in this lifetime.
@@ -333,5 +383,18 @@ mod tests {
         let read: RecoveryMetadata = serde_json::from_str(text).unwrap();
         let marks = |n, crashes_explained, crashes_unexplained| Suspect { n, crashes_explained, crashes_unexplained };
         assert_eq!((read.suspects, read.orders), (vec![marks(7, 0, 0), marks(8, 2, 9)], None));
+    }
+
+    #[test]
+    fn rows_are_written_with_names_and_read_without_them_too() {
+        let used = LimitUse { used: 88, limit: None };
+        assert_eq!(serde_json::to_string(&used).unwrap(), r#"{"used":88,"limit":null}"#);
+        for text in [r#"{"used":88,"limit":null}"#, "[88,null]"] {
+            assert_eq!(serde_json::from_str::<LimitUse>(text).unwrap(), used);
+        }
+        let process = ProcessId { pid: 7, start_ticks: 9 };
+        assert_eq!(serde_json::from_str::<ProcessId>("[7,9]").unwrap(), process);
+        assert_eq!(serde_json::from_str::<SitemapCount>("[3,2]").unwrap(), SitemapCount { discovered: 3, ended: 2 });
+        assert!(serde_json::from_str::<SitemapCount>("[3]").is_err());
     }
 }

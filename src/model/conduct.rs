@@ -216,6 +216,16 @@ pub struct Conduct {
     pub logged_out: Option<String>,
 }
 
+closed_list! {
+    /// What the daemon's configuration may let tasks from the API ask for, besides public addresses.
+    ApiGrant {
+        /// `allow_private_networks`: networks of this machine and beside it.
+        PrivateNetworks = "private_networks",
+        /// What is read on this machine (`cookies_file`, secrets as `env:` and `file:`, logins), and a proxy.
+        LocalFiles = "local_files",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -158,6 +158,20 @@ closed_list! {
 }
 
 closed_list! {
+    /// What was seen of the first browser of a process once a page had come through it.
+    SelfTestResult {
+        /// Its pages are kept in by its sandbox.
+        Sandboxed = "sandboxed",
+        /// The sandbox is off, as the configuration asks.
+        SandboxOff = "sandbox_off",
+        /// The sandbox was asked for, and is not in force.
+        NotInForce = "sandbox_not_in_force",
+        /// It is somebody else's, which cannot be seen into.
+        Attached = "attached",
+    }
+}
+
+closed_list! {
     /// What `recover --strategy` prefers.
     Strategy {
         /// What the recovery table says.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::model::heartbeat::HealthFactor;
 use crate::model::outcome::closed_list;
+use crate::model::session::SelfTestResult;
 
 /// Visits over which success is measured.
 pub const SUCCESS_WINDOW: usize = 200;
@@ -23,6 +24,8 @@ pub const HYSTERESIS: f64 = 0.1;
 /// Hosts that are gone are the hosts' trouble: the breakers alone never make a session unhealthy below this.
 const BREAKERS_FLOOR: f64 = 0.2;
 
+/// With a sandbox that was asked for and is not in force: below the bar of what is healthy.
+const UNSANDBOXED: f64 = 0.6;
 /// With a browser that no address rule holds for: seen at a glance, and no alarm by itself.
 const ATTACHED: f64 = 0.9;
 
@@ -59,6 +62,8 @@ pub struct HealthInputs {
     pub visit_deadline: Duration,
     /// Browser restarts in the last hour.
     pub browser_restarts: u32,
+    /// What was seen of the first browser once a page had come through it.
+    pub self_test: Option<SelfTestResult>,
     /// Share of queued URLs behind open breakers, 0..1.
     pub breakers_share: f64,
     /// The browser's own breaker is not closed, and the session needs a browser: all of them are behind it.
@@ -173,8 +178,17 @@ fn oldest_visit(inputs: &HealthInputs) -> HealthFactor {
 }
 
 fn browser(inputs: &HealthInputs) -> HealthFactor {
-    let reason = format!("{} browser restarts in the last hour", inputs.browser_restarts);
-    factor("browser", linear(f64::from(inputs.browser_restarts), 10.0, 1.0), reason)
+    let (held, seen) = match inputs.self_test {
+        None => (1.0, ""),
+        Some(SelfTestResult::Sandboxed) => (1.0, "; self-test: pages come through, the sandbox is on"),
+        Some(SelfTestResult::SandboxOff) => (1.0, "; self-test: pages come through, the sandbox is off as configured"),
+        Some(SelfTestResult::Attached) => (1.0, "; self-test: pages come through, a sandbox cannot be seen from here"),
+        Some(SelfTestResult::NotInForce) => {
+            (UNSANDBOXED, "; self-test: the sandbox is not in force, `crawld doctor` says what to do")
+        }
+    };
+    let reason = format!("{} browser restarts in the last hour{seen}", inputs.browser_restarts);
+    factor("browser", linear(f64::from(inputs.browser_restarts), 10.0, 1.0) * held, reason)
 }
 
 fn breakers(inputs: &HealthInputs) -> HealthFactor {
@@ -271,6 +285,9 @@ mod tests {
         check("browser", 1.0, |i| i.browser_restarts = 1);
         check("browser", 5.0 / 9.0, |i| i.browser_restarts = 5);
         check("browser", 0.0, |i| i.browser_restarts = 10);
+        check("browser", 1.0, |i| i.self_test = Some(SelfTestResult::Sandboxed));
+        check("browser", 1.0, |i| i.self_test = Some(SelfTestResult::SandboxOff));
+        check("browser", 0.6, |i| i.self_test = Some(SelfTestResult::NotInForce));
         check("breakers", 1.0, |i| i.breakers_share = 0.05);
         check("breakers", 0.5, |i| i.breakers_share = 0.525);
         check("breakers", 0.2, |i| i.breakers_share = 1.0);
@@ -335,6 +352,7 @@ mod tests {
                 oldest_visit: Some(S(b.0)),
                 visit_deadline: S(b.1),
                 browser_restarts: b.2,
+                self_test: None,
                 breakers_share: b.3,
                 browser_out: false,
                 attached: false,

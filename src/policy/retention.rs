@@ -159,9 +159,18 @@ fn judge(session: &Candidate, now: Timestamp, sane: bool, options: &RetentionOpt
     if age <= options.max_age { Err(Kept::Young) } else { Ok(age) }
 }
 
+/// An age as a person says it: whole hours, below that whole minutes.
+fn roughly(age: Duration) -> String {
+    match age.as_secs() {
+        secs @ 3600.. => Span::secs(secs / 3600 * 3600).to_string(),
+        secs @ 60.. => Span::secs(secs / 60 * 60).to_string(),
+        _ => "less than a minute".to_owned(),
+    }
+}
+
 fn purge(session: &Candidate, age: Duration, options: &RetentionOptions, plan: &mut RetentionPlan) {
     let status = session.status.map_or("unfinished", SessionStatus::as_str);
-    let days = Span(Duration::from_secs(age.as_secs() / 3600 * 3600));
+    let days = roughly(age);
     let wanted: &[Part] = if options.purge_outputs {
         // The directory goes whole, outputs and store with it.
         &[Part::Checkpoint, Part::Heartbeat, Part::Directory]
@@ -181,6 +190,13 @@ fn purge(session: &Candidate, age: Duration, options: &RetentionOptions, plan: &
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ages_are_told_roughly() {
+        for (secs, told) in [(0, "less than a minute"), (119, "1m"), (7_199, "1h"), (86_400 * 7 + 5, "7d")] {
+            assert_eq!(roughly(Duration::from_secs(secs)), told);
+        }
+    }
 
     const DAY: i64 = 86_400_000;
     const NOW: i64 = 1_763_719_200_000;

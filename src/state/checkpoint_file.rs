@@ -191,7 +191,7 @@ pub(crate) fn sample(id: &str, commit_seq: u64) -> Checkpoint {
             fetch_mode: crate::model::task::FetchMode::Http,
             limits_used: Default::default(),
             robots_known: 1,
-            sitemaps: (0, 0),
+            sitemaps: Default::default(),
             cookie_jar: None,
             canonical_version: 1,
             egress: None,

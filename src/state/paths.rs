@@ -208,16 +208,21 @@ impl StateDir {
     /// Why the file system under this directory deserves a warning, if it does: locks and fsync
     /// mean less over a network, and nothing in memory survives a reboot.
     pub fn file_system_warning(&self) -> Option<&'static str> {
-        let kind = rustix::fs::statfs(&self.root).ok()?.f_type as u32;
-        // Magic numbers of statfs(2).
-        match kind {
-            0x6969 | 0x517B | 0xFF53_4D42 | 0xFE53_4D42 | 0x0102_1997 | 0x00C3_6400 | 0x5346_414F => {
-                Some("the state directory is on a network file system: its locks and its fsync may not hold")
-            }
-            0x0102_1994 | 0x8584_58F6 => Some("the state directory is in memory: nothing in it survives a reboot"),
-            0x6573_5546 => Some("the state directory is on a FUSE file system: its fsync may not hold"),
-            _ => None,
+        file_system_warning(&self.root)
+    }
+}
+
+/// The same of any directory: of the one, say, in which a state directory would be made.
+pub fn file_system_warning(directory: &Path) -> Option<&'static str> {
+    let kind = rustix::fs::statfs(directory).ok()?.f_type as u32;
+    // Magic numbers of statfs(2).
+    match kind {
+        0x6969 | 0x517B | 0xFF53_4D42 | 0xFE53_4D42 | 0x0102_1997 | 0x00C3_6400 | 0x5346_414F => {
+            Some("the state directory is on a network file system: its locks and its fsync may not hold")
         }
+        0x0102_1994 | 0x8584_58F6 => Some("the state directory is in memory: nothing in it survives a reboot"),
+        0x6573_5546 => Some("the state directory is on a FUSE file system: its fsync may not hold"),
+        _ => None,
     }
 }
 

@@ -69,7 +69,7 @@ fn every_alert_is_delivered_once_and_the_score_is_an_exit_code() {
     let mut args = vec!["crawl"];
     args.extend(seeds.iter().map(String::as_str));
     args.extend(["--fetch", "http", "--delay", "0ms", "--per-host", "4", "--tabs", "4", "--attempts", "1"]);
-    args.extend(["--robots", "ignore", "--no-sitemaps", "--scope", "page", "--json", "--quiet"]);
+    args.extend(["--robots", "ignore", "--no-sitemaps", "--scope", "page", "--json", "--quiet", "--log-level", "warn"]);
     let crawl = world
         .crawld(&args)
         .env("CRAWLD_ALERT_WEBHOOK", &url)

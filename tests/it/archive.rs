@@ -40,7 +40,7 @@ fn a_running_session_is_not_exported() {
     let mut child = world.crawl().spawn();
     world.until_recorded(&mut child, 5);
     let (file, ended) = export(&world, "running.tar.gz", &[]);
-    assert_eq!(ended.code, Some(75), "{}", ended.said());
+    assert_eq!(ended.code, Some(78), "{}", ended.said());
     assert!(ended.stderr.contains("is active") && ended.stderr.contains("stop the command"), "{}", ended.said());
     assert!(!file.exists());
     let last = child.wait(child::PATIENCE).expect_code(0);
@@ -79,7 +79,7 @@ fn an_exported_session_goes_on_where_it_is_imported_and_not_at_home() {
     for words in [&["recover"][..], &["recover", &id], &["recover", "--dry-run"]] {
         away(&world, "away", words).run().expect_code(78);
     }
-    let refused = away(&world, "away", &["resume", &id]).run().expect_code(75);
+    let refused = away(&world, "away", &["resume", &id]).run().expect_code(78);
     assert!(refused.stderr.contains("give the same task again"), "{}", refused.said());
     assert_eq!((&status()["counters"], world.site.hits()), (&waits["counters"], before));
 

@@ -188,9 +188,55 @@ fn completions_and_the_manual_know_every_command() {
     assert!(page.contains(".TH crawld 1") && page.contains(".SH SYNOPSIS"), "{page}");
     for name in all.iter().filter(|name| *name != "help") {
         // A hyphen is written `\-` in roff.
-        assert!(page.contains(&name.replace('-', "\\-")), "the manual does not know `{name}`");
+        let name = name.replace('-', "\\-");
+        assert!(page.contains(&format!(".SS crawld {name}")), "the manual does not know `{name}`");
+        assert!(!page.contains(&format!("crawld\\-{name}(1)")), "there is no such page");
     }
+    for part in ["\\-\\-max\\-pages N", "\\-\\-strategy", "CRAWLD_CHROME", "CRAWLD_NO_SANDBOX", ".SH EXIT STATUS"] {
+        assert!(page.contains(part), "the manual lacks {part}");
+    }
+    assert!(page.contains(".SS crawld robots test") && page.contains(".SS crawld config check"), "{page}");
     check(&["completions", "tcsh"], 2, &["tcsh", "bash"]);
+}
+
+#[test]
+fn a_task_file_anywhere_is_checked_without_a_crawl() {
+    let world = world();
+    let (good, bad) = (world.path().join("good.toml"), world.path().join("bad.toml"));
+    fs::write(&good, "seeds = [\"http://a.example/\"]\n").expect("a file");
+    fs::write(&bad, "seeds = [\"http://a.example/\"]\n[scope]\nmax_dept = 1\n").expect("a file");
+    let check = |files: &[&std::path::Path]| {
+        let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+        world.crawld(&["config", "check"]).args(&files.iter().map(String::as_str).collect::<Vec<_>>()).run()
+    };
+    assert!(check(&[&good]).expect_code(0).stdout.contains("task files: 1, all good"));
+    let ended = check(&[&good, &bad]).expect_code(78);
+    assert!(ended.stderr.contains("bad.toml:3: scope.max_dept: unknown key"), "{}", ended.said());
+}
+
+#[test]
+fn the_reach_of_a_crawl_has_its_defaults_in_the_configuration() {
+    let world = world();
+    let show = world.crawld(&["config", "show"]).env("CRAWLD_SCOPE", "prefix").env("CRAWLD_MAX_DEPTH", "3");
+    let ended = show.env("CRAWLD_SCOP", "page").run().expect_code(0);
+    let line = |key: &str| ended.stdout.lines().find(|line| line.starts_with(key)).unwrap_or_default().to_owned();
+    assert!(line("scope").contains("prefix") && line("scope").contains("CRAWLD_SCOPE"), "{}", ended.said());
+    assert!(line("max_depth").contains('3'), "{}", ended.said());
+    assert!(ended.stderr.contains("CRAWLD_SCOP: ignored: unknown key: did you mean `scope`?"), "{}", ended.said());
+}
+
+#[test]
+fn doctor_looks_at_the_file_system_on_which_a_state_directory_would_be_made() {
+    let world = world();
+    let place = std::path::Path::new("/dev/shm");
+    if !place.is_dir() {
+        return skip::because("doctor on tmpfs", "there is no /dev/shm");
+    }
+    let state = place.join("crawld-not-made-yet");
+    let doctor = Crawld::new(world.path(), &state, &["doctor"]).env("CRAWLD_CHROME", "/none");
+    let said = doctor.run().stdout;
+    assert!(said.contains("will be made") && said.contains("nothing in it survives a reboot"), "{said}");
+    assert!(!state.exists());
 }
 
 #[test]

@@ -313,3 +313,59 @@ fn an_owner_that_hangs_costs_an_order_seconds_and_is_named() {
     let last = first.wait(child::PATIENCE).expect_code(0);
     world.check_complete(&last);
 }
+
+/// The crawl as a person gives it, who reads what is said.
+fn by_hand(world: &World) -> crate::support::Crawld {
+    let flags = ["--fetch", "http", "--delay", "0ms", "--per-host", "4", "--tabs", "4", "--id", "lights"];
+    world.crawld(&["crawl", &world.site.at("/")]).args(&flags)
+}
+
+#[test]
+fn a_paused_crawl_that_is_stopped_or_given_again_names_what_lets_it_go_on() {
+    let world = slow_world(150);
+    let mut first = by_hand(&world).spawn();
+    world.until_recorded(&mut first, 5);
+    order(&world, &["pause"]);
+    first.signal(Signal::INT);
+    let (stopped, id) = (first.wait(child::PATIENCE).expect_code(4), world.session());
+    let next = format!("crawld resume {id}, then crawld recover {id}");
+    assert!(stopped.stdout.contains(&next), "{}", stopped.said());
+    let again = by_hand(&world).spawn();
+    poll::expect("what it says", child::PATIENCE, || {
+        again.stderr().contains("stays paused, as its operator ordered: `crawld resume").then_some(())
+    });
+    until_status(&world, "paused");
+    assert!(status(&world)["eta_seconds"].is_null(), "{}", status(&world));
+    order(&world, &["resume"]);
+    again.wait(child::PATIENCE).expect_code(0);
+    world.verify();
+}
+
+#[test]
+fn what_the_state_of_a_session_does_not_allow_is_no_directory_in_use() {
+    let world = slow_world(60);
+    let mut first = by_hand(&world).spawn();
+    world.until_recorded(&mut first, 5);
+    first.kill();
+    let other = by_hand(&world).args(&["--max-depth", "1"]).run().expect_code(78);
+    assert!(other.stderr.contains("was started with other settings"), "{}", other.said());
+    by_hand(&world).run().expect_code(0);
+    let extend = world.crawld(&["resume", &world.session(), "--extend"]).run().expect_code(5);
+    assert!(extend.stderr.contains("is completed: there is nothing to extend"), "{}", extend.said());
+    let before = world.site.hits();
+    world.crawld(&["cleanup", "--older-than", "0s"]).run().expect_code(0);
+    for quarantined in [&["retry-failed"][..], &["release-parked"]] {
+        assert_eq!(order(&world, quarantined)["count"], 0);
+        assert!(!world.session_dir().join("frontier.db").exists(), "nothing was rebuilt for nothing");
+    }
+    assert_eq!(world.site.hits(), before);
+}
+
+#[test]
+fn a_crawl_that_is_cancelled_under_its_command_has_nothing_left_to_continue() {
+    let world = slow_world(150);
+    let mut first = by_hand(&world).spawn();
+    world.until_recorded(&mut first, 5);
+    order(&world, &["cancel"]);
+    first.wait(child::PATIENCE).expect_code(5);
+}

@@ -9,10 +9,14 @@ use super::{InUse, Inner};
 use crate::browser::config::BrowserError;
 use crate::browser::instance::Instance;
 use crate::browser::report::PoolStatus;
+use crate::browser::selftest;
 use crate::browser::shared::Shared;
 use crate::clock::boottime_ms;
 use crate::lock::lock;
+use crate::model::session::SelfTestResult;
 
+/// A self-test that finds nothing to look at is tried again after a page, this often in all.
+pub(super) const SELF_TESTS: u32 = 3;
 /// Losses remembered for the health factor.
 const LOSSES_KEPT: usize = 32;
 
@@ -80,6 +84,24 @@ impl Inner {
         let instance = Arc::clone(&dead.instance);
         self.tasks.spawn(async move { instance.end(false).await });
         self.show_breaker();
+    }
+
+    /// The self-test of the first browser that a page has come through, beside its visits.
+    pub(super) fn test_once(self: &Arc<Self>, shared: &Arc<Shared>) {
+        let left = |tries: u32| tries.checked_sub(1);
+        if self.self_tests.fetch_update(Ordering::AcqRel, Ordering::Acquire, left).is_err() {
+            return;
+        }
+        let (inner, shared) = (Arc::clone(self), Arc::clone(shared));
+        self.tasks.spawn(async move {
+            let browser = shared.instance.identity.as_ref().map(|browser| browser.pid);
+            let Some(result) = selftest::glance(&inner.config, browser).await else { return };
+            inner.self_tests.store(0, Ordering::Release);
+            let news = inner.status.send_if_modified(|status| status.self_test.replace(result) != Some(result));
+            if news && result == SelfTestResult::NotInForce {
+                tracing::warn!("the browser's sandbox is not in force: `crawld doctor` says what to do");
+            }
+        });
     }
 
     pub(super) fn show_breaker(&self) {

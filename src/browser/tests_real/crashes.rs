@@ -19,7 +19,7 @@ fn kill_renderers(browser: u32) {
 async fn crashes_are_seen_at_once_and_survived() {
     let stage = Stage::open().await;
     stage.page("/plain").await;
-    let browser = stage.pool.info().unwrap().processes[0].0;
+    let browser = stage.pool.info().unwrap().processes[0].pid;
     let score = std::fs::read_to_string(format!("/proc/{browser}/oom_score_adj")).unwrap();
     assert_eq!(score.trim(), "200");
 
@@ -34,7 +34,7 @@ async fn crashes_are_seen_at_once_and_survived() {
     assert_eq!(visit.crash, Some(CrashScope::Renderer), "{visit:?}");
     assert!(began.elapsed() < Duration::from_secs(10));
     stage.page("/plain").await;
-    assert_eq!(pool.info().unwrap().processes[0].0, browser, "the browser outlives a renderer");
+    assert_eq!(pool.info().unwrap().processes[0].pid, browser, "the browser outlives a renderer");
 
     let hang = pool.visit(stage.request("/hang", Duration::from_secs(50)));
     let killer = async {
@@ -48,7 +48,7 @@ async fn crashes_are_seen_at_once_and_survived() {
     stage.page("/plain").await;
     assert_eq!(pool.status().borrow().restarts, 1);
 
-    let stopped = pool.info().unwrap().processes[0].0;
+    let stopped = pool.info().unwrap().processes[0].pid;
     kill(stopped, Signal::STOP);
     let visit = stage.visit_within("/plain", Duration::from_secs(3)).await;
     assert_eq!(visit.crash, Some(CrashScope::Browser), "a hung browser is not blamed on the host: {visit:?}");
@@ -62,7 +62,7 @@ async fn crashes_are_seen_at_once_and_survived() {
 async fn a_renderer_that_dies_at_any_moment_costs_no_page_an_attempt() {
     let stage = Stage::open().await;
     stage.page("/plain").await;
-    let browser = stage.pool.info().unwrap().processes[0].0;
+    let browser = stage.pool.info().unwrap().processes[0].pid;
     // How long before the visit, and how long after it began.
     let moments = (0..6).map(|n| (n * n * 4, 0)).chain((1..24).map(|n| (0, n * 5)));
     for (before, after) in moments {

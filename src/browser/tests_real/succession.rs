@@ -11,9 +11,9 @@ async fn an_old_browser_goes_on_until_its_successor_is_there() {
     let (pool, egress) = (Browsers::start(config).await.unwrap(), testing::anywhere().await);
     let stage = Stage { site: Site::start().await, pool, egress, profiles };
     stage.page("/plain").await;
-    let first = stage.pool.info().unwrap().processes[0].0;
+    let first = stage.pool.info().unwrap().processes[0].pid;
     let end = Instant::now() + BOUND;
-    while stage.pool.info().is_some_and(|info| info.processes[0].0 == first) {
+    while stage.pool.info().is_some_and(|info| info.processes[0].pid == first) {
         assert!(Instant::now() < end, "no successor came");
         // Whichever browser it is, it takes visits at once: nobody waits for a launch.
         stage.page("/plain").await;

@@ -9,6 +9,8 @@ use crate::cli::failure::Failure;
 use crate::cli::{Outcome, hands, out};
 use crate::daemon::session_key::SessionKey;
 use crate::exit_code::ExitCode;
+use crate::model::ids::SessionId;
+use crate::model::session::SessionStatus;
 use crate::model::text::escape_control;
 
 #[derive(Debug, Args)]
@@ -63,20 +65,49 @@ pub(in crate::cli) async fn import(context: &Context, args: ImportArgs) -> Outco
     if !file.is_file() {
         return Err(Failure::new(ExitCode::Nothing, format!("no file `{}`", file.display())));
     }
-    let (submitted, remote) =
-        hands::with(context, "import", async |hands| Ok((hands.import(file.clone()).await?, hands.remote()))).await?;
+    let (submitted, status, remote) = hands::with(context, "import", async |hands| {
+        let submitted = hands.import(file.clone()).await?;
+        let status = hands.status(&submitted.session_id).await.map(|detail| detail.summary.status).ok();
+        Ok((submitted, status, hands.remote()))
+    })
+    .await?;
     if context.json {
         out::json(&submitted)?;
     } else if !context.quiet {
-        let next = match (submitted.waits, remote) {
-            (true, _) => "it waits for you".to_owned(),
-            (false, true) => "it is continued".to_owned(),
-            (false, false) => format!("`crawld recover {}` continues it", submitted.session_id),
-        };
+        let next = next(&submitted.session_id, status, submitted.waits, remote);
         out::line(&format!("{}: imported; {next}", submitted.session_id))?;
         for note in &submitted.notes {
             context.say(&format!("crawld: warning: {}", escape_control(note)));
         }
     }
     Ok(ExitCode::Ok)
+}
+
+/// What becomes of an imported session.
+fn next(id: &SessionId, status: Option<SessionStatus>, waits: bool, remote: bool) -> String {
+    match (status, waits, remote) {
+        (Some(status), ..) if status.ended() => format!("it is {status}, its outputs are here"),
+        (_, true, _) => "it waits for you".to_owned(),
+        (_, false, true) => "it is continued".to_owned(),
+        (_, false, false) => format!("`crawld recover {id}` continues it"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_ended_waits_for_nobody() {
+        #[track_caller]
+        fn check(status: Option<SessionStatus>, waits: bool, remote: bool, expected: &str) {
+            let said = next(&"s1".parse().unwrap(), status, waits, remote);
+            assert!(said.contains(expected), "{said}");
+        }
+        check(Some(SessionStatus::Completed), true, false, "it is completed");
+        check(Some(SessionStatus::Expired), false, true, "it is expired");
+        check(Some(SessionStatus::Paused), true, false, "waits for you");
+        check(Some(SessionStatus::Active), false, true, "is continued");
+        check(None, false, false, "`crawld recover s1`");
+    }
 }

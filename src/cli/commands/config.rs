@@ -1,13 +1,16 @@
 //! `crawld config show` and `crawld config check`.
 
-use clap::Subcommand;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueHint};
 use serde_json::json;
 
 use crate::cli::failure::Failure;
 use crate::cli::table::Table;
 use crate::cli::{Global, Outcome, out};
-use crate::config::{KEYS, Problem, task};
+use crate::config::{Config, KEYS, Problem, task};
 use crate::exit_code::ExitCode;
+use crate::model::task::PreparedTask;
 use crate::state::group;
 
 #[derive(Debug, Subcommand)]
@@ -15,18 +18,28 @@ pub(in crate::cli) enum ConfigCommand {
     /// Print every key with its value and where it came from
     Show,
     /// Report everything that is wrong with the configuration and the task files
-    Check,
+    Check(CheckArgs),
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct CheckArgs {
+    /// Task files (TOML) to check [default: all in the tasks directory]
+    #[arg(value_hint = ValueHint::FilePath)]
+    files: Vec<PathBuf>,
 }
 
 pub(in crate::cli) fn run(global: &Global, command: &ConfigCommand) -> Outcome {
     match command {
         ConfigCommand::Show => show(global),
-        ConfigCommand::Check => check(global),
+        ConfigCommand::Check(args) => check(global, &args.files),
     }
 }
 
 fn show(global: &Global) -> Outcome {
     let loaded = global.load()?;
+    for warning in &loaded.warnings {
+        out::say(&format!("crawld: warning: {warning}"));
+    }
     if global.json {
         let value = serde_json::to_value(&loaded.config).unwrap_or_default();
         let keys: serde_json::Map<String, serde_json::Value> = KEYS
@@ -49,10 +62,13 @@ fn show(global: &Global) -> Outcome {
     Ok(ExitCode::Ok)
 }
 
-fn check(global: &Global) -> Outcome {
+fn check(global: &Global, files: &[PathBuf]) -> Outcome {
     let (problems, warnings, tasks) = match global.load() {
         Ok(loaded) => {
-            let (tasks, mut problems) = task::load_dir(&loaded.config.tasks_dir, &loaded.config);
+            let (tasks, mut problems) = match files {
+                [] => task::load_dir(&loaded.config.tasks_dir, &loaded.config),
+                files => load_files(files, &loaded.config),
+            };
             if let Some(Err(why)) = loaded.config.state_group.as_deref().map(group::number) {
                 problems.push(Problem::new(format!("state_group ({})", loaded.origins["state_group"]), why));
             }
@@ -67,6 +83,18 @@ fn check(global: &Global) -> Outcome {
         out::say(&format!("crawld: warning: {warning}"));
     }
     report(&problems, global, tasks)
+}
+
+/// The tasks of files that were named, and what is wrong with the others.
+fn load_files(files: &[PathBuf], defaults: &Config) -> (Vec<PreparedTask>, Vec<Problem>) {
+    let (mut tasks, mut problems) = (Vec::new(), Vec::new());
+    for file in files {
+        match task::load(file, defaults) {
+            Ok(task) => tasks.push(task),
+            Err(found) => problems.extend(found),
+        }
+    }
+    (tasks, problems)
 }
 
 fn report(problems: &[Problem], global: &Global, tasks: usize) -> Outcome {

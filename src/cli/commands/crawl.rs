@@ -20,8 +20,8 @@ use crate::daemon::answers::{RecoveryItem, SessionSummary};
 use crate::daemon::mode::{RunEnd, RunMode};
 use crate::exit_code::ExitCode;
 use crate::model::duration::Span;
-use crate::model::ids::TaskId;
-use crate::model::session::{CrashReason, SessionStatus, StopReason};
+use crate::model::ids::{SessionId, TaskId};
+use crate::model::session::{Cause, CrashReason, SessionStatus, StopReason};
 use crate::model::task::{FetchMode, PreparedTask, RobotsPolicy, ScopePreset, TaskOrigin};
 use crate::model::text::escape_control;
 
@@ -194,13 +194,30 @@ async fn foreground(context: &Context, task: PreparedTask, args: &CrawlArgs) -> 
             context.say(&format!("crawld: {}", taken_up(item)));
         }
         for session in &started.sessions {
-            let verb = if started.joined { "continues" } else { "is new" };
+            let held = started.recovery.sessions.iter().any(|item| is_held(item, session));
+            let verb = verb(session, started.joined, held);
             let place = context.state_dir().display().to_string();
             context.say(&format!("crawld: session {session} {verb}; state in {}", escape_control(&place)));
         }
     })
     .await;
     finish(context, end)
+}
+
+/// Whether a session was taken up as its operator had left it: paused.
+fn is_held(item: &RecoveryItem, session: &SessionId) -> bool {
+    item.info.session_id == *session && item.info.cause == Cause::PausedByOperator
+}
+
+/// What a task's session does from now on.
+pub(super) fn verb(session: &SessionId, joined: bool, held: bool) -> String {
+    match (joined, held) {
+        (_, true) => {
+            format!("stays paused, as its operator ordered: `crawld resume {session}` (beside this) lets it go on")
+        }
+        (true, false) => "continues".to_owned(),
+        (false, false) => "is new".to_owned(),
+    }
 }
 
 /// What became of a session before it is continued, in a line: how it ended, what is done and why, where it stands.
@@ -295,7 +312,8 @@ async fn beside(context: &Context, client: Client, draft: &Draft, task: &Prepare
     if let Some(item) = &submitted.recovered {
         context.say(&format!("crawld: {}", taken_up(item)));
     }
-    let verb = if submitted.joined { "continues" } else { "is new" };
+    let held = submitted.joined && client.status(id).await.is_ok_and(|detail| detail.summary.held_by_operator());
+    let verb = verb(id, submitted.joined, held);
     context.say(&format!(
         "crawld: handed to the running crawld; session {id} {verb}. Ctrl-C stops following, not the crawl"
     ));
@@ -328,6 +346,8 @@ pub(in crate::cli) fn exit_of(summary: &SessionSummary) -> ExitCode {
     match summary.status {
         SessionStatus::Completed if summary.counters.failed == 0 => ExitCode::Ok,
         SessionStatus::Completed => ExitCode::SomeFailed,
+        // It was ended for good, so nothing of it can be continued.
+        SessionStatus::Cancelled => ExitCode::Nothing,
         SessionStatus::Failed if summary.stop_reason == Some(StopReason::LoginFailed) => ExitCode::BadConfig,
         SessionStatus::Failed => ExitCode::CannotWrite,
         _ => ExitCode::Stopped,

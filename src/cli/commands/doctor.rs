@@ -11,12 +11,13 @@ use crate::cli::{Global, Outcome, out};
 use crate::config::Config;
 use crate::exit_code::ExitCode;
 use crate::model::endpoint::DebugEndpoint;
-use crate::state::paths::StateDir;
+use crate::state::paths::{StateDir, file_system_warning};
 
 /// 65,536 is what the systemd unit asks for; a browser tab takes some tens of descriptors.
 const WANTED_FILES: u64 = 4096;
 /// A clock before the year 2024 was never set.
 const SANE_CLOCK_MS: i64 = 1_704_067_200_000;
+const LOCAL_DISK: &str = "use a directory on a local disk";
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -111,7 +112,10 @@ fn state_directory(path: &Path) -> Finding {
         let parent = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
         // Tried, not asked: /proc and its like call themselves writable to root.
         return match tempfile::tempdir_in(parent) {
-            Ok(_) => Finding::good(what, format!("{shown} (will be made)")),
+            Ok(_) => match file_system_warning(parent) {
+                Some(warning) => Finding::warning(what, format!("{shown} (will be made): {warning}"), LOCAL_DISK),
+                None => Finding::good(what, format!("{shown} (will be made)")),
+            },
             Err(error) => Finding::bad(
                 what,
                 format!("{shown} cannot be made: {error}"),
@@ -129,7 +133,7 @@ fn state_directory(path: &Path) -> Finding {
     use std::os::unix::fs::PermissionsExt;
     let mode = std::fs::metadata(path).map_or(0, |meta| meta.permissions().mode() & 0o777);
     match state.file_system_warning() {
-        Some(warning) => Finding::warning(what, format!("{shown}: {warning}"), "use a directory on a local disk"),
+        Some(warning) => Finding::warning(what, format!("{shown}: {warning}"), LOCAL_DISK),
         None if mode & 0o077 != 0 => {
             Finding::warning(what, format!("{shown} has mode {mode:o}"), format!("chmod 700 {shown}"))
         }

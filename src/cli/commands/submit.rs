@@ -42,7 +42,9 @@ pub(in crate::cli) async fn run(context: &Context, args: SubmitArgs) -> Outcome 
     if context.json {
         out::json(&submitted)?;
     } else if !context.quiet {
-        let verb = if submitted.joined { "continues" } else { "is new" };
+        let id = &submitted.session_id;
+        let held = submitted.joined && client.status(id).await.is_ok_and(|detail| detail.summary.held_by_operator());
+        let verb = super::crawl::verb(id, submitted.joined, held);
         out::line(&format!("task {}: session {} {verb}", submitted.task_id, submitted.session_id))?;
     }
     Ok(ExitCode::Ok)

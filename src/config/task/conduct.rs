@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::config::Problem;
 use crate::config::check::header_safe;
-use crate::model::conduct::{HeaderPlace, viewport};
+use crate::model::conduct::{ApiGrant, HeaderPlace, viewport};
 use crate::model::duration::Span;
 use crate::model::proxy::Upstream;
 use crate::model::task::{TaskOrigin, TaskSpec};
@@ -107,13 +107,22 @@ fn page(spec: &TaskSpec, say: &mut impl FnMut(&str, String)) {
     }
 }
 
-/// What only somebody with the rights of this user's files may ask for: an API body names no secret and no file.
-pub(super) fn check_origin(spec: &TaskSpec, origin: TaskOrigin) -> Vec<Problem> {
+/// What only somebody with the rights of this user's files may ask for: an API body names no secret, no file and no
+/// private network, unless the daemon's configuration grants it.
+pub(super) fn check_origin(spec: &TaskSpec, origin: TaskOrigin, grants: &[ApiGrant]) -> Vec<Problem> {
     if origin != TaskOrigin::Api {
         return Vec::new();
     }
-    let message = "secrets are named in task files and on command lines only, not by the API";
     let mut broken = Vec::new();
+    if !spec.allow_private_networks.is_empty() && !grants.contains(&ApiGrant::PrivateNetworks) {
+        let message = "is not granted to the API: name the networks in a task file or on a command line, or set \
+            `api_grants = [\"private_networks\"]` in crawld.toml";
+        broken.push(Problem::new("allow_private_networks", message));
+    }
+    if grants.contains(&ApiGrant::LocalFiles) {
+        return broken;
+    }
+    let message = "secrets are named in task files and on command lines only, not by the API";
     if spec.fetch.cookies_file.is_some() {
         broken.push(Problem::new("fetch.cookies_file", message));
     }
@@ -238,17 +247,30 @@ mod tests {
     }
 
     #[test]
-    fn the_api_names_no_secrets() {
+    fn the_api_asks_only_for_what_is_granted() {
         let auth = spec("fetch", json!({"auth": {"a": {"user": "me", "password": "env:PW"}}}));
         let header = spec("fetch", json!({"headers": {"a": {"X-Token": "file:/etc/shadow"}}}));
         let proxy = spec("fetch", json!({"proxy": {"url": "http://127.0.0.1:631"}}));
+        let cookies = spec("fetch", json!({"cookies_file": "/etc/passwd"}));
+        let networks = spec("allow_private_networks", json!(["127.0.0.0/8"]));
         let mut login = spec("fetch", json!({}));
         let described = json!({"url": "http://a/", "steps": [{"click": "b"}], "success": "x"});
         login.login = serde_json::from_value(described).unwrap();
-        for (spec, key) in [(login, "login"), (auth, "fetch.auth"), (header, "fetch.headers"), (proxy, "fetch.proxy")] {
-            assert_eq!(check_origin(&spec, TaskOrigin::Api)[0].place, key);
-            assert!(check_origin(&spec, TaskOrigin::Command).is_empty());
+        let (files, private) = (ApiGrant::LocalFiles, ApiGrant::PrivateNetworks);
+        for (spec, key, grant, other) in [
+            (login, "login", files, private),
+            (auth, "fetch.auth", files, private),
+            (header, "fetch.headers", files, private),
+            (proxy, "fetch.proxy", files, private),
+            (cookies, "fetch.cookies_file", files, private),
+            (networks, "allow_private_networks", private, files),
+        ] {
+            for grants in [&[][..], &[other]] {
+                assert_eq!(check_origin(&spec, TaskOrigin::Api, grants)[0].place, key);
+            }
+            assert!(check_origin(&spec, TaskOrigin::Api, &[grant]).is_empty(), "{key}");
+            assert!(check_origin(&spec, TaskOrigin::Command, &[]).is_empty(), "{key}");
         }
-        assert!(check_origin(&spec("fetch", json!({"headers": {"a": {"X": "7"}}})), TaskOrigin::Api).is_empty());
+        assert!(check_origin(&spec("fetch", json!({"headers": {"a": {"X": "7"}}})), TaskOrigin::Api, &[]).is_empty());
     }
 }

@@ -67,7 +67,7 @@ pub fn load_dir(directory: &Path, defaults: &Config) -> (Vec<PreparedTask>, Vec<
 pub fn prepare(draft: &Draft, defaults: &Config, origin: TaskOrigin) -> Result<PreparedTask, Vec<Problem>> {
     let written = draft.read()?;
     let spec = with_defaults(draft, defaults).read()?;
-    let broken = validate(&spec).into_iter().chain(check_origin(&spec, origin));
+    let broken = validate(&spec).into_iter().chain(check_origin(&spec, origin, &defaults.api_grants));
     let problems: Vec<Problem> =
         broken.map(|problem| Problem::new(draft.place(&problem.place), problem.message)).collect();
     if !problems.is_empty() {
@@ -84,7 +84,9 @@ pub fn prepare(draft: &Draft, defaults: &Config, origin: TaskOrigin) -> Result<P
 
 fn with_defaults(draft: &Draft, defaults: &Config) -> Draft {
     let mut full = draft.clone();
-    let values: [(&str, Value); 11] = [
+    let values: [(&str, Value); 13] = [
+        ("scope.preset", json!(defaults.scope)),
+        ("scope.max_depth", json!(defaults.max_depth)),
         ("fetch.mode", json!(defaults.fetch)),
         ("fetch.page_timeout", json!(defaults.page_timeout)),
         ("fetch.attempts", json!(defaults.attempts)),

@@ -114,7 +114,7 @@ impl World {
     fn first(&self) -> Crawld {
         let keeping = self.dir.path().join("keeping.toml");
         match keeping.exists() {
-            true => self.crawld(&["crawl", &keeping.display().to_string(), "--json", "--quiet"]),
+            true => self.crawld(&["crawl", &keeping.display().to_string(), "--json", "--quiet", "--log-level", "warn"]),
             false => self.crawl(),
         }
     }
@@ -166,7 +166,7 @@ impl World {
             "--tabs",
             &tabs,
         ])
-        .args(&["--json", "--quiet"])
+        .args(&["--json", "--quiet", "--log-level", "warn"])
     }
 
     /// The same crawl by a task file that asks for more of each page.
@@ -179,7 +179,7 @@ impl World {
              [politeness]\ndelay = \"0ms\"\nper_host = {tabs}\n[extract]\n{extract}\n"
         );
         fs::write(&file, task).expect("a task file");
-        self.crawld(&["crawl", &file.display().to_string(), "--json", "--quiet"])
+        self.crawld(&["crawl", &file.display().to_string(), "--json", "--quiet", "--log-level", "warn"])
     }
 
     /// `crawld recover --json`: applies the decisions and continues what is to be continued.
