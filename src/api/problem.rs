@@ -52,6 +52,7 @@ impl From<OperatorError> for ProblemBody {
             | OperatorError::OtherTask(text)
             | OperatorError::NotNow(text)
             | OperatorError::InUse(text)
+            | OperatorError::NoBrowser(text)
             | OperatorError::Completed(text)
             | OperatorError::Ended(text)
             | OperatorError::Cancelled(text)
@@ -80,6 +81,7 @@ impl From<ProblemBody> for OperatorError {
             "cancelled" => OperatorError::Cancelled(body.subject),
             "not_now" => OperatorError::NotNow(body.subject),
             "in_use" => OperatorError::InUse(body.subject),
+            "no_browser" => OperatorError::NoBrowser(body.subject),
             "completed" => OperatorError::Completed(body.subject),
             "io" => OperatorError::Io(body.subject),
             "gone" => OperatorError::Gone(body.subject),
@@ -130,6 +132,7 @@ mod tests {
             OperatorError::OtherTask("a is of b".into()),
             OperatorError::NotNow("paused".into()),
             OperatorError::InUse("locked".into()),
+            OperatorError::NoBrowser("no Chromium found".into()),
             OperatorError::Completed("s1".into()),
             OperatorError::Ended("a".into()),
             OperatorError::Invalid(vec![Problem::new("seeds", "is empty")]),

@@ -225,6 +225,9 @@ pub enum OperatorError {
     /// Somebody is at work with it at this moment; says who. The same command does later what it does not do now.
     #[error("not now: {0}")]
     InUse(String),
+    /// No browser can be had, or not with its sandbox; says why and what to do.
+    #[error("{0}")]
+    NoBrowser(String),
     /// The session has ended, so there is nothing to order.
     #[error("session `{0}` has ended")]
     Ended(String),
@@ -254,7 +257,7 @@ impl OperatorError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             OperatorError::UnknownSession(_) | OperatorError::OtherTask(_) => Some("list them with `crawld sessions`"),
-            OperatorError::NotNow(_) | OperatorError::InUse(_) => None,
+            OperatorError::NotNow(_) | OperatorError::InUse(_) | OperatorError::NoBrowser(_) => None,
             OperatorError::Ended(_) => Some(
                 "`crawld resume SESSION --extend` continues one that reached a limit; `crawld crawl --new` starts another",
             ),
@@ -280,6 +283,7 @@ impl OperatorError {
             | OperatorError::Cancelled(_) => ExitCode::Nothing,
             OperatorError::NotNow(_) => ExitCode::BadConfig,
             OperatorError::InUse(_) => ExitCode::InUse,
+            OperatorError::NoBrowser(_) => ExitCode::NoBrowser,
             OperatorError::Invalid(_) => ExitCode::BadConfig,
             OperatorError::Io(_) => ExitCode::CannotWrite,
             OperatorError::Gone(_) => ExitCode::InUse,
@@ -297,7 +301,7 @@ impl OperatorError {
             | OperatorError::Cancelled(_) => 409,
             OperatorError::Invalid(_) => 422,
             OperatorError::Io(_) => 507,
-            OperatorError::Gone(_) => 503,
+            OperatorError::NoBrowser(_) | OperatorError::Gone(_) => 503,
         }
     }
 
@@ -308,6 +312,7 @@ impl OperatorError {
             OperatorError::OtherTask(_) => "other_task",
             OperatorError::NotNow(_) => "not_now",
             OperatorError::InUse(_) => "in_use",
+            OperatorError::NoBrowser(_) => "no_browser",
             OperatorError::Ended(_) => "ended",
             OperatorError::Completed(_) => "completed",
             OperatorError::Cancelled(_) => "cancelled",
@@ -442,6 +447,7 @@ mod tests {
             (OperatorError::OtherTask("a is of b".into()), 5, 404),
             (OperatorError::NotNow("paused".into()), 78, 409),
             (OperatorError::InUse("crawld is at work with it".into()), 75, 409),
+            (OperatorError::NoBrowser("no Chromium found".into()), 69, 503),
             (OperatorError::Ended("a".into()), 5, 409),
             (OperatorError::Completed("a".into()), 5, 409),
             (OperatorError::Cancelled("a".into()), 5, 409),

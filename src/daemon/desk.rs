@@ -450,7 +450,7 @@ fn operator_error(code: ExitCode, error: String) -> OperatorError {
         ExitCode::InUse => OperatorError::InUse(error),
         ExitCode::Stopped => OperatorError::NotNow(error),
         ExitCode::CannotWrite => OperatorError::Io(error),
-        ExitCode::NoBrowser => OperatorError::NotNow(error),
+        ExitCode::NoBrowser => OperatorError::NoBrowser(error),
         _ => OperatorError::Invalid(vec![crate::daemon::command::Problem::new("task", error)]),
     }
 }
