@@ -7,7 +7,7 @@ pub const APPLICATION_ID: i32 = 0x6372_776c;
 pub const FORMAT: i64 = 3;
 
 /// Format 3. Host names stand once; a URL row holds path and query only. `urls.key` is a [`crate::model::url::UrlKey`];
-/// `seen` has the keys of all URLs up to number `seen_upto.n`, see [`super::seen`]. `urls.detail` is a failure class, a skip
+/// `seen` has the keys of all URLs up to number `seen_upto.n`, see `store::seen`. `urls.detail` is a failure class, a skip
 /// reason or a park reason; `urls.seq` the commit of its newest record, 0 without one. A URL in `leases` is in flight, whatever
 /// its row says: a lease that changed the row would write its page twice for a visit.
 pub const CREATE: &str = "
