@@ -55,7 +55,7 @@ impl BrowserConfig {
             pages_per_browser: 2_000,
             browser_max_age: Duration::from_secs(4 * 3600),
             browser_max_bytes: 2 << 30,
-            pages_per_tab: 250,
+            pages_per_tab: 150,
             tab_idle: Duration::from_secs(30),
             launch_timeout: Duration::from_secs(20),
             launch_attempts: 10,

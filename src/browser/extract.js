@@ -23,9 +23,9 @@ async (o) => {
     else if (has('img[loading=lazy][onload],img[loading=lazy][onerror]')) demand |= 2048;
     if (![...all('iframe,frame')].some((frame) => frame.contentDocument === null)) demand &= ~1024;
     if (has('iframe[loading=lazy]')) demand |= 4096;
-    if (has('[onanimationend],[onanimationstart],[onanimationiteration],[ontransitionend],[ontransitionrun],[ontransitionstart]')) demand |= 64;
     // Frameworks listen for the ends of effects whether there are any or not.
     const moved = (demand & 8192) !== 0 || Document.prototype.getAnimations.call(doc).length > 0;
+    if (moved && has('[onanimationend],[onanimationstart],[onanimationiteration],[ontransitionend],[ontransitionrun],[ontransitionstart]')) demand |= 64;
     return demand & ~8192 & (moved ? -1 : ~64);
   };
   // Effects that end soon, when somebody may wait for their end.
@@ -210,21 +210,20 @@ async (o) => {
     stage.dispatchEvent(new CustomEvent(o.key + 'f'));
     stage.removeEventListener(o.key + 't', took);
   };
-  // What lies beside the document's own tree: shadow roots, and frames whose documents have no address. Of what
-  // pages have most, nothing can have a shadow root.
-  const others = ':not(a,abbr,b,br,cite,code,dd,dl,dt,em,i,img,input,kbd,label,li,link,meta,ol,option,path,pre,script'
-    + ',small,strong,style,sub,sup,svg,table,tbody,td,th,thead,tr,tt,u,ul)';
+  // What lies beside the document's own tree: shadow roots, and frames whose documents have no address.
+  const { get: shadowOf } = Object.getOwnPropertyDescriptor(Element.prototype, 'shadowRoot');
   const shadows = [];
   const beside = (root) => {
-    each(select(root, others), 50000, (e) => {
-      const root = e.shadowRoot;
-      if (root) {
-        if (shadows.length < 1000) shadows.push(root);
-        enter(root);
-      } else if (e.localName === 'iframe' && !/^https?:/.test(e.contentDocument?.URL ?? 'http:')) {
-        enter(e.contentDocument);
-        hear(e.contentWindow.performance);
-      }
+    each(select(root, '*'), 200000, (e) => {
+      const inner = shadowOf.call(e);
+      if (!inner) return;
+      if (shadows.length < 1000) shadows.push(inner);
+      enter(inner);
+    });
+    each(select(root, 'iframe'), 50000, (frame) => {
+      if (/^https?:/.test(frame.contentDocument?.URL ?? 'http:')) return;
+      enter(frame.contentDocument);
+      hear(frame.contentWindow.performance);
     });
   };
   let entered = 0;
