@@ -25,8 +25,9 @@ use crate::model::visit::{Refusal, WayOut};
 /// The product token that robots.txt groups are matched with.
 pub const ROBOTS_TOKEN: &str = "crawld";
 
-/// Idle connections kept per host; hosts are asked by few workers at once.
-const IDLE_PER_HOST: usize = 2;
+/// Idle connections kept per host: as many as a task may well ask it with at once, or each further one is made anew for
+/// every request.
+const IDLE_PER_HOST: usize = 32;
 
 /// How long an idle connection is kept; servers close theirs soon after.
 const IDLE_FOR: Duration = Duration::from_secs(15);
