@@ -5,6 +5,7 @@
 //! after that is anybody answered.
 
 pub mod batch;
+mod disk;
 mod engine;
 mod group;
 mod housekeeper;

@@ -1,19 +1,17 @@
 //! One group at a time, from batches to durability, or back to where it was.
 
-use std::panic::resume_unwind;
-
 use tracing::warn;
 
 use crate::clock::Clock;
 use crate::crawl::committer::batch::{Batch, CommitError, Committed};
+use crate::crawl::committer::disk::{Disk, Lines, Outputs};
 use crate::crawl::committer::group::{Group, Totals};
 use crate::faults;
 use crate::model::ids::Epoch;
 use crate::model::lease::HostQueue;
 use crate::model::task::ScopeSpec;
 use crate::model::time::Timestamp;
-use crate::output::files::Placer;
-use crate::output::{Kind, OutputError, Sink};
+use crate::output::{Kind, OutputError};
 use crate::store::StoreError;
 use crate::store::rows::OutputRow;
 use crate::store::schema::META_CLEAN;
@@ -62,9 +60,7 @@ impl Failure {
 #[derive(Debug)]
 pub(super) struct Engine {
     pub(super) writer: Writer,
-    pub(super) urls: Sink,
-    pub(super) pages: Sink,
-    pub(super) files: Placer,
+    pub(super) disk: Disk,
     pub(super) epoch: Epoch,
     pub(super) scope: ScopeSpec,
     pub(super) totals: Totals,
@@ -75,16 +71,10 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn new(
-        writer: Writer,
-        urls: Sink,
-        pages: Sink,
-        files: Placer,
-        epoch: Epoch,
-        scope: ScopeSpec,
-    ) -> Result<Self, StoreError> {
+    pub(super) fn new(writer: Writer, outputs: Outputs, epoch: Epoch, scope: ScopeSpec) -> Result<Self, StoreError> {
         let totals = Totals::read(&writer)?;
-        Ok(Engine { writer, urls, pages, files, epoch, scope, totals, finished: Vec::new(), broken: false })
+        let disk = Disk::new(outputs);
+        Ok(Engine { writer, disk, epoch, scope, totals, finished: Vec::new(), broken: false })
     }
 
     /// Makes the batches durable as one; answers stand in their order.
@@ -109,20 +99,21 @@ impl Engine {
         for batch in batches.iter_mut() {
             answers.push(group.apply(batch)?);
         }
-        let (url_lines, page_lines) = group.lines();
+        let (urls, pages) = group.lines();
         let (named, unwanted) = group.files();
         self.point("store.after_insert")?;
-        let mut out = (&mut self.urls, &mut self.pages, &mut self.files);
         let mut group = Group::new(&self.writer, &mut self.totals, &self.scope, self.epoch);
-        let write_out = || write_out(&mut out, (&url_lines, &named, &page_lines));
+        // The transaction stays open until both are done.
         let lease = || lease(&mut group, batches, &mut answers);
-        let (first_lease, hosts) = beside(write_out, lease)?;
+        let (written, leased) = self.disk.write(Lines { urls, pages, named }, lease);
+        written?;
+        let (first_lease, hosts) = leased?;
         self.save(first_lease)?;
         self.point("store.before_commit")?;
         self.writer.commit()?;
         // Only a kill is meant here: the group is durable, whatever else is said.
         let _ = faults::point("store.after_commit");
-        self.files.settle(&unwanted);
+        self.disk.outputs().files.settle(&unwanted);
         self.settle(&mut answers, &hosts);
         Ok(answers)
     }
@@ -136,7 +127,8 @@ impl Engine {
             return Err(Failure::Bug(format!("the counters do not balance: {:?}", totals.counters)));
         }
         let seq = totals.seq;
-        for (kind, sink) in [(Kind::Urls, &self.urls), (Kind::Pages, &self.pages)] {
+        let outputs = self.disk.outputs();
+        for (kind, sink) in [(Kind::Urls, &outputs.urls), (Kind::Pages, &outputs.pages)] {
             if let Some(finished) = sink.finished() {
                 let (_, segment, _) = Kind::parse(&finished.name).expect("a sink names its files so");
                 self.writer.seal_output(kind.prefix(), segment)?;
@@ -154,12 +146,13 @@ impl Engine {
     }
 
     fn settle(&mut self, answers: &mut [Committed], hosts: &[HostQueue]) {
-        let sealed: Vec<_> = [self.urls.finished(), self.pages.finished()].into_iter().flatten().collect();
-        self.finished.extend(self.urls.finished().map(|file| file.name));
-        self.urls.settle();
-        self.pages.settle();
+        let mut out = self.disk.outputs();
+        let sealed: Vec<_> = [out.urls.finished(), out.pages.finished()].into_iter().flatten().collect();
+        self.finished.extend(out.urls.finished().map(|file| file.name));
+        out.urls.settle();
+        out.pages.settle();
         let mut outputs = sealed;
-        outputs.extend([self.urls.mark(), self.pages.mark()].into_iter().flatten());
+        outputs.extend([out.urls.mark(), out.pages.mark()].into_iter().flatten());
         for answer in answers {
             answer.seq = self.totals.seq;
             answer.counters = self.totals.counters;
@@ -182,13 +175,15 @@ impl Engine {
             self.broken = true;
             return;
         }
-        for sink in [&mut self.urls, &mut self.pages] {
+        let mut outputs = self.disk.outputs();
+        let Outputs { urls, pages, files } = &mut *outputs;
+        for sink in [urls, pages] {
             if let Err(error) = sink.roll_back() {
                 warn!(%error, "the failed group could not be cut off; the next opening does it");
                 self.broken = true;
             }
         }
-        if let Err(error) = self.files.roll_back() {
+        if let Err(error) = files.roll_back() {
             warn!(%error, "a file keeps a name that was not committed; the next opening sets it aside");
             self.broken = true;
         }
@@ -208,26 +203,13 @@ impl Engine {
             migrate::forget_older(self.writer.path());
             Ok(())
         };
-        self.files.sweep();
+        self.disk.outputs().files.sweep();
         finish().map_err(|e| Failure::Store(e).for_batch(Box::default()))
     }
 
     fn point(&self, name: &'static str) -> Result<(), StoreError> {
         faults::point(name).map_err(|e| StoreError::system(self.writer.path(), &e))
     }
-}
-
-/// URL records are on the disk before the page records that count them, and kept files have their names before
-/// the page records that name them.
-fn write_out(
-    (urls, pages, files): &mut (&mut Sink, &mut Sink, &mut Placer),
-    (url_lines, named, page_lines): (&[u8], &[(String, String)], &[u8]),
-) -> Result<(), OutputError> {
-    urls.append(url_lines)?;
-    urls.sync()?;
-    files.place(named)?;
-    pages.append(page_lines)?;
-    pages.sync()
 }
 
 /// Takes what the batches wish for. Answers when the first lease was given, and the hosts concerned.
@@ -244,20 +226,4 @@ fn lease(
         }
     }
     Ok((first, group.finish()?))
-}
-
-/// Waits for the disk in another thread while this one goes on with the store, whose transaction stays open
-/// until both are done. One after the other when there is no thread to be had.
-fn beside<T>(
-    mut disk: impl FnMut() -> Result<(), OutputError> + Send,
-    store: impl FnOnce() -> Result<T, Failure>,
-) -> Result<T, Failure> {
-    let (written, done) = std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("store-outputs".to_owned()).spawn_scoped(scope, &mut disk);
-        let done = store();
-        let written = thread.ok().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        (written, done)
-    });
-    written.unwrap_or_else(disk)?;
-    done
 }

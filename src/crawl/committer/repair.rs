@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tracing::warn;
 
+use crate::crawl::committer::disk::Outputs;
 use crate::crawl::committer::engine::Engine;
 use crate::crawl::committer::group::Group;
 use crate::crawl::committer::open::{OpenError, OpenReport, OpenSession};
@@ -84,7 +85,8 @@ pub(super) fn outputs(
         Sink::new(&open.paths.out, kind, open.segment_bytes, last.map(|row| (row.segment, &row.file)))
     };
     let (urls, pages) = (sink(Kind::Urls), sink(Kind::Pages));
-    let mut engine = Engine::new(writer, urls, pages, Placer::new(&open.paths.out), epoch, open.scope.clone())?;
+    let outputs = Outputs { urls, pages, files: Placer::new(&open.paths.out) };
+    let mut engine = Engine::new(writer, outputs, epoch, open.scope.clone())?;
     if !report.damaged_files.is_empty() {
         let last = engine.writer.last_url()?;
         let ranges = lost_ranges(open, &lost_urls, last)?;
@@ -237,12 +239,12 @@ fn repair(
     }
     let (url_lines, _) = group.lines();
     group.finish()?;
-    engine.urls.append(&url_lines)?;
-    engine.urls.sync()?;
+    engine.disk.outputs().urls.append(&url_lines)?;
+    engine.disk.outputs().urls.sync()?;
     engine.save(None)?;
     faults::point("store.before_commit").map_err(|e| StoreError::system(engine.writer.path(), &e))?;
     engine.writer.commit()?;
-    engine.urls.settle();
+    engine.disk.outputs().urls.settle();
     Ok(())
 }
 
