@@ -1,34 +1,24 @@
 //! One streaming pass over HTML: links, title, visible text, robots directives.
 
+mod raw;
 mod refs;
+mod tokens;
+#[cfg(test)]
+mod tokens_tests;
+mod tree;
 
 use std::borrow::Cow;
-use std::sync::{Arc, LazyLock, Mutex};
 
-use lol_html::html_content::TextType;
-use lol_html::send::{DocumentContentHandlers, ElementContentHandlers, HtmlRewriter, Settings};
-use lol_html::{MemorySettings, Selector};
-
-use crate::lock::lock;
-
+use self::tokens::{Kind, Sink, Tag, Tokenizer};
+use self::tree::{Region, Tree};
 use super::entities::{Entities, MAX_REFERENCE_BYTES, Place};
 use super::links::RawLinks;
-use super::signs::{SignReader, Tag, runs_unasked};
+use super::signs::{self, SignReader, runs_unasked};
 use super::text::Folded;
 use crate::model::task::ExtractSpec;
 
-/// What the parser may hold of one document: open elements and one unfinished token.
-const PARSER_MEMORY: usize = 4 << 20;
-
 /// Bytes of a title looked at; the record keeps 1,024 characters.
 const TITLE_BYTES: usize = 4096;
-
-static EVERYTHING: LazyLock<Selector> = LazyLock::new(|| "*".parse().expect("`*` is a selector"));
-
-type Element<'a, 'b> = lol_html::html_content::Element<'a, 'b, lol_html::send::SendHandlerTypes>;
-
-/// Where the rewritten document would go: nobody reads it.
-type Ignore = fn(&[u8]);
 
 /// What the pass has found so far.
 pub(super) struct Page {
@@ -63,29 +53,25 @@ enum Titled {
     Done,
 }
 
-/// Elements whose end matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Region {
-    /// What is inside is not shown.
-    Hidden,
-    /// A drawing: its titles are not the document's.
-    Drawing,
-    /// Words on both sides of it are apart.
-    Block,
-}
-
 /// The streaming parser; fed UTF-8.
 pub(super) struct HtmlPass {
-    page: Arc<Mutex<Page>>,
-    rewriter: Option<HtmlRewriter<'static, Ignore>>,
+    document: Document,
+    /// `None`: a token was too long to be held, the rest is not read.
+    tokens: Option<Tokenizer>,
     /// The end of the piece before: a word may lie across.
     tail: Vec<u8>,
+}
+
+/// Where tags and text go.
+struct Document {
+    page: Page,
+    tree: Tree,
 }
 
 impl HtmlPass {
     /// For what the task takes. `text_limit`: `None` when it keeps no text.
     pub(super) fn new(text_limit: Option<usize>, spec: &ExtractSpec) -> Self {
-        let page = Arc::new(Mutex::new(Page {
+        let page = Page {
             title: Folded::new(TITLE_BYTES),
             text: text_limit.map(Folded::new),
             links: RawLinks::new(spec.max_links as usize).with_routes(spec.hash_routes),
@@ -101,60 +87,59 @@ impl HtmlPass {
             drawings: 0,
             carry: String::new(),
             entities: Entities::default(),
-        }));
-        let (on_element, on_text) = (Arc::clone(&page), Arc::clone(&page));
-        let elements = ElementContentHandlers::default().element(move |element: &mut Element<'_, '_>| {
-            let region = lock(&on_element).element(element);
-            if let Some(region) = region.filter(|_| element.can_have_content()) {
-                lock(&on_element).begins(region);
-                let on_end = Arc::clone(&on_element);
-                element.on_end_tag(Box::new(move |_| {
-                    lock(&on_end).ends(region);
-                    Ok(())
-                }))?;
-            }
-            Ok(())
-        });
-        let document =
-            DocumentContentHandlers::default().text(move |chunk: &mut lol_html::html_content::TextChunk<'_>| {
-                lock(&on_text).text(chunk.text_type(), chunk.as_str(), chunk.last_in_text_node());
-                Ok(())
-            });
-        let memory =
-            MemorySettings::new().with_preallocated_parsing_buffer_size(0).with_max_allowed_memory_usage(PARSER_MEMORY);
-        let settings = Settings::new_send()
-            .append_element_content_handler((Cow::Borrowed(&*EVERYTHING), elements))
-            .append_document_content_handler(document)
-            .with_memory_settings(memory)
-            .with_strict(false);
-        HtmlPass { page, rewriter: Some(HtmlRewriter::new(settings, (|_| ()) as Ignore)), tail: Vec::new() }
+        };
+        let document = Document { page, tree: Tree::default() };
+        HtmlPass { document, tokens: Some(Tokenizer::default()), tail: Vec::new() }
     }
 
     /// Reads [`super::Signs`] as well.
     pub(super) fn read_signs(&mut self) {
-        lock(&self.page).signs = Some(SignReader::default());
+        self.document.page.signs = Some(SignReader::default());
     }
 
-    /// Parses one more piece. `false`: the document needs more memory than it gets, the rest is ignored.
+    /// Parses one more piece. `false`: the document has a tag that is longer than can be held, the rest is ignored.
     pub(super) fn feed(&mut self, utf8: &str) -> bool {
-        let Some(rewriter) = &mut self.rewriter else { return false };
+        let Some(tokens) = &mut self.tokens else { return false };
         if click_ends_in(&mut self.tail, utf8.as_bytes()) {
-            lock(&self.page).clicks = true;
+            self.document.page.clicks = true;
         }
-        if rewriter.write(utf8.as_bytes()).is_err() {
-            // A rewriter that failed must not be used again.
-            self.rewriter = None;
+        if !tokens.feed(utf8, &mut self.document) {
+            self.tokens = None;
         }
-        self.rewriter.is_some()
+        self.tokens.is_some()
     }
 
-    /// The end of the document; hands `take` what was found.
-    pub(super) fn finish<T>(mut self, take: impl FnOnce(&mut Page) -> T) -> T {
-        if let Some(rewriter) = self.rewriter.take() {
-            // Only the memory limit can fail here, and then what was found still counts.
-            let _ = rewriter.end();
+    /// The end of the document: what was found.
+    pub(super) fn finish(mut self) -> Page {
+        if let Some(tokens) = &mut self.tokens {
+            tokens.finish(&mut self.document);
         }
-        take(&mut lock(&self.page))
+        self.document.page
+    }
+}
+
+impl Sink for Document {
+    fn start(&mut self, tag: &Tag<'_>) -> Kind {
+        let Document { page, tree } = self;
+        let start = tree.look(tag, |region| page.ends(region));
+        let region = page.element(tag, start.holds);
+        if start.holds && tree.open(tag.name, &start, region) {
+            region.into_iter().for_each(|region| page.begins(region));
+        }
+        start.text
+    }
+
+    fn end(&mut self, name: &str) {
+        let Document { page, tree } = self;
+        tree.close(name, |region| page.ends(region));
+    }
+
+    fn text(&mut self, kind: Kind, piece: &str, last: bool) {
+        self.page.text(kind, piece, last);
+    }
+
+    fn in_foreign(&self) -> bool {
+        self.tree.in_foreign()
     }
 }
 
@@ -181,32 +166,32 @@ impl Page {
         }
     }
 
-    /// Takes what a start tag says; tells what its end will end.
-    fn element(&mut self, element: &Element<'_, '_>) -> Option<Region> {
-        let name = element.tag_name();
+    /// Takes what a start tag says; tells what its end will end. `holds`: elements may stand in it.
+    fn element(&mut self, tag: &Tag<'_>, holds: bool) -> Option<Region> {
+        let name = tag.name;
         if self.hidden > 0 {
             return (name == "template").then_some(Region::Hidden);
         }
         let drawn = self.drawings > 0;
-        let block = !is_inline(&name);
+        let block = !is_inline(name);
         if block {
             self.boundary();
         }
         if let Some(signs) = &mut self.signs {
-            signs.element(&tag(&name, block, element));
+            signs.element(&sign(tag, block, holds));
         }
-        self.references(&name, element);
-        match name.as_str() {
+        self.references(tag);
+        match name {
             "base" if self.base.is_none() => {
-                self.base = element.get_attribute("href").map(|href| self.attribute(&href));
+                self.base = tag.attribute("href").map(|href| self.attribute(href).into_owned());
             }
-            "meta" => self.meta(element),
+            "meta" => self.meta(tag),
             "title" if !drawn => {
                 self.titled = if self.titled == Titled::NotYet { Titled::Inside } else { Titled::Done };
             }
             "textarea" if self.titled == Titled::Inside => self.titled = Titled::Done,
             // What such a template holds becomes its parent's shadow, which is shown.
-            "template" if element.has_attribute("shadowrootmode") => {}
+            "template" if tag.attribute("shadowrootmode").is_some() => {}
             "template" => return Some(Region::Hidden),
             "style" | "script" | "title" | "desc" | "metadata" if drawn => return Some(Region::Hidden),
             "svg" | "math" => return Some(Region::Drawing),
@@ -215,23 +200,23 @@ impl Page {
         (block && (self.text.is_some() || self.signs.is_some())).then_some(Region::Block)
     }
 
-    fn meta(&mut self, element: &Element<'_, '_>) {
-        let Some(content) = element.get_attribute("content") else { return };
+    fn meta(&mut self, tag: &Tag<'_>) {
+        let Some(content) = tag.attribute("content") else { return };
         let is = |attribute: &str, value: &str| {
-            element.get_attribute(attribute).is_some_and(|a| a.trim().eq_ignore_ascii_case(value))
+            tag.attribute(attribute).is_some_and(|found| found.trim().eq_ignore_ascii_case(value))
         };
         if is("name", "robots") || is("name", "crawld") {
-            self.nofollow |= says_nofollow(&content);
+            self.nofollow |= says_nofollow(content);
         } else if is("http-equiv", "refresh")
-            && self.refresh(&content)
+            && self.refresh(content)
             && let Some(signs) = &mut self.signs
         {
             signs.refresh();
         }
     }
 
-    fn attribute(&mut self, value: &str) -> String {
-        self.entities.decode(value, Place::Attribute).into_owned()
+    fn attribute<'v>(&mut self, value: &'v str) -> Cow<'v, str> {
+        self.entities.decode(value, Place::Attribute)
     }
 
     fn boundary(&mut self) {
@@ -240,19 +225,17 @@ impl Page {
         }
     }
 
-    fn text(&mut self, kind: TextType, chunk: &str, last: bool) {
+    fn text(&mut self, kind: Kind, chunk: &str, last: bool) {
         if let Some(signs) = &mut self.signs {
             match kind {
-                TextType::Data | TextType::PlainText if self.hidden == 0 => signs.shown(chunk),
-                TextType::ScriptData | TextType::RawText => signs.raw(chunk),
+                Kind::Data | Kind::Plain if self.hidden == 0 => signs.shown(chunk),
+                Kind::Script | Kind::Raw => signs.raw(chunk),
                 _ => {}
             }
         }
         let wanted = match kind {
-            TextType::RCData => self.titled == Titled::Inside,
-            TextType::Data | TextType::PlainText => {
-                self.hidden == 0 && self.text.as_ref().is_some_and(|text| !text.is_cut())
-            }
+            Kind::Rcdata => self.titled == Titled::Inside,
+            Kind::Data | Kind::Plain => self.hidden == 0 && self.text.as_ref().is_some_and(|text| !text.is_cut()),
             _ => false,
         };
         if wanted {
@@ -260,27 +243,27 @@ impl Page {
         }
         if last {
             self.carry.clear();
-            if kind == TextType::RCData && self.titled == Titled::Inside {
+            if kind == Kind::Rcdata && self.titled == Titled::Inside {
                 self.titled = Titled::Done;
             }
         }
     }
 
-    fn take_text(&mut self, kind: TextType, chunk: &str, last: bool) {
+    fn take_text(&mut self, kind: Kind, chunk: &str, last: bool) {
         let joined;
         let mut whole = chunk;
         if !self.carry.is_empty() {
             joined = std::mem::take(&mut self.carry) + chunk;
             whole = &joined;
         }
-        if !last && kind != TextType::PlainText {
+        if !last && kind != Kind::Plain {
             let (now, later) = whole.split_at(cut_reference(whole));
             self.carry.push_str(later);
             whole = now;
         }
-        let decoded = if kind == TextType::PlainText { whole.into() } else { self.entities.decode(whole, Place::Text) };
+        let decoded = if kind == Kind::Plain { whole.into() } else { self.entities.decode(whole, Place::Text) };
         match (kind, &mut self.text) {
-            (TextType::RCData, _) => self.title.push(&decoded),
+            (Kind::Rcdata, _) => self.title.push(&decoded),
             (_, Some(text)) => text.push(&decoded),
             (_, None) => {}
         }
@@ -288,19 +271,16 @@ impl Page {
 }
 
 /// What the signs need to know of a start tag.
-fn tag<'n>(name: &'n str, block: bool, element: &Element<'_, '_>) -> Tag<'n> {
-    let script = name == "script";
-    Tag {
-        name,
-        holds: block && element.can_have_content(),
-        id: if block { element.get_attribute("id") } else { None },
-        kind: if script { element.get_attribute("type") } else { None },
-        src: if script { element.get_attribute("src") } else { None },
-        handler: element
-            .attributes()
-            .iter()
-            .map(lol_html::html_content::Attribute::name)
-            .find(|name| runs_unasked(name)),
+fn sign<'t>(tag: &Tag<'t>, block: bool, holds: bool) -> signs::Tag<'t> {
+    let of = |wanted: bool, name| if wanted { tag.attribute(name) } else { None };
+    let script = tag.name == "script";
+    signs::Tag {
+        name: tag.name,
+        holds: block && holds,
+        id: of(block, "id"),
+        kind: of(script, "type"),
+        src: of(script, "src"),
+        handler: tag.names().map(str::to_ascii_lowercase).find(|name| runs_unasked(name)),
     }
 }
 

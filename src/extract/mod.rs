@@ -217,7 +217,7 @@ impl Extractor {
                 extracted.base = Some(self.address.into());
             }
             Pass::Html(pass) => {
-                pass.finish(|page| take_page(page, &self.address, &self.spec, &mut extracted));
+                take_page(pass.finish(), &self.address, &self.spec, &mut extracted);
                 if let Some(whole) = self.whole {
                     // The task's selectors were compiled when it was accepted.
                     let selected = FieldSelectors::compile(&self.spec).map(|fields| fields.select(&whole));
@@ -235,22 +235,20 @@ impl Extractor {
 fn srcdoc_links(srcdoc: &str, outer: &Url, spec: &ExtractSpec) -> Vec<RawLink> {
     let mut pass = html::HtmlPass::new(None, spec);
     pass.feed(srcdoc);
-    pass.finish(|page| {
-        let base = links::document_base(outer, page.base.as_deref());
-        std::mem::replace(&mut page.links, links::RawLinks::new(0)).resolve(&base)
-    })
+    let page = pass.finish();
+    page.links.resolve(&links::document_base(outer, page.base.as_deref()))
 }
 
-fn take_page(page: &mut html::Page, address: &Url, spec: &ExtractSpec, extracted: &mut Extracted) {
-    let title = std::mem::replace(&mut page.title, text::Folded::new(0)).into_string();
+fn take_page(page: html::Page, address: &Url, spec: &ExtractSpec, extracted: &mut Extracted) {
+    let title = page.title.into_string();
     let end = title.char_indices().nth(MAX_TITLE_CHARS).map_or(title.len(), |(i, _)| i);
     extracted.title = (!title.is_empty()).then(|| title[..end].to_owned());
-    if let Some(text) = page.text.take() {
+    if let Some(text) = page.text {
         extracted.truncated |= text.is_cut();
         extracted.text = Some(text.into_string());
     }
     let base = links::document_base(address, page.base.as_deref());
-    let links = std::mem::replace(&mut page.links, links::RawLinks::new(0));
+    let links = page.links;
     extracted.truncated |= links.is_cut();
     let mut based = base.clone();
     based.set_fragment(None);
@@ -260,12 +258,12 @@ fn take_page(page: &mut html::Page, address: &Url, spec: &ExtractSpec, extracted
         let there = vec![RawLink { href: based.into() }];
         links::add_new(&mut extracted.links, there, spec.max_links as usize);
     }
-    for srcdoc in std::mem::take(&mut page.srcdocs) {
+    for srcdoc in page.srcdocs {
         links::add_new(&mut extracted.links, srcdoc_links(&srcdoc, &base, spec), spec.max_links as usize);
     }
     extracted.base = Some(base.into());
     extracted.nofollow = page.nofollow;
-    extracted.signs = page.signs.take().map(signs::SignReader::finish);
+    extracted.signs = page.signs.map(signs::SignReader::finish);
 }
 
 /// Appends as much as fits into `limit` bytes. `false`: it was cut.

@@ -94,11 +94,11 @@ pub(super) struct Tag<'a> {
     pub(super) name: &'a str,
     /// It is a block that can have content.
     pub(super) holds: bool,
-    pub(super) id: Option<String>,
+    pub(super) id: Option<&'a str>,
     /// `type`, of a script.
-    pub(super) kind: Option<String>,
+    pub(super) kind: Option<&'a str>,
     /// `src`, of a script.
-    pub(super) src: Option<String>,
+    pub(super) src: Option<&'a str>,
     /// The first of its handlers that run without anybody doing something.
     pub(super) handler: Option<String>,
 }
@@ -125,7 +125,7 @@ impl SignReader {
         }
         if tag.holds {
             let custom = tag.name.contains('-').then_some(tag.name);
-            let Some(id) = tag.id.as_deref().or(custom) else { return };
+            let Some(id) = tag.id.or(custom) else { return };
             let id = letters(id);
             let root = ROOTS.contains(&id.as_str());
             self.open = Some((hash("empty", &id), root));
@@ -166,13 +166,13 @@ impl SignReader {
     }
 
     fn begin_script(&mut self, tag: &Tag<'_>) {
-        let kind = tag.kind.as_deref().unwrap_or("").trim().to_ascii_lowercase();
+        let kind = tag.kind.unwrap_or("").trim().to_ascii_lowercase();
         let runs = kind.is_empty() || kind == "module" || kind.contains("javascript") || kind.contains("ecmascript");
         if !runs {
             return self.feature("data", &kind);
         }
         self.scripts += 1;
-        match &tag.src {
+        match tag.src {
             // A query is most often there to get past caches.
             Some(src) => self.feature("src", &letters(src.split(['?', '#']).next().unwrap_or_default())),
             None => self.script = Some(ScriptText::default()),

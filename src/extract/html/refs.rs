@@ -1,6 +1,7 @@
 //! What the elements of a document refer to.
 
-use super::{Element, Page};
+use super::Page;
+use super::tokens::Tag;
 use crate::policy::hints::{javascript, leads_somewhere, refresh_target, script_targets, srcset_targets};
 
 /// Documents in `srcdoc` attributes that are looked into, per page.
@@ -27,82 +28,82 @@ const RESOURCES: [(&str, &str); 13] = [
 
 impl Page {
     /// Takes the references of an element that may lead to pages, and those to resources where asked.
-    pub(super) fn references(&mut self, name: &str, element: &Element<'_, '_>) {
-        match name {
+    pub(super) fn references(&mut self, tag: &Tag<'_>) {
+        match tag.name {
             "a" | "area" => {
-                let href = element.get_attribute("href");
+                let href = tag.attribute("href");
                 let drawn = self.drawings > 0 && href.is_none();
-                self.link(if drawn { element.get_attribute("xlink:href") } else { href });
+                self.link(if drawn { tag.attribute("xlink:href") } else { href });
             }
-            "frame" => self.link(element.get_attribute("src")),
+            "frame" => self.link(tag.attribute("src")),
             "iframe" => {
-                self.link(element.get_attribute("src"));
-                self.srcdoc(element.get_attribute("srcdoc"));
+                self.link(tag.attribute("src"));
+                self.srcdoc(tag.attribute("srcdoc"));
             }
             "link" => {
-                let rel = element.get_attribute("rel").unwrap_or_default();
-                if leads_somewhere(&rel) || (self.resources && !rel.trim().is_empty()) {
-                    self.link(element.get_attribute("href"));
+                let rel = tag.attribute("rel").unwrap_or_default();
+                if leads_somewhere(rel) || (self.resources && !rel.trim().is_empty()) {
+                    self.link(tag.attribute("href"));
                 }
             }
             "form" => {
-                self.posts = !gets(element.get_attribute("method").as_deref());
+                self.posts = !gets(tag.attribute("method"));
                 if !self.posts {
-                    self.link(element.get_attribute("action"));
+                    self.link(tag.attribute("action"));
                 }
             }
             "button" | "input" => {
-                let method = element.get_attribute("formmethod");
-                let posts = method.as_deref().map_or(self.posts, |method| !gets(Some(method)));
+                let method = tag.attribute("formmethod");
+                let posts = method.map_or(self.posts, |method| !gets(Some(method)));
                 if !posts {
-                    self.link(element.get_attribute("formaction"));
+                    self.link(tag.attribute("formaction"));
                 }
             }
             _ => {}
         }
         if self.resources {
-            self.resources(name, element);
+            self.resources(tag);
         }
         if self.clicks
-            && let Some(code) = element.get_attribute("onclick")
+            && let Some(code) = tag.attribute("onclick")
         {
-            let code = self.attribute(&code);
+            let code = self.attribute(code);
             self.script(&code);
         }
     }
 
-    fn resources(&mut self, name: &str, element: &Element<'_, '_>) {
-        for (_, attribute) in RESOURCES.iter().filter(|(of, _)| *of == name) {
-            self.link(element.get_attribute(attribute));
+    fn resources(&mut self, tag: &Tag<'_>) {
+        for (_, attribute) in RESOURCES.iter().filter(|(of, _)| *of == tag.name) {
+            self.link(tag.attribute(attribute));
         }
-        if matches!(name, "img" | "source")
-            && let Some(value) = element.get_attribute("srcset")
+        if matches!(tag.name, "img" | "source")
+            && let Some(value) = tag.attribute("srcset")
         {
-            let value = self.attribute(&value);
+            let value = self.attribute(value);
             srcset_targets(&value).into_iter().for_each(|target| self.links.push(target));
         }
     }
 
-    fn srcdoc(&mut self, value: Option<String>) {
+    fn srcdoc(&mut self, value: Option<&str>) {
         let Some(value) = value else { return };
         let held: usize = self.srcdocs.iter().map(String::len).sum();
         if self.srcdocs.len() < SRCDOCS_MOST && held + value.len() <= SRCDOC_BYTES {
-            let value = self.attribute(&value);
+            let value = self.attribute(value).into_owned();
             self.srcdocs.push(value);
         }
     }
 
     /// A meta element that says where the page goes; whether it is one.
     pub(super) fn refresh(&mut self, content: &str) -> bool {
-        let target = refresh_target(content).map(str::to_owned);
+        let target = refresh_target(content);
         let leads = target.is_some();
         self.link(target);
         leads
     }
 
-    fn link(&mut self, href: Option<String>) {
+    fn link(&mut self, href: Option<&str>) {
         let Some(href) = href else { return };
-        let href = self.attribute(&href);
+        let href = self.attribute(href);
         match javascript(&href) {
             Some(code) => self.script(&code),
             None => self.links.push(&href),
