@@ -22,9 +22,29 @@ impl Folded {
 
     /// Appends text as it stands in the document.
     pub fn push(&mut self, text: &str) {
-        if self.cut {
-            return;
+        let mut rest = text;
+        while !self.cut {
+            let words = rest.trim_start_matches(is_space);
+            self.gap |= words.len() < rest.len();
+            if words.is_empty() {
+                return;
+            }
+            let (plain, behind) = words.split_at(plain_words(words));
+            let space = usize::from(self.gap && !self.text.is_empty());
+            if self.text.len() + space + plain.len() > self.limit {
+                return self.push_words(words);
+            }
+            if space == 1 {
+                self.text.push(' ');
+            }
+            self.gap = false;
+            self.text.push_str(plain);
+            rest = behind;
         }
+    }
+
+    /// The same word by word.
+    fn push_words(&mut self, text: &str) {
         for (index, word) in text.split(is_space).enumerate() {
             self.gap |= index > 0;
             if word.is_empty() {
@@ -63,6 +83,24 @@ impl Folded {
     }
 }
 
+/// How many bytes at the start need no folding: words with nothing but a single space between two of them.
+fn plain_words(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'!'..=b'\x7f' | b'\0'..=b'\x08' | b'\x0e'..=b'\x1f' => at += 1,
+            b' ' if bytes.get(at + 1).is_some_and(u8::is_ascii_graphic) => at += 2,
+            0x80.. => match text[at..].chars().next() {
+                Some(c) if !is_space(c) => at += c.len_utf8(),
+                _ => return at,
+            },
+            _ => return at,
+        }
+    }
+    at
+}
+
 fn is_space(c: char) -> bool {
     c.is_whitespace() || c == '\u{feff}' || c == '\u{200b}'
 }
@@ -89,6 +127,10 @@ mod tests {
         check(100, &["  a \n\t b ", "c"], "a b c", false);
         check(100, &["a", "b"], "ab", false);
         check(100, &["a", "|", "b", "|", "|"], "a b", false);
+        check(100, &["a b  c d\ne", "f g ", " h\u{7f} é è\u{200b}ê"], "a b c d ef g h\u{7f} é è ê", false);
+        check(100, &[" ", "a", "\n"], "a", false);
+        check(7, &["a bc def"], "a bc de", true);
+        check(8, &["a bc def"], "a bc def", false);
         check(100, &["\u{a0}a\u{a0}\u{2003}b"], "a b", false);
         check(3, &["abcdef"], "abc", true);
         check(3, &["ab", " ", "cd", "e"], "ab", true);
