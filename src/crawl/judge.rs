@@ -36,6 +36,14 @@ pub struct Visited {
     pub way: Option<(FetchedWith, FetchReason)>,
 }
 
+/// A visit without what it brought.
+struct Visit {
+    lease: Lease,
+    started_at: Timestamp,
+    took: Duration,
+    way: Option<(FetchedWith, FetchReason)>,
+}
+
 /// What the judgement needs besides the visit.
 #[derive(Debug, Clone, Copy)]
 pub struct Judge<'a> {
@@ -56,37 +64,39 @@ pub struct Judge<'a> {
 impl Judge<'_> {
     /// Turns a visit into its end.
     pub fn end(&self, visited: Visited) -> VisitEnd {
-        if visited.crashed {
-            return self.crashed(visited);
+        let Visited { lease, result, crashed, started_at, took, way } = visited;
+        let visit = Visit { lease, started_at, took, way };
+        if crashed {
+            return self.crashed(visit);
         }
-        match visited.result.clone() {
-            VisitResult::Answer(answer) => self.answered(visited, *answer),
-            VisitResult::Download(answer) => self.downloaded(&visited, *answer),
-            VisitResult::Refused { hops, reason } => self.refused(visited, &hops, reason),
-            VisitResult::Failed(failure) => self.failed(visited, failure),
+        match result {
+            VisitResult::Answer(answer) => self.answered(visit, *answer),
+            VisitResult::Download(answer) => self.downloaded(&visit, *answer),
+            VisitResult::Refused { hops, reason } => self.refused(visit, &hops, reason),
+            VisitResult::Failed(failure) => self.failed(visit, failure),
         }
     }
 
     /// A redirect that was not followed, by what robots.txt says of its target or for its host's sake, is a redirect
     /// all the same: a target inside the scope is a URL of its own, with a turn and an end of its own.
-    fn refused(&self, visited: Visited, hops: &[CanonicalUrl], reason: SkipReason) -> VisitEnd {
+    fn refused(&self, visit: Visit, hops: &[CanonicalUrl], reason: SkipReason) -> VisitEnd {
         let stopped = matches!(reason, SkipReason::Robots | SkipReason::Redirect);
         let target = hops.last().filter(|_| stopped);
         let outcome = Outcome::Skipped(if target.is_some() { SkipReason::Redirect } else { reason });
-        let accepted = target.and_then(|url| self.rules.redirect(url, &visited.lease));
+        let accepted = target.and_then(|url| self.rules.redirect(url, &visit.lease));
         let links = Links { accepted: accepted.into_iter().collect(), ..Links::default() };
         let final_url = hops.last().map(|url| url.as_str().to_owned());
-        let record = PageRecord { final_url, ..self.record(&visited, outcome) };
-        ended(visited.lease, outcome, record, links, None)
+        let record = PageRecord { final_url, ..self.record(&visit, outcome) };
+        ended(visit.lease, outcome, record, links, None)
     }
 
     /// A crash is never charged an attempt; alone, it counts towards poison.
-    fn crashed(&self, visited: Visited) -> VisitEnd {
-        let lease = visited.lease.clone();
+    fn crashed(&self, visit: Visit) -> VisitEnd {
+        let lease = visit.lease.clone();
         let alone = lease.suspect;
         let explained = lease.crashes.0 + u32::from(alone);
         if retry::suspect_verdict(explained, lease.crashes.1) == SuspectVerdict::Poison {
-            let mut record = self.record(&visited, Outcome::Skipped(SkipReason::Poison));
+            let mut record = self.record(&visit, Outcome::Skipped(SkipReason::Poison));
             record.error = Some(format!("crashed its browser {explained} times while alone in it"));
             return ended(lease, Outcome::Skipped(SkipReason::Poison), record, Links::default(), None);
         }
@@ -99,7 +109,7 @@ impl Judge<'_> {
         }
     }
 
-    fn answered(&self, visited: Visited, answer: PageAnswer) -> VisitEnd {
+    fn answered(&self, visit: Visit, answer: PageAnswer) -> VisitEnd {
         let has_retry_after = answer.retry_after.is_some();
         if let Some(class) = retry::classify_status(answer.http_status, has_retry_after) {
             let failure = VisitFailure {
@@ -110,43 +120,43 @@ impl Judge<'_> {
                 ttfb: answer.ttfb,
                 hops: answer.hops,
             };
-            return self.failed(visited, failure);
+            return self.failed(visit, failure);
         }
-        let landed = answer.hops.last().filter(|url| **url != visited.lease.url).cloned();
+        let landed = answer.hops.last().filter(|url| **url != visit.lease.url).cloned();
         let Some(target) = landed else {
-            let links = self.links(&visited.lease, visited.lease.hops, &answer);
-            let record = fill(self.record(&visited, Outcome::Fetched), answer, &links);
-            return ended(visited.lease, Outcome::Fetched, record, links, None);
+            let links = self.links(&visit.lease, visit.lease.hops, &answer);
+            let record = fill(self.record(&visit, Outcome::Fetched), answer, &links);
+            return ended(visit.lease, Outcome::Fetched, record, links, None);
         };
-        self.redirected(visited, target, answer)
+        self.redirected(visit, target, answer)
     }
 
     /// The source ends as skipped(redirect); a target inside the scope ends as fetched beside it.
-    fn redirected(&self, visited: Visited, target: CanonicalUrl, answer: PageAnswer) -> VisitEnd {
+    fn redirected(&self, visit: Visit, target: CanonicalUrl, answer: PageAnswer) -> VisitEnd {
         let reason = Outcome::Skipped(SkipReason::Redirect);
-        let mut source = self.record(&visited, reason);
+        let mut source = self.record(&visit, reason);
         source.final_url = Some(target.as_str().to_owned());
-        let accepted = self.rules.redirect(&target, &visited.lease);
+        let accepted = self.rules.redirect(&target, &visit.lease);
         let target = accepted.map(|url| {
-            let links = self.links(&visited.lease, url.hops, &answer);
-            let mut record = self.record(&visited, Outcome::Fetched);
+            let links = self.links(&visit.lease, url.hops, &answer);
+            let mut record = self.record(&visit, Outcome::Fetched);
             record.url = target.as_str().to_owned();
-            record.via = Some(visited.lease.no);
+            record.via = Some(visit.lease.no);
             let record = fill(record, answer, &links);
             Box::new(RedirectTarget { url, record, links })
         });
-        ended(visited.lease, reason, source, Links::default(), target)
+        ended(visit.lease, reason, source, Links::default(), target)
     }
 
-    fn downloaded(&self, visited: &Visited, answer: PageAnswer) -> VisitEnd {
+    fn downloaded(&self, visit: &Visit, answer: PageAnswer) -> VisitEnd {
         let outcome = Outcome::Skipped(SkipReason::Download);
         let final_url = answer.hops.last().map(|url| url.as_str().to_owned());
-        let record = PageRecord { final_url, ..fill(self.record(visited, outcome), answer, &Links::default()) };
-        ended(visited.lease.clone(), outcome, record, Links::default(), None)
+        let record = PageRecord { final_url, ..fill(self.record(visit, outcome), answer, &Links::default()) };
+        ended(visit.lease.clone(), outcome, record, Links::default(), None)
     }
 
-    fn failed(&self, visited: Visited, failure: VisitFailure) -> VisitEnd {
-        let attempt = visited.lease.attempt;
+    fn failed(&self, visit: Visit, failure: VisitFailure) -> VisitEnd {
+        let attempt = visit.lease.attempt;
         let charged = retry::charges_attempt(failure.class, self.host_down);
         let allowed = if charged { self.attempts } else { u32::MAX };
         let verdict = retry::decide(failure.class, attempt, allowed, self.now, failure.retry_after, self.random);
@@ -154,7 +164,7 @@ impl Judge<'_> {
             // Without a browser a visit returns at once: not to turn in circles until the session is held.
             let wait = if failure.class == FailureClass::BrowserLost { NO_BROWSER_WAIT } else { Duration::ZERO };
             let not_before = not_before.max(self.now + wait);
-            let lease = visited.lease;
+            let lease = visit.lease;
             return VisitEnd::Retry { lease, not_before, charged, suspect: false, crash_alone: None };
         }
         let outcome = Outcome::Failed(failure.class);
@@ -163,9 +173,9 @@ impl Judge<'_> {
             ttfb_ms: failure.ttfb.map(millis),
             final_url: failure.hops.last().map(|url| url.as_str().to_owned()),
             error: Some(failure.message.escape_debug().to_string().chars().take(ERROR_MAX).collect()),
-            ..self.record(&visited, outcome)
+            ..self.record(&visit, outcome)
         };
-        ended(visited.lease, outcome, record, Links::default(), None)
+        ended(visit.lease, outcome, record, Links::default(), None)
     }
 
     fn links(&self, lease: &Lease, hops: u32, answer: &PageAnswer) -> Links {
@@ -176,12 +186,12 @@ impl Judge<'_> {
     }
 
     /// The record of a visit; what an answer knows is filled in by [`fill`].
-    fn record(&self, visited: &Visited, outcome: Outcome) -> PageRecord {
+    fn record(&self, visit: &Visit, outcome: Outcome) -> PageRecord {
         PageRecord {
-            duration_ms: millis(visited.took),
-            fetched_with: visited.way.map(|(with, _)| with),
-            fetch_reason: visited.way.map(|(_, reason)| reason),
-            ..frame(&visited.lease, self.epoch, visited.started_at, outcome)
+            duration_ms: millis(visit.took),
+            fetched_with: visit.way.map(|(with, _)| with),
+            fetch_reason: visit.way.map(|(_, reason)| reason),
+            ..frame(&visit.lease, self.epoch, visit.started_at, outcome)
         }
     }
 }
@@ -326,7 +336,7 @@ mod tests {
         fn check(name: &str, hops: &[&str], reason: SkipReason, want: SkipReason, queued: &[&str]) {
             let url = |text: &&str| CanonicalUrl::parse(text).unwrap();
             let scope = Scope::new(&ScopeSpec::default(), &[url(&"http://h.example/")]).unwrap();
-            let rules = LinkRules { scope, traps: TrapConfig::default(), routes: false };
+            let rules = LinkRules::new(scope, TrapConfig::default(), false);
             let now = Timestamp::from_millis(5);
             let judge = Judge { rules: &rules, attempts: 3, epoch: 3, host_down: false, now, random: 0.5 };
             let result = VisitResult::Refused { hops: hops.iter().map(url).collect(), reason };

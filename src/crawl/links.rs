@@ -1,9 +1,15 @@
 //! From the links of a page to URLs for the store: canonical, inside the scope, shaped for budgets.
 
+mod memory;
+
 use std::collections::HashSet;
+
+use self::memory::{Link, Memory};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::fetch::sitemap::SitemapEntry;
 use crate::model::lease::{Lease, Links, NewUrl, UrlKind};
+use crate::model::quick::QuickSet;
 use crate::model::task::TaskSpec;
 use crate::model::url::CanonicalUrl;
 use crate::policy::scope::{Scope, Verdict};
@@ -22,9 +28,15 @@ pub struct LinkRules {
     pub traps: TrapConfig,
     /// Client-side routes are pages of their own.
     pub routes: bool,
+    known: Memory,
 }
 
 impl LinkRules {
+    /// Rules of these parts.
+    pub fn new(scope: Scope, traps: TrapConfig, routes: bool) -> Self {
+        LinkRules { scope, traps, routes, known: Memory::default() }
+    }
+
     /// A URL that the operator or a robots.txt named: inside whatever the scope says.
     pub fn named(&self, url: CanonicalUrl, kind: UrlKind) -> NewUrl {
         let shape = shape(&url, &self.traps);
@@ -91,22 +103,39 @@ pub fn sort_entries(rules: &LinkRules, lease: &Lease, entries: &[SitemapEntry]) 
     links
 }
 
+impl LinkRules {
+    /// What is true of a link wherever it stands; `None` where it is none.
+    fn link(&self, href: &str) -> Option<Link> {
+        let url = CanonicalUrl::parse_with(href, self.routes).ok()?;
+        let (key, shape, place) = (url.key(), shape(&url, &self.traps), self.scope.place(&url));
+        Some(Link { url, key, shape, place })
+    }
+}
+
 /// Sorts a page's links: inside (without repetition, in page order), outside, not crawlable at all.
 pub fn sort_links<'a>(rules: &LinkRules, hrefs: impl Iterator<Item = &'a str>, depth: u32, via_hops: u32) -> Links {
     let mut links = Links::default();
-    let mut met = HashSet::new();
-    for href in hrefs {
+    let mut met = QuickSet::default();
+    let find = |href: &str| rules.link(href);
+    rules.known.each(hrefs, find, |link| {
         links.seen += 1;
-        let Ok(url) = CanonicalUrl::parse_with(href, rules.routes) else { continue };
-        if met.contains(&url) {
-            continue;
+        let Some(link) = link.filter(|link| met.insert((xxh3_64(link.url.host_key().as_bytes()), link.key))) else {
+            return;
+        };
+        match rules.scope.judge_place(link.place, depth, via_hops) {
+            Verdict::In { hops } => links.accepted.push(NewUrl {
+                url: link.url.clone(),
+                key: link.key,
+                kind: UrlKind::Page,
+                depth,
+                hops,
+                park: link.shape.park,
+                template: link.shape.template,
+                query: link.shape.query,
+            }),
+            Verdict::Out(_) => links.out_of_scope += 1,
         }
-        match rules.accept(&url, depth, via_hops) {
-            Some(new) => links.accepted.push(new),
-            None => links.out_of_scope += 1,
-        }
-        met.insert(url);
-    }
+    });
     links
 }
 
@@ -136,7 +165,7 @@ pub(super) fn link_rules(spec: &TaskSpec) -> Result<LinkRules, String> {
         .collect::<Result<_, _>>()
         .map_err(|e| e.to_string())?;
     let scope = Scope::new(&spec.scope, &seeds).map_err(|error| error.to_string())?;
-    Ok(LinkRules { scope, traps: TrapConfig::default(), routes })
+    Ok(LinkRules::new(scope, TrapConfig::default(), routes))
 }
 
 /// The task's seeds, in the crawl whatever the scope says of them: the operator named them.
@@ -167,7 +196,7 @@ mod tests {
 
     fn rules(scope: ScopeSpec) -> LinkRules {
         let scope = Scope::new(&scope, &[url("/docs/")]).unwrap();
-        LinkRules { scope, traps: TrapConfig::default(), routes: false }
+        LinkRules::new(scope, TrapConfig::default(), false)
     }
 
     fn url(path: &str) -> CanonicalUrl {

@@ -1,9 +1,8 @@
 //! Links as they stand in a document, bounded, and what they resolve to.
 
-use std::collections::HashSet;
+use url::{Position, Url};
 
-use url::Url;
-
+use crate::model::quick::QuickSet;
 use crate::model::url::is_route;
 use crate::model::visit::RawLink;
 
@@ -16,9 +15,11 @@ const MAX_TOTAL_BYTES: usize = 4 << 20;
 /// References in document order, each once.
 #[derive(Debug)]
 pub struct RawLinks {
-    hrefs: Vec<String>,
-    known: HashSet<u64>,
-    bytes: usize,
+    /// All of them, one behind the other.
+    text: String,
+    /// Where each ends.
+    ends: Vec<usize>,
+    known: QuickSet<u64>,
     limit: usize,
     cut: bool,
     fragments: bool,
@@ -29,9 +30,9 @@ impl RawLinks {
     /// Takes at most `limit` references.
     pub fn new(limit: usize) -> Self {
         RawLinks {
-            hrefs: Vec::new(),
-            known: HashSet::new(),
-            bytes: 0,
+            text: String::new(),
+            ends: Vec::new(),
+            known: QuickSet::default(),
             limit,
             cut: false,
             fragments: false,
@@ -54,14 +55,14 @@ impl RawLinks {
         if href.is_empty() || place || has_foreign_scheme(href) {
             return;
         }
-        let full = self.hrefs.len() >= self.limit || self.bytes + href.len() > MAX_TOTAL_BYTES;
+        let full = self.ends.len() >= self.limit || self.text.len() + href.len() > MAX_TOTAL_BYTES;
         if href.len() > MAX_HREF_BYTES || full {
             self.cut = true;
             return;
         }
         if self.known.insert(xxhash_rust::xxh3::xxh3_64(href.as_bytes())) {
-            self.bytes += href.len();
-            self.hrefs.push(href.to_owned());
+            self.text.push_str(href);
+            self.ends.push(self.text.len());
         }
     }
 
@@ -77,17 +78,12 @@ impl RawLinks {
 
     /// Absolute http and https URLs without fragments but routes, each once, in document order.
     pub fn resolve(self, base: &Url) -> Vec<RawLink> {
-        let mut known = HashSet::with_capacity(self.hrefs.len());
-        let mut links = Vec::with_capacity(self.hrefs.len());
-        for href in &self.hrefs {
-            let Ok(mut url) = base.join(href) else { continue };
-            if !matches!(url.scheme(), "http" | "https") {
-                continue;
-            }
-            if !url.fragment().is_some_and(|fragment| self.routes && is_route(fragment)) {
-                url.set_fragment(None);
-            }
-            let href = String::from(url);
+        let mut known = QuickSet::with_capacity_and_hasher(self.ends.len(), Default::default());
+        let mut links = Vec::with_capacity(self.ends.len());
+        let mut from = 0;
+        for end in self.ends {
+            let href = &self.text[std::mem::replace(&mut from, end)..end];
+            let Some(href) = join_plain(base, href).or_else(|| join(base, href, self.routes)) else { continue };
             if known.insert(xxhash_rust::xxh3::xxh3_64(href.as_bytes())) {
                 links.push(RawLink { href });
             }
@@ -96,9 +92,57 @@ impl RawLinks {
     }
 }
 
+/// By the rules for URLs, all of them.
+fn join(base: &Url, href: &str, routes: bool) -> Option<String> {
+    let mut url = base.join(href).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+    if !url.fragment().is_some_and(|fragment| routes && is_route(fragment)) {
+        url.set_fragment(None);
+    }
+    Some(url.into())
+}
+
+/// The same for the references that nearly all are: a path in plain letters, with or without dot segments and a
+/// fragment that is no route. `None` for all others.
+fn join_plain(base: &Url, href: &str) -> Option<String> {
+    let (path, fragment) = href.split_once('#').unwrap_or((href, ""));
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || b"-._~/%!$&()*+,;=@".contains(b);
+    let is_path = !path.is_empty() && !path.starts_with("//") && path.bytes().all(|b| plain(&b));
+    // An encoded dot counts as one in dot segments.
+    let dotted = || {
+        memchr::memchr_iter(b'%', path.as_bytes()).any(|at| {
+            let hex = path.as_bytes().get(at + 1..at + 3);
+            hex.is_some_and(|hex| hex.eq_ignore_ascii_case(b"2e"))
+        })
+    };
+    if !is_path || is_route(fragment) || dotted() {
+        return None;
+    }
+    let origin = &base[..Position::BeforePath];
+    let directory = if path.starts_with('/') { "/" } else { &base.path()[..base.path().rfind('/')? + 1] };
+    let mut url = String::with_capacity(origin.len() + directory.len() + path.len());
+    url.push_str(origin);
+    url.push_str(directory);
+    let mut segments = path.strip_prefix('/').unwrap_or(path).split('/').peekable();
+    while let Some(segment) = segments.next() {
+        match segment {
+            "." => {}
+            ".." => {
+                // Up to the slash before the last one, but not above the root.
+                let above = url[origin.len()..url.len() - 1].rfind('/').map_or(0, |slash| slash);
+                url.truncate(origin.len() + above + 1);
+            }
+            segment => {
+                url.push_str(segment);
+                url.extend(segments.peek().map(|_| '/'));
+            }
+        }
+    }
+    Some(url)
+}
+
 /// Appends links that are not there yet, up to a number of all.
 pub fn add_new(links: &mut Vec<RawLink>, more: Vec<RawLink>, most: usize) {
-    let mut known: HashSet<String> = links.iter().map(|link| link.href.clone()).collect();
+    let mut known: QuickSet<String> = links.iter().map(|link| link.href.clone()).collect();
     for link in more {
         if links.len() < most && known.insert(link.href.clone()) {
             links.push(link);
@@ -124,6 +168,8 @@ pub fn document_base(address: &Url, declared: Option<&str>) -> Url {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn resolved(limit: usize, hrefs: &[&str]) -> (Vec<String>, bool) {
@@ -169,6 +215,21 @@ mod tests {
         assert_eq!((links.len(), cut), (2, true));
         let long = "x".repeat(MAX_HREF_BYTES + 1);
         assert_eq!(resolved(9, &[&long, "b"]), (vec!["http://h/d/b".to_owned()], true));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn plain_references_lead_where_all_lead(
+            base in "http://(u:p@)?h(:81)?/([ab./é]{0,8}(\\?a/b)?)",
+            href in "/?(\\.\\./|\\./|[ab%2eE.]{0,3}/?){0,4}([-._~%!$&()*+,;=@:?\\[\\\\ ]|é)?(a?\\.{0,2})(#/?x?)?",
+        ) {
+            let base = Url::parse(&base).unwrap();
+            if let Some(joined) = join_plain(&base, &href) {
+                prop_assert_eq!(Some(joined), join(&base, &href, true), "{} from {}", href, base);
+            }
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod long;
 pub mod outcome;
 pub mod problem;
 pub mod proxy;
+pub mod quick;
 pub mod record;
 pub mod session;
 pub mod task;

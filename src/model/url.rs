@@ -205,8 +205,11 @@ impl CanonicalUrl {
     }
 
     fn split(&self) -> usize {
-        let start = self.0.find("://").map_or(0, |i| i + 3);
-        self.0[start..].find('/').map_or(self.0.len(), |i| start + i)
+        let bytes = self.0.as_bytes();
+        // The first colon is the scheme's.
+        let colon = memchr::memchr(b':', bytes).filter(|at| bytes[*at..].starts_with(b"://"));
+        let start = colon.map_or(0, |at| at + 3);
+        memchr::memchr(b'/', &bytes[start..]).map_or(bytes.len(), |i| start + i)
     }
 }
 

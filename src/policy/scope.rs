@@ -56,6 +56,17 @@ pub enum ScopeError {
     NothingIncluded,
 }
 
+/// Where a URL lies, however it was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Within every edge.
+    Inside,
+    /// Beyond the edge of this rule: extra hops lead there.
+    Beyond(OutRule),
+    /// Excluded: nothing leads there.
+    Excluded,
+}
+
 /// The compiled scope of a task.
 #[derive(Debug, Clone)]
 pub struct Scope {
@@ -116,15 +127,29 @@ impl Scope {
     /// the whole URL. `exclude` and `max_depth` hold for extra hops too. Seeds need no judging: they are
     /// what the user asked for.
     pub fn judge(&self, url: &CanonicalUrl, depth: u32, page_hops: u32) -> Verdict {
+        self.judge_place(self.place(url), depth, page_hops)
+    }
+
+    /// The part of [`Scope::judge`] that holds for a URL wherever it is found.
+    pub fn place(&self, url: &CanonicalUrl) -> Place {
+        if !self.exclude.is_empty() && self.exclude.is_match(url.as_str()) {
+            return Place::Excluded;
+        }
+        self.beyond(url).map_or(Place::Inside, Place::Beyond)
+    }
+
+    /// The rest of [`Scope::judge`], for a URL whose place is known.
+    pub fn judge_place(&self, place: Place, depth: u32, page_hops: u32) -> Verdict {
         if self.max_depth.is_some_and(|max| depth > max) {
             return Verdict::Out(OutRule::Depth);
         }
-        if !self.exclude.is_empty() && self.exclude.is_match(url.as_str()) {
-            return Verdict::Out(OutRule::Exclude);
-        }
-        let Some(rule) = self.beyond(url) else { return Verdict::In { hops: 0 } };
         let hops = page_hops.saturating_add(1);
-        if hops <= self.extra_hops { Verdict::In { hops } } else { Verdict::Out(rule) }
+        match place {
+            Place::Inside => Verdict::In { hops: 0 },
+            Place::Beyond(_) if hops <= self.extra_hops => Verdict::In { hops },
+            Place::Beyond(rule) => Verdict::Out(rule),
+            Place::Excluded => Verdict::Out(OutRule::Exclude),
+        }
     }
 
     /// Judges a sitemap that another one names or redirects to; `from` is that one.
