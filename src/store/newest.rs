@@ -1,11 +1,11 @@
 //! The keys of the newest URLs, which the table of the seen-set has not got yet.
 
 use std::cell::RefMut;
-use std::collections::HashMap;
 
 use rusqlite::params;
 
 use crate::model::ids::{HostNo, UrlNo};
+use crate::model::quick::QuickMap;
 use crate::model::url::UrlKey;
 use crate::store::ask::Ask;
 use crate::store::error::StoreError;
@@ -27,7 +27,7 @@ type Key = (HostNo, UrlKey);
 /// a page. The rows of the URLs have them too, so that nothing but a number has to be stored to find them again.
 #[derive(Debug)]
 pub(super) struct Newest {
-    numbers: HashMap<Key, UrlNo>,
+    numbers: QuickMap<Key, UrlNo>,
     /// What is on its way into the table, the next one last.
     round: Vec<(Key, UrlNo)>,
     /// The newest URL of the round.

@@ -6,7 +6,7 @@ mod held;
 mod seen;
 mod sitemaps;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -16,6 +16,7 @@ use crate::model::counters::Counters;
 use crate::model::ids::{CommitSeq, Epoch, HostNo, UrlNo};
 use crate::model::lease::{HostQueue, Lease, RedirectTarget, UrlKind, VisitEnd};
 use crate::model::outcome::Outcome;
+use crate::model::quick::QuickMap;
 use crate::model::record::PageRecord;
 use crate::model::task::ScopeSpec;
 use crate::model::time::Timestamp;
@@ -39,9 +40,9 @@ pub(super) struct Totals {
     /// Sitemaps among the fetched.
     pub(super) sitemaps: u64,
     next: UrlNo,
-    hosts: HashMap<HostNo, HostRow>,
-    host_numbers: HashMap<String, HostNo>,
-    templates: HashMap<(HostNo, u64), TemplateRow>,
+    hosts: QuickMap<HostNo, HostRow>,
+    host_numbers: QuickMap<String, HostNo>,
+    templates: QuickMap<(HostNo, u64), TemplateRow>,
     changed_hosts: BTreeSet<HostNo>,
     changed_templates: BTreeSet<(HostNo, u64)>,
     tallies: BTreeMap<(&'static str, String), i64>,

@@ -1,10 +1,9 @@
 //! What the seen-set says about all links of a batch, asked at once.
 
-use std::collections::HashMap;
-
 use crate::crawl::committer::batch::Batch;
 use crate::model::ids::{HostNo, UrlNo};
 use crate::model::lease::{NewUrl, VisitEnd};
+use crate::model::quick::QuickMap;
 use crate::model::url::UrlKey;
 
 use super::{Group, Result};
@@ -15,7 +14,7 @@ const KEPT: usize = 32_768;
 /// Answers of the seen-set. A URL keeps its host and key for ever, so what was found stays true; what was
 /// not found stays so until it is added here. Forgotten with a group that failed.
 #[derive(Debug, Default)]
-pub(in crate::crawl::committer) struct Foreseen(HashMap<(HostNo, UrlKey), Option<UrlNo>>);
+pub(in crate::crawl::committer) struct Foreseen(QuickMap<(HostNo, UrlKey), Option<UrlNo>>);
 
 impl Foreseen {
     /// The outer `None`: nobody asked. The inner: there is none; else its number.
@@ -31,7 +30,7 @@ impl Foreseen {
     /// Bounds what the next group finds here.
     pub(super) fn trim(&mut self) {
         if self.0.len() > KEPT {
-            self.0 = HashMap::new();
+            self.0 = QuickMap::default();
         }
     }
 }

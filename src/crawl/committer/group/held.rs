@@ -1,9 +1,8 @@
 //! What the committer remembers of leases, so that an ordinary end asks the store for nothing but its row.
 
-use std::collections::HashMap;
-
 use crate::model::ids::UrlNo;
 use crate::model::lease::Lease;
+use crate::model::quick::QuickMap;
 use crate::store::StoreError;
 use crate::store::rows::{SuspectRow, UrlRow};
 use crate::store::schema::UrlState;
@@ -14,7 +13,7 @@ use super::{Group, Result};
 /// The rows of this lifetime's leases, as the store has them too: what is not here is read. Forgotten with a
 /// group that failed.
 #[derive(Debug, Default)]
-pub(super) struct Held(HashMap<UrlNo, UrlRow>);
+pub(super) struct Held(QuickMap<UrlNo, UrlRow>);
 
 impl Held {
     /// A row was leased.
