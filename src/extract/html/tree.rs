@@ -206,6 +206,7 @@ mod tests {
         tree: Tree,
         ended: Vec<Region>,
         text: Vec<(Kind, String)>,
+        open: bool,
     }
 
     impl Sink for Seen {
@@ -227,8 +228,13 @@ mod tests {
             self.tree.close(name, |region| self.ended.push(region));
         }
 
-        fn text(&mut self, kind: Kind, piece: &str, _last: bool) {
-            self.text.push((kind, piece.to_owned()));
+        fn text(&mut self, kind: Kind, piece: &str, last: bool) {
+            match self.text.last_mut() {
+                _ if piece.is_empty() => {}
+                Some((before, text)) if *before == kind && self.open => text.push_str(piece),
+                _ => self.text.push((kind, piece.to_owned())),
+            }
+            self.open = !last;
         }
 
         fn in_foreign(&self) -> bool {
@@ -253,7 +259,7 @@ mod tests {
         use Region::{Block, Drawing, Hidden};
         check("<div><template><div>", &[], 3);
         check("<div><template><div></div></template></div>", &[Block, Hidden, Block], 0);
-        check("<div><template><p><div></p></DIV>", &[Block], 2);
+        check("<div><template><p><div></p></DIV>", &[Block, Hidden, Block], 0);
         check("<div><template><i></div>", &[Hidden, Block], 0);
         check("</div></template><br></br><img></div>", &[], 0);
         check("<svg><g/><path/></svg>", &[Drawing], 0);
