@@ -221,8 +221,10 @@ async (o) => {
       enter(inner);
     });
     each(select(root, 'iframe'), 50000, (frame) => {
-      if (/^https?:/.test(frame.contentDocument?.URL ?? 'http:')) return;
-      enter(frame.contentDocument);
+      const inner = frame.contentDocument;
+      // A document that a script writes into a frame has the address of the script's own.
+      if (!inner || (/^https?:/.test(inner.URL) && (frame.src !== '' || inner.URL.split('#')[0] !== here))) return;
+      enter(inner);
       hear(frame.contentWindow.performance);
     });
   };

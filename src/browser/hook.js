@@ -43,11 +43,11 @@
   const follow = (promise) => { try { apply(then, promise, [end, end]); } catch { end(); } return promise; };
   const need = (bit) => { state.demand |= bit; };
   // What may never come to an end is waited for a moment only.
-  const briefly = () => {
+  const briefly = (ms = 1000) => {
     let open = true;
     const over = () => { if (open) { open = false; end(); } };
     begin();
-    apply(timeout, top, [over, 1000]);
+    apply(timeout, top, [over, ms]);
     return over;
   };
   const first = (types) => (speaker) => {
@@ -169,14 +169,36 @@
 
   // What speaks by itself is waited for until it first does.
   const spoken = first(['message', 'error']);
-  for (const name of ['EventSource', 'WebSocket', 'Worker']) {
+  const portOf = top.SharedWorker && getOwnPropertyDescriptor(SharedWorker.prototype, 'port').get;
+  for (const name of ['EventSource', 'WebSocket', 'Worker', 'SharedWorker']) {
     const trap = (original, args, made) => {
       const speaker = construct(original, args, made);
-      try { spoken(speaker); } catch { /* never the page's affair */ }
+      try { spoken(name === 'SharedWorker' ? apply(portOf, speaker, []) : speaker); } catch { /* never the page's affair */ }
       return speaker;
     };
     if (typeof top[name] === 'function') top[name] = new Proxy(top[name], { __proto__: null, construct: trap });
   }
+
+  // What is stored in the browser comes later too.
+  const stored = first(['success', 'error', 'blocked']);
+  const asked = (holder, names, wait) => {
+    for (const name of holder ? names : []) {
+      wrap(holder.prototype, name, (original, self, args) => {
+        const answer = apply(original, self, args);
+        try { wait(answer); } catch { /* never the page's affair */ }
+        return answer;
+      });
+    }
+  };
+  const promised = (answer) => { const over = briefly(); apply(then, answer, [over, over]); };
+  asked(top.IDBFactory, ['open', 'deleteDatabase'], stored);
+  for (const holder of [top.IDBObjectStore, top.IDBIndex]) asked(holder, ['get', 'getAll', 'getKey', 'getAllKeys', 'count'], stored);
+  asked(top.CacheStorage, ['open', 'match', 'has', 'keys'], promised);
+  asked(top.Cache, ['match', 'matchAll', 'add', 'addAll', 'put', 'keys'], promised);
+  asked(top.StorageManager, ['getDirectory'], promised);
+  asked(top.FileSystemDirectoryHandle, ['getFileHandle', 'getDirectoryHandle'], promised);
+  asked(top.FileSystemFileHandle, ['getFile', 'createWritable'], promised);
+  asked(top.FileSystemWritableFileStream, ['write', 'close'], promised);
 
   // Calls that are likely to bring something: short timers, the next frames and idle moments, also those that these
   // ask for, to a depth; of what is repeated, the first few times.
@@ -186,6 +208,8 @@
     const over = (id) => { if (apply(take, open, [id])) { tracked--; stop(); } };
     wrap(top, name, (original, self, args) => {
       const callback = args[0];
+      // When a text has run cannot be seen, only when its time has come.
+      if (typeof callback === 'string' && start === begin && short(args[1]) === 1) briefly((args[1] || 0) + 20);
       let left = typeof callback === 'function' && depth < most && tracked < 1000 ? times(args[1]) : 0;
       if (left === 0) return apply(original, self, args);
       const inner = depth + 1;
@@ -235,9 +259,11 @@
     need(32);
     const transition = apply(original, self, args);
     beginFrame();
-    try { apply(then, transition.updateCallbackDone, [endFrame, endFrame]); } catch { endFrame(); }
+    try { apply(then, transition.finished, [endFrame, endFrame]); } catch { endFrame(); }
     return transition;
   });
+  // A dialog says with the next frame that it was closed.
+  if (top.HTMLDialogElement) wrap(HTMLDialogElement.prototype, 'close', noting(() => { need(4); observed(); }));
   wrap(HTMLCanvasElement.prototype, 'toBlob', (original, self, args) => {
     need(512);
     const callback = args[0];
@@ -305,10 +331,14 @@
     const destinationOf = getOwnPropertyDescriptor(NavigateEvent.prototype, 'destination').get;
     const urlOf = getOwnPropertyDescriptor(NavigationDestination.prototype, 'url').get;
     const prevent = Event.prototype.preventDefault;
+    const stays = getOwnPropertyDescriptor(NavigationDestination.prototype, 'sameDocument').get;
     const begins = String.prototype.startsWith;
     apply(listen, top.navigation, ['navigate', (event) => {
-      const url = apply(urlOf, apply(destinationOf, event, []), []);
+      const destination = apply(destinationOf, event, []);
+      const url = apply(urlOf, destination, []);
       if (!apply(begins, url, ['http'])) apply(prevent, event, []);
+      // The browser hears of it a moment later, and must not find the page read and left by then.
+      else if (!apply(stays, destination, [])) briefly(200);
     }]);
   }
   // A service worker would answer for documents without anybody being asked, and one that is just being started

@@ -10,6 +10,9 @@ pub(super) const OTHER_ORIGINS: u32 = 1024;
 /// Beside it: looks into closed shadow roots.
 const FINDS: &str = include_str!("find_hook.js");
 
+/// And: notes the links that scripts take out of the page.
+const GONE: &str = include_str!("gone_hook.js");
+
 /// The name under which a tab's two worlds find each other: a page that knew it could only delay
 /// itself, within bounds.
 #[derive(Debug, Clone)]
@@ -29,5 +32,5 @@ impl Key {
 
 /// The script for a tab.
 pub(super) fn script(key: &Key) -> String {
-    format!("({SCRIPT})('{0}');({FINDS})('{0}')", key.as_str())
+    format!("({SCRIPT})('{0}');({FINDS})('{0}');({GONE})('{0}')", key.as_str())
 }

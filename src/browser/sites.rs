@@ -92,7 +92,7 @@ mod tests {
         for n in 0..9 {
             for host in ["a.example", "b.example"] {
                 let url = page(n, host);
-                let taught = Taught { demand: false, posted: false, agreed: Some(true) };
+                let taught = Taught { demand: false, posted: false, agreed: Some(true), unclear: false };
                 before.learn(&url, before.start(&url), Some(Settled { settled: false, modules_brought: None }), taught);
             }
         }

@@ -22,9 +22,10 @@ use crate::model::outcome::{FailureClass, FetchReason, FetchedWith};
 use crate::model::task::FetchMode;
 use crate::model::url::CanonicalUrl;
 use crate::model::visit::{PageAnswer, VisitFailure, VisitRequest, VisitResult};
-use crate::policy::render::{Difference, First, Found, Make, RenderBook, Second, compare};
+use crate::policy::render::{Difference, First, Found, Make, RenderBook, Second, Unchecked, compare};
 
-/// Pages that wait for the browser to ask for them itself; more are asked for by plain HTTP again.
+/// Pages that wait for the browser to ask for them itself; more are asked for by plain HTTP again. Also pages that the
+/// browser did not bring to an end and plain HTTP is to bring.
 const POSTPONED_MOST: usize = 10_000;
 
 /// What a session in mode `auto` knows.
@@ -32,6 +33,10 @@ pub struct Auto {
     tabs: Arc<Semaphore>,
     book: Mutex<RenderBook>,
     postponed: Mutex<HashMap<UrlNo, Postponed>>,
+    /// What the browser did not bring to an end in time when it asked itself, in words: plain HTTP is to bring it.
+    hung: Mutex<HashMap<UrlNo, String>>,
+    /// Pages that ended by plain HTTP before it was seen that their like needs the browser.
+    again: Mutex<Vec<Unchecked>>,
 }
 
 /// Why the browser is to ask for a page itself.
@@ -46,7 +51,13 @@ impl Auto {
     pub fn new(tabs: Arc<Semaphore>, learned: &BTreeMap<String, LearnedMode>) -> Self {
         let mut book = RenderBook::default();
         book.restore(learned);
-        Auto { tabs, book: Mutex::new(book), postponed: Mutex::default() }
+        Auto {
+            tabs,
+            book: Mutex::new(book),
+            postponed: Mutex::default(),
+            hung: Mutex::default(),
+            again: Mutex::default(),
+        }
     }
 
     /// What was learned, for the checkpoint: at most so many kinds of pages.
@@ -55,10 +66,32 @@ impl Auto {
     }
 
     fn learn(&self, url: &CanonicalUrl, make: &Make, difference: Option<Difference>) {
-        if lock(&self.book).learn(url, make, difference) {
+        let learned = lock(&self.book).learn(url, make, difference);
+        if learned.changed {
             let (needs_browser, why) = (difference.is_some(), difference.map_or("none", Difference::as_str));
-            info!(url = %url, needs_browser, difference = why, "fetch mode of pages like this changed");
+            let again = learned.again.len();
+            info!(url = %url, needs_browser, difference = why, again, "fetch mode of pages like this changed");
         }
+        lock(&self.again).extend(learned.again);
+    }
+
+    /// Pages that have ended and are to be asked for again, except those whose visits `runs` says are under way: their
+    /// ends are still to come, and they stay for the next call.
+    pub(super) fn take_again(&self, runs: impl Fn(UrlNo) -> bool) -> Vec<CanonicalUrl> {
+        let mut again = lock(&self.again);
+        let (stay, ready) = std::mem::take(&mut *again).into_iter().partition(|page: &Unchecked| runs(page.no));
+        *again = stay;
+        ready.into_iter().map(|page: Unchecked| page.url).collect()
+    }
+
+    /// Remembers that the browser could not do it. Returns whether plain HTTP will.
+    fn hangs(&self, no: UrlNo, why: &str) -> bool {
+        let mut hung = lock(&self.hung);
+        let room = hung.len() < POSTPONED_MOST;
+        if room {
+            hung.insert(no, why.to_owned());
+        }
+        room
     }
 
     fn postpone(&self, no: UrlNo, reason: FetchReason, make: Make) {
@@ -73,14 +106,27 @@ impl Auto {
 pub(super) async fn visit(visiting: &Visiting<'_>, permit: Result<SemaphorePermit<'_>, AcquireError>) -> Fetched {
     let Visiting { shop, lease, .. } = visiting;
     let postponed = lock(&shop.auto.postponed).remove(&lease.no);
+    let hung = lock(&shop.auto.hung).remove(&lease.no);
     let first = match postponed {
+        _ if hung.is_some() => First::Plain,
         Some(postponed) => First::Browser(postponed.reason),
         None if lease.url.is_route() => First::Browser(FetchReason::Route),
         None => lock(&shop.auto.book).first(&lease.url, lease.attempt),
     };
+    if let Some(trouble) = hung {
+        let fetched = visiting.in_time(instead(visiting, trouble)).await;
+        drop(permit);
+        return fetched;
+    }
     if let First::Browser(reason) = first {
         drop(permit);
-        let fetched = straight(visiting, reason).await;
+        let mut fetched = straight(visiting, reason).await;
+        // A route is nothing without the browser, and what plain HTTP is refused it cannot bring instead.
+        if !matches!(reason, FetchReason::Route | FetchReason::Refused)
+            && let Some(trouble) = out_of_time(&fetched.result).filter(|_| has_answered(&fetched.result))
+        {
+            fetched.postponed |= shop.auto.hangs(lease.no, &trouble);
+        }
         if let (Some(Postponed { reason: FetchReason::Refused, make }), VisitResult::Answer(answer)) =
             (postponed, &fetched.result)
         {
@@ -96,6 +142,44 @@ pub(super) async fn visit(visiting: &Visiting<'_>, permit: Result<SemaphorePermi
         Some((plain, reason)) => rendered(visiting, plain, reason).await,
         None => fetched,
     }
+}
+
+/// What went wrong with a page that the browser did not bring to an end in time.
+fn out_of_time(result: &VisitResult) -> Option<String> {
+    match result {
+        VisitResult::Failed(failure) if failure.class == FailureClass::Timeout => {
+            Some(format!("not rendered in time: {}", failure.message))
+        }
+        _ => None,
+    }
+}
+
+/// The server did its part, and the page did not come to an end.
+fn has_answered(result: &VisitResult) -> bool {
+    matches!(result, VisitResult::Failed(failure) if failure.http_status.is_some())
+}
+
+/// What plain HTTP brings of a page that the browser did not bring to an end.
+async fn instead(visiting: &Visiting<'_>, trouble: String) -> Fetched {
+    if let Err(barred) = visiting.gate.check_first().await {
+        return Fetched::barred(barred);
+    }
+    match visiting.shop.fetchers.plain(&visiting.request()).await {
+        Ok(PlainVisit { result, .. }) => Fetched::new(with_trouble(result, trouble), NOT_IN_TIME),
+        Err(message) => {
+            let failure = VisitFailure { class: FailureClass::BrowserLost, message, ..failure_frame() };
+            Fetched::new(VisitResult::Failed(failure), None)
+        }
+    }
+}
+
+const NOT_IN_TIME: Option<(FetchedWith, FetchReason)> = Some((FetchedWith::Http, FetchReason::NotInTime));
+
+fn with_trouble(mut result: VisitResult, trouble: String) -> VisitResult {
+    if let VisitResult::Answer(answer) = &mut result {
+        answer.trouble = Some(trouble);
+    }
+    result
 }
 
 /// The browser alone.
@@ -133,7 +217,7 @@ async fn plain(visiting: &Visiting<'_>, received: &mut Option<(Plain, FetchReaso
         return ended(VisitResult::Answer(answer), FetchReason::NotRendered);
     }
     let at = answer.hops.last().unwrap_or(&lease.url);
-    let second = lock(&shop.auto.book).second(at, &make);
+    let second = lock(&shop.auto.book).second(lease.no, at, &make);
     match (second, document) {
         (Second::Enough, _) => ended(VisitResult::Answer(answer), FetchReason::Agrees),
         (Second::Render(reason), Some(document)) if !refused => {
@@ -176,6 +260,10 @@ async fn rendered(visiting: &Visiting<'_>, plain: Plain, reason: FetchReason) ->
         }
     };
     let mut fetched = in_a_tab(visiting, rendering).await;
+    if let Some(trouble) = out_of_time(&fetched.result) {
+        let result = with_trouble(VisitResult::Answer(plain), trouble);
+        return Fetched { waited: fetched.waited, ..Fetched::new(result, NOT_IN_TIME) };
+    }
     match &mut fetched.result {
         VisitResult::Answer(answer) => {
             let difference = differs(visiting, &plain, answer);

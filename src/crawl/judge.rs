@@ -172,7 +172,7 @@ impl Judge<'_> {
             http_status: failure.http_status,
             ttfb_ms: failure.ttfb.map(millis),
             final_url: failure.hops.last().map(|url| url.as_str().to_owned()),
-            error: Some(failure.message.escape_debug().to_string().chars().take(ERROR_MAX).collect()),
+            error: Some(in_words(failure.message)),
             ..self.record(&visit, outcome)
         };
         ended(visit.lease, outcome, record, Links::default(), None)
@@ -210,6 +210,10 @@ fn frame(lease: &Lease, epoch: Epoch, at: Timestamp, outcome: Outcome) -> PageRe
     }
 }
 
+fn in_words(message: String) -> String {
+    message.escape_debug().to_string().chars().take(ERROR_MAX).collect()
+}
+
 /// Completes a record with what the answer holds.
 fn fill(record: PageRecord, answer: PageAnswer, links: &Links) -> PageRecord {
     let final_url = match record.outcome {
@@ -229,6 +233,7 @@ fn fill(record: PageRecord, answer: PageAnswer, links: &Links) -> PageRecord {
         fields: answer.fields,
         truncated: answer.truncated,
         truncated_by: answer.cut,
+        error: answer.trouble.map(in_words),
         ..record
     }
 }

@@ -155,6 +155,8 @@ closed_list! {
         NotRendered = "not_rendered",
         /// A client-side route.
         Route = "route",
+        /// The browser did not bring it to an end in time: it is what plain HTTP brought.
+        NotInTime = "not_in_time",
     }
 }
 

@@ -215,6 +215,8 @@ pub struct PageAnswer {
     pub cut: Option<PageCut>,
     /// It shows the task's sign of nobody being logged in.
     pub logged_out: bool,
+    /// What went wrong with another way to have it, for the record's `error`.
+    pub trouble: Option<String>,
     /// What is to be made of it after the visit, where the task asks for that.
     pub raw: Raw,
 }

@@ -4,12 +4,13 @@
 //! carries, which empty places they may fill, how the server answered. A kind is compared first:
 //! its pages are asked for by plain HTTP, rendered from that same answer, and both results are held
 //! against each other. After enough agreement plain HTTP alone will do, with a sample compared for
-//! ever; one difference sends the kind back to the browser at once. What a page has ended as stays.
+//! ever; one difference sends the kind back to the browser at once, and the pages that plain HTTP was
+//! trusted with since the last agreement with it.
 
 mod book;
 mod compare;
 
-pub use book::{First, RenderBook, Second};
+pub use book::{First, Learned, RenderBook, Second, Unchecked};
 pub use compare::{Difference, Found, compare};
 
 use xxhash_rust::xxh3::Xxh3;

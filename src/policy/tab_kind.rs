@@ -28,6 +28,9 @@ const SITE_KNOWN: u32 = 8;
 /// Pages that are loaded both ways and must agree before a site's pages are loaded frameless only.
 const COMPARED_FIRST: u32 = 3;
 
+/// Differences from pages that had not settled, of which none is a proof, after which they count as one.
+const UNCLEAR_MOST: u32 = 3;
+
 /// One frameless page in this many is compared for ever after.
 const COMPARED_LATER: u32 = 250;
 
@@ -76,6 +79,8 @@ pub struct Taught {
     pub posted: bool,
     /// It was loaded both ways: whether the frameless tab found all.
     pub agreed: Option<bool>,
+    /// The ordinary tab was read before the page had settled: what it found otherwise may be what had come by then.
+    pub unclear: bool,
 }
 
 /// Pages seen, and those of them that asked for frames.
@@ -107,6 +112,7 @@ pub struct SiteMemory {
     templates: BTreeMap<u64, Count>,
     agreed: u32,
     frameless: u32,
+    unclear: u32,
     /// A frameless tab lost something once, or its pages send: ordinary from here on.
     ordinary_only: bool,
 }
@@ -156,6 +162,7 @@ impl SiteMemory {
             templates: site.templates.iter().filter_map(template).take(TEMPLATES_MAX).collect(),
             agreed: site.agreed,
             frameless: site.frameless,
+            unclear: 0,
             ordinary_only: site.ordinary_only,
         }
     }
@@ -171,6 +178,7 @@ impl SiteMemory {
         }
         match page.agreed {
             Some(true) => self.agreed = self.agreed.saturating_add(1),
+            Some(false) if page.unclear && self.unclear + 1 < UNCLEAR_MOST => self.unclear += 1,
             Some(false) => self.ordinary_only = true,
             None => {}
         }
@@ -198,10 +206,11 @@ pub fn template(url: &CanonicalUrl) -> u64 {
 mod tests {
     use super::*;
 
-    const STILL: Taught = Taught { demand: false, posted: false, agreed: None };
+    const STILL: Taught = Taught { demand: false, posted: false, agreed: None, unclear: false };
     const FRAMES: Taught = Taught { demand: true, ..STILL };
     const AGREED: Taught = Taught { agreed: Some(true), ..STILL };
     const LOST: Taught = Taught { agreed: Some(false), ..STILL };
+    const UNCLEAR: Taught = Taught { unclear: true, ..LOST };
     const SENT: Taught = Taught { posted: true, ..STILL };
 
     fn site(pages: &[(u64, Taught)]) -> SiteMemory {
@@ -235,6 +244,8 @@ mod tests {
         let few = [times(3, 1, STILL), times(20, 1, AGREED), times(2, 1, FRAMES)];
         check("few ask for frames", &few, 1, Start::Frameless { keep: true });
         check("a loss", &[times(3, 1, STILL), times(3, 1, AGREED), times(1, 1, LOST)], 1, Start::Ordinary);
+        check("an unclear loss", &[times(3, 1, STILL), times(2, 1, UNCLEAR), times(3, 1, AGREED)], 1, frameless);
+        check("unclear losses only", &[times(3, 1, STILL), times(3, 1, UNCLEAR)], 1, Start::Ordinary);
         check("a loss is not forgotten", &[times(4, 1, LOST), times(90, 1, STILL)], 1, Start::Ordinary);
         check("it sends", &[times(9, 1, SENT)], 1, Start::Ordinary);
         check("another template, site little known", &[times(5, 1, AGREED)], 2, Start::Ordinary);

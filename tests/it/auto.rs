@@ -65,11 +65,16 @@ fn converse(stream: TcpStream, log: &Mutex<Vec<String>>, answer: &dyn Fn(&str) -
 
 /// Crawls the site from `/p/1` in mode `auto`, one page after the other; its world and its outputs.
 fn crawl(site: &Small, fetch: Fetch) -> (World, Crawl) {
+    crawl_with(site, fetch, &[])
+}
+
+fn crawl_with(site: &Small, fetch: Fetch, more: &[&str]) -> (World, Crawl) {
     let world = World::new(Config::plain(0), fetch);
     let seed = format!("{}/p/1", site.base);
     let mode = if fetch == Fetch::Auto { "auto" } else { "browser" };
     world
         .crawld(&["crawl", &seed, "--fetch", mode, "--delay", "0ms", "--per-host", "1", "--json", "--quiet"])
+        .args(more)
         .run()
         .expect_code(0);
     world.verify();
@@ -163,13 +168,56 @@ fn a_site_that_changes_its_mind_is_followed() {
     let (world, crawl) = crawl(&site, Fetch::Auto);
     let found = paths(&crawl);
     assert!((1..=120).all(|n| found.contains(&format!("/p/{n}"))), "no page that was there all along is lost");
-    let more = found.iter().filter(|path| path.starts_with("/found/")).count();
-    // Compared were 3, then one after 8, 16 and 32 more: the change shows at the 59th page.
-    assert!((60..=80).contains(&more), "{more} of the 80 late links were found");
+    // Compared were 3, then one after 8, 16 and 32 more: the change shows at the 59th page, and those since the 27th are
+    // asked for again.
+    let lost: Vec<u32> = (41..=120).filter(|n| !found.contains(&format!("/found/{n}"))).collect();
+    assert!(lost.is_empty(), "late links that were not found: {lost:?}");
+    let again = crawl.pages.iter().filter(|page| page["supersedes"].is_u64()).count();
+    assert!((25..=35).contains(&again), "{again} pages were asked for again");
+    assert_eq!((site.times("/p/20"), site.times("/p/50"), site.times("/p/100")), (1, 2, 1));
+    let of_50 = crawl.pages.iter().filter(|page| page["url"].as_str().is_some_and(|url| url.ends_with("/p/50")));
+    let of_50: Vec<_> = of_50.map(|page| (page["fetched_with"].as_str(), page["fetch_reason"].as_str())).collect();
+    assert_eq!(of_50, [(Some("http"), Some("agrees")), (Some("browser"), Some("differs"))]);
     let changed = count(&crawl, "browser", "sample");
     assert!(changed >= 2, "{changed} samples");
     let learned = world.checkpoint()["crawler_state"]["fetch_modes"].clone();
     assert!(learned.as_object().expect("kinds").values().any(|kind| kind["falls"] == 1), "{learned}");
+}
+
+#[test]
+fn pages_that_the_browser_does_not_bring_to_an_end_are_what_plain_http_brought() {
+    // What each script adds is in no answer, so from the fourth page on the browser asks by itself.
+    let site = Small::start(|path| match path {
+        "/never" => {
+            std::thread::sleep(Duration::from_secs(60));
+            None
+        }
+        _ if path.starts_with("/found/") => Some(("text/html", format!("<!doctype html><title>{path}</title>{WORDS}"))),
+        _ => path.strip_prefix("/p/").and_then(|n| n.parse::<u32>().ok()).map(|n| {
+            let script = match n {
+                // Nothing of such a page can be read while it waits, and nothing ends its wait.
+                2 | 9 => "const x = new XMLHttpRequest(); x.open('GET', '/never', false); x.send()",
+                _ => "document.write('<a href=/found/' + location.pathname.split('/').pop() + '>more</a>')",
+            };
+            let next = if n < 12 { format!("<a href=/p/{}>next</a>", n + 1) } else { String::new() };
+            ("text/html", format!("<!doctype html><title>{n}</title><script>{script}</script><p>{WORDS}</p>{next}"))
+        }),
+    });
+    let (_world, crawl) = crawl_with(&site, Fetch::Auto, &["--page-timeout", "4s"]);
+    let found = paths(&crawl);
+    assert!((1..=12).all(|n| found.contains(&format!("/p/{n}"))), "{found:?}");
+    assert!([1, 4, 12].iter().all(|n| found.contains(&format!("/found/{n}"))), "{found:?}");
+    for n in [2, 9] {
+        let end = format!("/p/{n}");
+        let of: Vec<_> =
+            crawl.pages.iter().filter(|page| page["url"].as_str().is_some_and(|u| u.ends_with(&end))).collect();
+        assert_eq!(of.len(), 1, "{of:?}");
+        let way = (of[0]["outcome"].as_str(), of[0]["fetched_with"].as_str(), of[0]["fetch_reason"].as_str());
+        assert_eq!(way, (Some("fetched"), Some("http"), Some("not_in_time")), "{}", of[0]);
+        assert!(of[0]["text"].as_str().is_some_and(|text| text.contains("keeper")));
+        assert!(of[0]["error"].as_str().is_some_and(|error| error.contains("in time")), "{}", of[0]["error"]);
+    }
+    assert_eq!((site.times("/p/2"), site.times("/p/9")), (1, 2));
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod changed_tasks;
 mod chromium;
 mod clock_jumps;
 mod commands;
+mod coverage;
 mod damage;
 mod degraded;
 mod disk;

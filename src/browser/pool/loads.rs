@@ -106,8 +106,8 @@ impl Inner {
         let broken = matches!(&first.visit.result, VisitResult::Failed(f) if visit::is_of_the_answer(f.class));
         let wanted = needs_frames || start == Start::Compare;
         let again = kind == TabKind::Frameless && wanted && !broken && !left.posted();
-        let mut taught =
-            Taught { demand: left.seen.is_none_or(|seen| seen.demand != Some(0)), posted: left.posted(), agreed: None };
+        let demand = left.seen.is_none_or(|seen| seen.demand != Some(0));
+        let mut taught = Taught { demand, posted: left.posted(), agreed: None, unclear: false };
         if !again {
             if let Some(seen) = left.seen {
                 self.sites.learn(&req.url, start, Some(seen.settled), taught);
@@ -133,6 +133,7 @@ impl Inner {
         tracing::debug!(url = %req.url, demand = left.seen.and_then(|seen| seen.demand), agreed = taught.agreed, reused,
             "page loaded again in an ordinary tab");
         let settled = second.left.and_then(|left| left.seen).map(|seen| seen.settled);
+        taught.unclear = settled.is_none_or(|settled| !settled.settled);
         self.sites.learn(&req.url, start, settled, taught);
         with_first_byte_of(second.visit, &first.visit, reused)
     }

@@ -70,3 +70,60 @@ async fn feeds_are_read_by_whatever_type_they_come() {
     assert_eq!(links(&stage.page("/untyped").await).len(), 1);
     stage.close().await;
 }
+
+/// A script, and which of the links before it are in the page no more when it is read.
+const TAKEN_OUT: &[(&str, &str)] = &[
+    ("remove", "d.remove()"),
+    ("removeChild", "d.parentNode.removeChild(d)"),
+    ("replaceChild", "d.parentNode.replaceChild(document.createElement('i'), d)"),
+    ("replaceWith", "d.replaceWith('x')"),
+    ("replaceChildren", "document.body.replaceChildren()"),
+    ("innerHTML", "d.innerHTML = 'x'"),
+    ("outerHTML", "d.outerHTML = 'x'"),
+    ("textContent", "document.body.textContent = ''"),
+    ("innerText", "d.innerText = ''"),
+    ("range", "const r = document.createRange(); r.selectNodeContents(d); r.deleteContents()"),
+    ("body", "document.body = document.createElement('body')"),
+    ("written", "onload = () => { document.open(); document.write('<p>x'); document.close() }"),
+    ("late", "fetch('/slowdata').then(() => d.remove())"),
+    ("gone to nowhere", "document.adoptNode(d)"),
+    ("each", "for (const e of d.querySelectorAll('*')) e.remove()"),
+    (
+        "changed",
+        "for (const a of d.querySelectorAll('a')) a.href = '/x'; d.querySelector('area').removeAttribute('href');
+         d.querySelector('iframe').remove(); d.querySelector('form').remove();
+         d.querySelector('i').remove()",
+    ),
+    (
+        "hostile",
+        "Array.prototype[Symbol.iterator] = String.prototype.replaceAll = Element.prototype.getAttribute =
+         NodeList.prototype.item = Set.prototype.has = () => { throw 1 }; d.remove()",
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn links_that_a_script_takes_out_of_the_page_are_found() {
+    let stage = Stage::open().await;
+    let mut wrong = Vec::new();
+    for (name, script) in TAKEN_OUT {
+        let path = format!("/gone-{}", name.replace(' ', "-"));
+        stage.site.put(
+            &path,
+            &format!(
+                "<!doctype html><title>{name}</title><div id=d><a href='/1?a=&quot;b&amp;c'>x</a><map><area href=/2></map>
+                 <iframe srcdoc='<a href=/3>x</a>'></iframe><form action=/4><button formaction=/5></button></form>
+                 <form method=post action=/never><button formaction=/never2></button></form>
+                 <i onclick=\"location = '/6'\">x</i><a href=mailto:a@b>x</a></div><script>{script}</script>"
+            ),
+        );
+        let answer = stage.page(&path).await;
+        let found: Vec<&str> =
+            links(&answer).into_iter().filter_map(|link| link.strip_prefix(stage.site.base.as_str())).collect();
+        let expected = ["/1?a=%22b&c", "/2", "/3", "/4", "/5", "/6"];
+        if !expected.iter().all(|link| found.contains(link)) || found.iter().any(|link| link.contains("never")) {
+            wrong.push(format!("{name}: {found:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    stage.close().await;
+}

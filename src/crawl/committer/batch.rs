@@ -10,6 +10,7 @@ use crate::model::ids::{CommitSeq, HostNo, UrlNo};
 use crate::model::lease::{HostQueue, HostUpdate, Lease, Links, NewUrl, VisitEnd};
 use crate::model::outcome::{FailureClass, ParkReason};
 use crate::model::time::Timestamp;
+use crate::model::url::CanonicalUrl;
 
 /// Meta key: the operator paused the session (`1`).
 pub const META_PAUSED: &str = "paused_by_operator";
@@ -120,6 +121,12 @@ pub enum StoreOp {
     },
     /// Queues URLs again that a changed scope has left out: they are judged by the one that holds now.
     JudgeAnew,
+    /// Queues pages again that were fetched, before all that is new; their next records supersede the old ones. What is
+    /// not known, or has not been fetched, stays as it is.
+    AskAgain {
+        /// Their addresses.
+        urls: Vec<CanonicalUrl>,
+    },
     /// Ends queued URLs of a host, suspects included, as `failed(host_unreachable)`, at most
     /// [`FAIL_HOST_BATCH`] a group; [`Committed::unfinished`] says whether some are left.
     FailHost {

@@ -333,6 +333,29 @@ fn commands_release_retry_and_give_up() {
 }
 
 #[test]
+fn pages_that_were_fetched_are_asked_for_again_before_all_that_is_new() {
+    let mut world = World::new(&["/a", "/b", "/c"]);
+    let leases = world.lease(3, 0);
+    let timeout = Outcome::Failed(FailureClass::Timeout);
+    let first = world.end(vec![ended(&leases[0], Outcome::Fetched, &["/d"]), ended(&leases[1], timeout, &[])]);
+    let urls = ["/a", "/b", "/c", "/d", "/unknown"].map(|path| url(path).url).to_vec();
+    let done = world.commit(Batch { ops: vec![StoreOp::AskAgain { urls }], ..Batch::new(at(0)) }).unwrap();
+    assert_eq!((done.touched, done.counters.fetched, done.counters.queued, done.counters.in_flight), (1, 0, 2, 1));
+    assert_eq!((done.counters.discovered, done.counters.failed), (4, 1));
+    // Its old record stands until the new one takes its place, whatever happens between.
+    world.crash();
+    world.reopen(Some(Vec::new()));
+    let again = world.lease(1, 0).remove(0);
+    assert_eq!((again.no, again.attempt, again.supersedes), (1, 1, Some(first.seq)));
+    let done = world.end(vec![ended(&again, Outcome::Fetched, &["/d", "/e"])]);
+    assert_eq!((done.counters.fetched, done.counters.discovered), (1, 5));
+    let page = world.pages().pop().unwrap();
+    assert_eq!((page.n, page.supersedes, page.links_added), (1, Some(first.seq), 1));
+    world.close();
+    assert!(crate::crawl::verify::verify(&world.paths()).unwrap().sound());
+}
+
+#[test]
 fn budgets_park_only_what_is_new() {
     let mut world = World::new(&["/"]);
     world.crash();

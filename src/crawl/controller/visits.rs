@@ -38,9 +38,19 @@ impl Controller {
             self.uncommitted_fetches += 1;
         }
         self.batch.ends.push(end);
+        self.ask_again();
         if self.phase.stopping().is_none() && self.shop.login.failure().is_some() {
             self.phase.stop(StopReason::LoginFailed, true);
             self.abandon();
+        }
+    }
+
+    /// Pages that ended by plain HTTP before it was seen that their like needs the browser.
+    fn ask_again(&mut self) {
+        let under_way = |no| self.by_task.values().any(|visit| visit.lease.no == no);
+        let urls = self.shop.auto.take_again(under_way);
+        if !urls.is_empty() {
+            self.batch.ops.push(StoreOp::AskAgain { urls });
         }
     }
 

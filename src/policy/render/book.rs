@@ -6,6 +6,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::{Difference, Make, template};
 use crate::model::checkpoint::LearnedMode;
+use crate::model::ids::UrlNo;
 use crate::model::outcome::FetchReason;
 use crate::model::task::FetchMode;
 use crate::model::url::CanonicalUrl;
@@ -20,6 +21,10 @@ const KINDS_MOST: usize = 20_000;
 const STRAIGHT_AFTER: u32 = 3;
 /// … but for one in so many, doubled each time up to the second number.
 const RETRY_EVERY: (u32, u32) = (32, 512);
+
+/// Pages that are remembered for the case that plain HTTP was wrongly trusted with them, over all kinds, about 150 bytes
+/// each; further ones stay as they are.
+const UNCHECKED_MOST: usize = 20_000;
 
 /// A kind that fell back has to show twice the agreement each time, up to this many doublings.
 const DOUBLINGS: u32 = 5;
@@ -42,11 +47,31 @@ pub enum Second {
     Render(FetchReason),
 }
 
+/// What a comparison changes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Learned {
+    /// Pages of the kind are fetched another way from here on.
+    pub changed: bool,
+    /// Pages that ended by plain HTTP and that a browser has to show after all.
+    pub again: Vec<Unchecked>,
+}
+
+/// A page that plain HTTP was trusted with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unchecked {
+    /// The number of the URL that was visited.
+    pub no: UrlNo,
+    /// The page, which that URL may have redirected to.
+    pub url: CanonicalUrl,
+}
+
 /// The memory of one session; losing it costs only learning anew.
 #[derive(Debug, Clone, Default)]
 pub struct RenderBook {
     kinds: HashMap<(u64, u64), Kind>,
     places: HashMap<u64, Place>,
+    /// Pages remembered as unchecked, over all kinds.
+    unchecked: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -63,6 +88,10 @@ struct Kind {
     pages: u64,
     /// The first page of the kind.
     example: String,
+    /// Pages that ended by plain HTTP since the last comparison that agreed …
+    unchecked: Vec<Unchecked>,
+    /// … and how many of them were there when the one under way began.
+    before_sample: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -114,8 +143,8 @@ impl RenderBook {
         First::Plain
     }
 
-    /// What to do with a page that plain HTTP has brought.
-    pub fn second(&mut self, url: &CanonicalUrl, make: &Make) -> Second {
+    /// What to do with a page that plain HTTP has brought on the visit of URL number `no`.
+    pub fn second(&mut self, no: UrlNo, url: &CanonicalUrl, make: &Make) -> Second {
         self.make_room();
         let demand = make.demand();
         let kind = self.kinds.entry(kind(url, make)).or_insert_with(|| Kind {
@@ -126,6 +155,8 @@ impl RenderBook {
             falls: 0,
             pages: 0,
             example: url.as_str().to_owned(),
+            unchecked: Vec::new(),
+            before_sample: 0,
         });
         kind.pages += 1;
         match kind.mode {
@@ -134,16 +165,21 @@ impl RenderBook {
             FetchMode::Http => {
                 kind.since += 1;
                 if kind.since < kind.every {
+                    if self.unchecked < UNCHECKED_MOST {
+                        kind.unchecked.push(Unchecked { no, url: url.clone() });
+                        self.unchecked += 1;
+                    }
                     return Second::Enough;
                 }
                 kind.since = 0;
+                kind.before_sample = kind.unchecked.len();
                 Second::Render(FetchReason::Sample)
             }
         }
     }
 
-    /// Takes note of a comparison. Returns whether the way that pages of the kind are fetched changed.
-    pub fn learn(&mut self, url: &CanonicalUrl, make: &Make, difference: Option<Difference>) -> bool {
+    /// Takes note of a comparison.
+    pub fn learn(&mut self, url: &CanonicalUrl, make: &Make, difference: Option<Difference>) -> Learned {
         let place = self.places.entry(place(url)).or_default();
         match difference {
             None => *place = Place::default(),
@@ -151,22 +187,28 @@ impl RenderBook {
         }
         let demand = make.demand();
         // Forgotten since it was asked about: then it is learned anew.
-        let Some(kind) = self.kinds.get_mut(&kind(url, make)) else { return false };
+        let Some(kind) = self.kinds.get_mut(&kind(url, make)) else { return Learned::default() };
         let before = kind.mode;
         if difference.is_some() {
             kind.falls += u32::from(kind.mode == FetchMode::Http);
             kind.agreed = 0;
             kind.mode = FetchMode::Browser;
-            return before != kind.mode;
+            let again = std::mem::take(&mut kind.unchecked);
+            self.unchecked -= again.len();
+            return Learned { changed: before != kind.mode, again };
         }
         kind.agreed = kind.agreed.saturating_add(1);
         let doublings = kind.falls + u32::from(kind.mode == FetchMode::Browser);
         if kind.mode == FetchMode::Http {
             kind.every = (kind.every * 2).min(demand.every_most);
+            let checked = kind.before_sample.min(kind.unchecked.len());
+            kind.unchecked.drain(..checked);
+            kind.before_sample = 0;
+            self.unchecked -= checked;
         } else if kind.agreed >= demand.agreeing << doublings.min(DOUBLINGS) {
             (kind.mode, kind.every, kind.since) = (FetchMode::Http, demand.every, 0);
         }
-        before != kind.mode
+        Learned { changed: before != kind.mode, again: Vec::new() }
     }
 
     fn make_room(&mut self) {
@@ -175,6 +217,7 @@ impl RenderBook {
             if self.kinds.len() >= KINDS_MOST / 2 {
                 self.kinds.clear();
             }
+            self.unchecked = self.kinds.values().map(|kind| kind.unchecked.len()).sum();
         }
         if self.places.len() >= KINDS_MOST {
             self.places.clear();
@@ -211,6 +254,8 @@ impl RenderBook {
                 falls: learned.falls,
                 pages: learned.pages,
                 example: example.clone(),
+                unchecked: Vec::new(),
+                before_sample: 0,
             };
             self.kinds.insert(key, kind);
         }
@@ -243,7 +288,7 @@ mod tests {
         for n in pages {
             match book.first(&url(n), 1) {
                 First::Browser(_) => ways.push('s'),
-                First::Plain => match book.second(&url(n), &make) {
+                First::Plain => match book.second(n.into(), &url(n), &make) {
                     Second::Enough => ways.push('h'),
                     Second::Render(_) => {
                         ways.push('b');
@@ -302,12 +347,12 @@ mod tests {
     fn kinds_of_one_place_are_learned_apart() {
         let mut book = RenderBook::default();
         crawl(&mut book, PAGE, 0..4, |_| true);
-        assert_eq!(book.second(&url(5), &PAGE), Second::Enough);
+        assert_eq!(book.second(5, &url(5), &PAGE), Second::Enough);
         let other = Make { shape: 8, ..PAGE };
-        assert_eq!(book.second(&url(5), &other), Second::Render(FetchReason::Unknown));
-        assert_eq!(book.second(&url(5), &Make { status: 404, ..PAGE }), Second::Render(FetchReason::Unknown));
+        assert_eq!(book.second(5, &url(5), &other), Second::Render(FetchReason::Unknown));
+        assert_eq!(book.second(5, &url(5), &Make { status: 404, ..PAGE }), Second::Render(FetchReason::Unknown));
         let elsewhere = CanonicalUrl::parse("http://h.example/app/5.html").unwrap();
-        assert_eq!(book.second(&elsewhere, &PAGE), Second::Render(FetchReason::Unknown));
+        assert_eq!(book.second(5, &elsewhere, &PAGE), Second::Render(FetchReason::Unknown));
         assert_eq!(book.first(&url(5), 2), First::Browser(FetchReason::Retry));
     }
 
@@ -321,8 +366,8 @@ mod tests {
         let mut again = RenderBook::default();
         again.restore(&learned);
         assert_eq!(again.learned(100), learned);
-        assert_eq!(again.second(&url(30), &PAGE), Second::Enough);
-        assert_eq!(again.second(&url(30), &HOLLOW), Second::Render(FetchReason::Differs));
+        assert_eq!(again.second(30, &url(30), &PAGE), Second::Enough);
+        assert_eq!(again.second(30, &url(30), &HOLLOW), Second::Render(FetchReason::Differs));
         assert_eq!(book.learned(1).values().map(|kind| kind.pages).collect::<Vec<_>>(), [20]);
         let foreign =
             learned.into_iter().map(|(url, kind)| (url, LearnedMode { kind: format!("9{}", kind.kind), ..kind }));
@@ -335,8 +380,52 @@ mod tests {
     fn memory_is_bounded() {
         let mut book = RenderBook::default();
         for shape in 0..(KINDS_MOST as u64 * 2) {
-            book.second(&url(1), &Make { shape, ..PAGE });
+            book.second(1, &url(1), &Make { shape, ..PAGE });
         }
         assert!(book.kinds.len() <= KINDS_MOST);
+    }
+
+    #[test]
+    fn pages_since_the_last_agreement_are_asked_for_again() {
+        let mut book = RenderBook::default();
+        // Compared are 0 to 2, 10, and 26.
+        assert_eq!(crawl(&mut book, PAGE, 0..26, |_| true), "bbbhhhhhhhbhhhhhhhhhhhhhhh");
+        assert_eq!(book.unchecked, 15, "those up to the tenth were checked by it");
+        assert!(matches!(book.second(26, &url(26), &PAGE), Second::Render(_)));
+        // While the sample is rendered, others go on.
+        assert_eq!(book.second(27, &url(27), &PAGE), Second::Enough);
+        let learned = book.clone().learn(&url(26), &PAGE, None);
+        assert_eq!(learned, Learned::default());
+        let learned = book.learn(&url(26), &PAGE, Some(Difference::Links));
+        let again: Vec<_> = learned.again.iter().map(|page| page.no).collect();
+        assert_eq!((learned.changed, again), (true, (11..26).chain([27]).collect()));
+        assert_eq!((book.unchecked, &learned.again[0].url), (0, &url(11)));
+        assert_eq!(book.learn(&url(28), &PAGE, Some(Difference::Links)), Learned::default(), "once");
+    }
+
+    #[test]
+    fn a_sample_that_agrees_speaks_for_the_pages_before_it() {
+        let mut book = RenderBook::default();
+        crawl(&mut book, PAGE, 0..26, |_| true);
+        book.second(26, &url(26), &PAGE);
+        book.second(27, &url(27), &PAGE);
+        book.learn(&url(26), &PAGE, None);
+        let again = book.learn(&url(28), &PAGE, Some(Difference::Text)).again;
+        assert_eq!(again.iter().map(|page| page.no).collect::<Vec<_>>(), [27]);
+    }
+
+    #[test]
+    fn what_is_remembered_of_trusted_pages_is_bounded() {
+        let mut book = RenderBook::default();
+        for shape in 0..200 {
+            let make = Make { shape, ..BARE };
+            book.second(1, &url(1), &make);
+            book.learn(&url(1), &make, None);
+            for n in 0..400 {
+                book.second(n, &url(1), &make);
+            }
+        }
+        let kept: usize = book.kinds.values().map(|kind| kind.unchecked.len()).sum();
+        assert_eq!((kept, book.unchecked), (UNCHECKED_MOST, UNCHECKED_MOST));
     }
 }

@@ -49,6 +49,11 @@ impl Group<'_> {
                 answer.touched +=
                     self.requeue(UrlState::Queued, |w| w.listed(UrlState::Skipped, left_out, SCANNED_ROWS))?;
             }
+            StoreOp::AskAgain { urls } => {
+                for url in urls {
+                    answer.touched += u64::from(self.ask_again(url)?);
+                }
+            }
             StoreOp::FailHost { host } => self.fail_host(*host, now, answer)?,
         }
         Ok(())
@@ -85,6 +90,17 @@ impl Group<'_> {
                 touched += 1;
             }
         }
+    }
+
+    /// It keeps its turn: its old record is the better the sooner it is replaced.
+    fn ask_again(&mut self, url: &CanonicalUrl) -> Result<bool> {
+        let Some(host) = self.known_host(url.host_key())? else { return Ok(false) };
+        let Some(n) = self.look(host, &url.key())? else { return Ok(false) };
+        let fetched = |row: &UrlRow| row.state == UrlState::Fetched && row.kind == UrlKind::Page;
+        let Some(mut row) = self.writer.url(n)?.filter(fetched) else { return Ok(false) };
+        row.attempts = 0;
+        self.shift(&mut row, UrlState::Queued, Timestamp::default(), None)?;
+        Ok(true)
     }
 
     fn fail_host(&mut self, host: HostNo, now: Timestamp, answer: &mut Committed) -> Result<()> {

@@ -73,7 +73,7 @@ impl Group<'_> {
     }
 
     /// Number of the URL with this key.
-    fn look(&self, host: HostNo, key: &UrlKey) -> Result<Option<UrlNo>> {
+    pub(super) fn look(&self, host: HostNo, key: &UrlKey) -> Result<Option<UrlNo>> {
         match self.totals.foreseen.get(host, *key) {
             Some(answer) => Ok(answer),
             None => Ok(self.writer.seen(host, key)?),

@@ -1,0 +1,52 @@
+//! Elements that lead somewhere, or are made to: components, shadow roots, templates, drawings, data, and what is gone.
+
+use super::{Case, case};
+
+pub const CASES: &[Case] = &[
+    case("components", "component-connected", "<my-a></my-a><script>customElements.define('my-a', class extends HTMLElement { connectedCallback() { this.innerHTML = '<a href=~1>x</a>' } })</script>", 1),
+    case("components", "component-late", "<my-b></my-b><script>customElements.whenDefined('my-b').then(() => add(2)); setTimeout(() => customElements.define('my-b', class extends HTMLElement { constructor() { super(); add(1); } }), 300)</script>", 2),
+    case("components", "component-attribute", "<my-c id=c></my-c><script>customElements.define('my-c', class extends HTMLElement { static observedAttributes = ['n']; attributeChangedCallback(a, b, n) { add(n) } });
+        c.setAttribute('n', 1); setTimeout(() => c.setAttribute('n', 2), 100)</script>", 2),
+    case("components", "component-builtin", "<p is=my-d>x</p><script>customElements.define('my-d', class extends HTMLParagraphElement { connectedCallback() { add(1) } }, { extends: 'p' })</script>", 1),
+    case("components", "component-disconnected", "<my-e id=e></my-e><script>customElements.define('my-e', class extends HTMLElement { disconnectedCallback() { add(1) } }); e.remove()</script>", 1),
+    case("components", "component-slot", "<my-f><a slot=s href=~1>x</a></my-f><script>customElements.define('my-f', class extends HTMLElement { constructor() { super(); this.attachShadow({ mode: 'closed' }).innerHTML = '<slot name=s></slot><a href=~2>y</a>' } })</script>", 2),
+    case("components", "component-fetch", "<my-g></my-g><script>customElements.define('my-g', class extends HTMLElement { async connectedCallback() { const r = await fetch(echo('<a href=~1>x</a>', 'text/html', 200));
+        this.attachShadow({ mode: 'open' }).innerHTML = await r.text() } })</script>", 1),
+    case("shadow roots", "shadow-open", "<p id=p></p><script>p.attachShadow({ mode: 'open' }).innerHTML = '<a href=~1>x</a>'</script>", 1),
+    case("shadow roots", "shadow-closed", "<p id=p></p><script>p.attachShadow({ mode: 'closed' }).innerHTML = '<a href=~1>x</a>'</script>", 1),
+    case("shadow roots", "shadow-nested", "<p id=p></p><script>const r = p.attachShadow({ mode: 'open' }); r.innerHTML = '<div><a href=~1>x</a></div>'; r.firstChild.attachShadow({ mode: 'open' }).innerHTML = '<a href=~2>y</a>'</script>", 2),
+    case("shadow roots", "shadow-late", "<p id=p></p><script>setTimeout(() => { p.attachShadow({ mode: 'open' }).innerHTML = '<a href=~1>x</a>' }, 400)</script>", 1),
+    case("shadow roots", "shadow-declarative", "<p><template shadowrootmode=open><a href=~1>x</a></template></p>", 1),
+    case("shadow roots", "shadow-declarative-closed", "<p><template shadowrootmode=closed><a href=~1>x</a></template></p>", 1),
+    case("shadow roots", "shadow-unsafe", "<p id=p></p><script>p.setHTMLUnsafe('<b><template shadowrootmode=open><a href=~1>x</a></template></b>')</script>", 1),
+    case("shadow roots", "shadow-delegated", "<p id=p></p><script>const r = p.attachShadow({ mode: 'closed', delegatesFocus: true }); setTimeout(() => { r.innerHTML = '<a href=~1>x</a>' }, 200)</script>", 1),
+    case("templates", "template-used", "<template id=t><a href=~1>x</a></template><script>document.body.append(t.content.cloneNode(true))</script>", 1),
+    case("templates", "template-unused", "<template><a href=~1>x</a></template>", 1),
+    case("templates", "template-filled", "<template id=t><a>x</a></template><script>for (const i of [1, 2, 3]) { const c = t.content.cloneNode(true); c.firstChild.href = '~' + i; document.body.append(c); }</script>", 3),
+    case("templates", "template-script", "<script type=text/html id=t><a href=~1>x</a></script><script>document.body.insertAdjacentHTML('beforeend', t.textContent)</script>", 1),
+    case("drawings", "svg-link", "<svg><a href=~1><text>x</text></a></svg>", 1),
+    case("drawings", "svg-xlink", "<svg><a xlink:href=~1><text>x</text></a></svg>", 1),
+    case("drawings", "svg-made", "<svg id=s></svg><script>const a = document.createElementNS('http://www.w3.org/2000/svg', 'a'); a.setAttribute('href', '~1'); s.append(a);
+        const b = document.createElementNS('http://www.w3.org/2000/svg', 'a'); b.setAttributeNS('http://www.w3.org/1999/xlink', 'xlink:href', '~2'); s.append(b)</script>", 2),
+    case("drawings", "svg-foreign", "<svg><foreignObject><a href=~1>x</a></foreignObject></svg>", 1),
+    case("drawings", "svg-script", "<svg><script>add(1)</script></svg>", 1),
+    case("image maps", "map-areas", "<img usemap=#m><map name=m><area href=~1><area href=~2></map>", 2),
+    case("image maps", "map-made", "<map id=m></map><script>const a = document.createElement('area'); a.href = '~1'; m.append(a)</script>", 1),
+    case("data", "data-href", "<p data-href=~1 class=l>x</p><script>for (const e of document.querySelectorAll('.l')) { const a = document.createElement('a'); a.href = e.dataset.href; e.append(a); }</script>", 1),
+    case("data", "data-href-unread", "<p data-href=~1>x</p>", 1),
+    case("data", "data-base64", "<p id=p data-l='WzEsMl0='>x</p><script>JSON.parse(atob(p.dataset.l)).forEach(add)</script>", 2),
+    case("data", "json-read", "<script type=application/json id=j>[1, 2, 3]</script><script>JSON.parse(j.textContent).forEach(add)</script>", 3),
+    case("data", "json-unread", "<script type=application/json>{\"url\": \"~1\"}</script>", 1),
+    case("data", "json-state", "<script>self.STATE = { routes: [{ n: 1 }, { n: 2 }] }</script><script type=module>STATE.routes.forEach((r) => add(r.n))</script>", 2),
+    case("data", "data-hydrated", "<div id=app><a href=~1>x</a></div><script>const n = app.firstChild.cloneNode(true); app.replaceChildren(n); const b = n.cloneNode(); b.href = '~2'; app.append(b)</script>", 2),
+    case("data", "data-proxy", "<script>const s = new Proxy({}, { set(o, k, v) { o[k] = v; queueMicrotask(() => add(v)); return true; } }); s.n = 1; setTimeout(() => { s.n = 2 }, 50)</script>", 2),
+    case("relations", "rel-added", "<script>for (const [i, rel] of ['canonical', 'next', 'prev', 'alternate'].entries()) { const l = document.createElement('link'); l.rel = rel; l.href = '~' + (i + 1); document.head.append(l); }</script>", 4),
+    case("relations", "rel-changed", "<link rel=canonical href=~1 id=l><script>l.href = '~2'; document.querySelector('a, link').setAttribute('href', '~3')</script>", 3),
+    case("removed", "removed-list", "<ul id=u><li><a href=~1>x</a><li><a href=~2>y</a></ul><script>u.innerHTML = ''</script>", 2),
+    case("removed", "removed-tab", "<div id=t><a href=~1>x</a></div><script>t.onclick = () => { t.innerHTML = '<a href=~2>y</a>' }; t.click(); t.replaceChildren()</script>", 2),
+    case("removed", "removed-window", "<div id=d></div><script>(async () => { for (let i = 1; i < 9; i++) { d.replaceChildren(); const a = document.createElement('a'); a.href = '~' + i; d.append(a); await later(20); } })()</script>", 8),
+    case("removed", "removed-href", "<a id=a href=~1>x</a><script>a.setAttribute('HREF', '~2'); a.removeAttribute('href')</script>", 2),
+    case("removed", "removed-mount", "<div id=app><nav><a href=~1>x</a></nav></div><script>onload = () => { document.body.textContent = ''; add(2) }</script>", 2),
+    case("removed", "removed-text", "<p id=p>~1</p><script>p.remove()</script>", 1),
+    case("removed", "removed-consent", "<div id=wall><a href=~1>privacy</a></div><script>fetch(echo('x', 'text/plain', 200)).then(() => wall.remove())</script>", 1),
+];

@@ -1,0 +1,70 @@
+//! What has to be waited for: timers, events, frames to be drawn, observers.
+
+use super::{Case, case};
+
+pub const CASES: &[Case] = &[
+    case("timers", "timer-0", "<script>setTimeout(() => add(1))</script>", 1),
+    case("timers", "timer-900", "<script>setTimeout(() => add(1), 900)</script>", 1),
+    case("timers", "timer-after-load", "<script>onload = () => setTimeout(() => add(1), 500)</script>", 1),
+    case("timers", "timer-chain", "<script>let n = 0; const f = () => { add(++n); if (n < 5) setTimeout(f, 90); }; f()</script>", 5),
+    case("timers", "timer-text", "<script>setTimeout('add(1)', 50)</script>", 1),
+    case("timers", "timer-interval", "<script>let n = 0; const i = setInterval(() => { add(++n); if (n === 3) clearInterval(i); }, 100)</script>", 3),
+    case("timers", "timer-interval-slow", "<script>setInterval(() => add(1), 6000)</script>", 1),
+    case("timers", "timer-6s", "<script>setTimeout(() => add(1), 6000)</script>", 1),
+    case("timers", "timer-await", "<script>(async () => { await later(200); add(1); await later(200); add(2); })()</script>", 2),
+    case("timers", "timer-signal", "<script>AbortSignal.timeout(300).onabort = () => add(1); setTimeout(() => {}, 600)</script>", 1),
+    case("timers", "timer-frame", "<iframe></iframe><script>frames[0].setTimeout(() => add(1), 300)</script>", 1),
+    case("tasks", "task-micro", "<script>queueMicrotask(() => Promise.resolve().then(() => add(1)))</script>", 1),
+    case("tasks", "task-channel", "<script>const c = new MessageChannel(); c.port1.onmessage = (e) => { add(e.data); if (e.data < 3) c.port2.postMessage(e.data + 1); };
+        c.port2.postMessage(1)</script>", 3),
+    case("tasks", "task-post", "<script>scheduler.postTask(() => add(1), { priority: 'background' })</script>", 1),
+    case("tasks", "task-yield", "<script>(async () => { for (let i = 1; i < 4; i++) { await scheduler.yield(); add(i); } })()</script>", 3),
+    case("tasks", "task-generator", "<script>(async () => { async function* g() { for (let i = 1; i < 4; i++) { await later(50); yield i; } }
+        for await (const i of g()) add(i); })()</script>", 3),
+    case("tasks", "task-locks", "<script>navigator.locks.request('a', () => later(200)); navigator.locks.request('a', () => add(1))</script>", 1),
+    case("tasks", "task-digest", "<script>crypto.subtle.digest('SHA-256', new Uint8Array(9)).then(() => add(1))</script>", 1),
+    case("tasks", "task-compress", "<script>new Response(new Blob(['x'.repeat(9999)]).stream().pipeThrough(new CompressionStream('gzip'))).blob().then(() => add(1))</script>", 1),
+    case("events", "event-ready", "<script>document.addEventListener('DOMContentLoaded', () => add(1)); addEventListener('load', () => add(2));
+        document.onreadystatechange = () => { if (document.readyState === 'interactive') add(3); }; onpageshow = () => add(4)</script>", 4),
+    case("events", "event-own", "<script>addEventListener('x', (e) => add(e.detail)); onload = () => dispatchEvent(new CustomEvent('x', { detail: 1 }))</script>", 1),
+    case("events", "event-click-by-script", "<button id=b onclick='add(1)'>x</button><script>onload = () => b.click()</script>", 1),
+    case("events", "event-click-by-person", "<button onclick='add(1)'>x</button>", 1),
+    case("events", "event-hover-by-person", "<p onmouseover='add(1)'>x</p>", 1),
+    case("events", "event-scroll-by-person", "<div style='height:9000px'></div><script>onscroll = () => add(1)</script>", 1),
+    case("events", "event-input", "<input id=t oninput='add(1)'><script>onload = () => t.dispatchEvent(new Event('input'))</script>", 1),
+    case("events", "event-focus", "<input id=t onfocus='add(1)'><script>onload = () => t.focus()</script>", 1),
+    case("events", "event-invalid", "<input id=t required oninvalid='add(1)'><script>onload = () => t.checkValidity()</script>", 1),
+    case("events", "event-toggle", "<details id=d ontoggle='add(1)'><summary>x</summary>y</details><script>onload = () => { d.open = true; }</script>", 1),
+    case("events", "event-dialog", "<dialog id=d onclose='add(1)'>x</dialog><script>onload = () => { d.showModal(); d.close(); }</script>", 1),
+    case("events", "event-popover", "<div popover id=d ontoggle='add(1)'>x</div><script>onload = () => d.showPopover()</script>", 1),
+    case("events", "event-image-error", "<img src=/nothing onerror='add(1)'>", 1),
+    case("events", "event-image-load", "<img id=i onload='add(1)'><script>i.src = echo('<svg xmlns=\"http://www.w3.org/2000/svg\"/>', 'image/svg+xml', 300)</script>", 1),
+    case("events", "event-style-load", "<script>const l = document.createElement('link'); l.rel = 'stylesheet'; l.href = echo('', 'text/css', 300); l.onload = () => add(1);
+        document.head.append(l)</script>", 1),
+    case("events", "event-media-error", "<video src=/nothing onerror='add(1)'></video>", 1),
+    case("events", "event-rejection", "<script>onunhandledrejection = () => add(1); Promise.reject(1)</script>", 1),
+    case("events", "event-error", "<script>onerror = () => add(1); setTimeout(() => { throw 1 }, 10)</script>", 1),
+    case("events", "event-slot", "<p id=p><b slot=s>x</b></p><script>const r = p.attachShadow({ mode: 'open' }); r.innerHTML = '<slot name=s></slot>';
+        r.querySelector('slot').addEventListener('slotchange', () => add(1))</script>", 1),
+    case("events", "event-font", "<script>document.fonts.ready.then(() => add(1)); document.fonts.load('12px serif').then(() => add(2))</script>", 2),
+    case("events", "event-media-query", "<iframe id=f style='width:100px'></iframe><script>onload = () => { const m = f.contentWindow.matchMedia('(min-width: 300px)');
+        m.onchange = () => add(1); f.style.width = '400px'; requestAnimationFrame(() => {}); }</script>", 1),
+    case("frames drawn", "frame-one", "<script>requestAnimationFrame(() => add(1))</script>", 1),
+    case("frames drawn", "frame-many", "<script>let n = 0; const f = () => { add(++n); if (n < 6) requestAnimationFrame(f); }; f()</script>", 6),
+    case("frames drawn", "frame-fetch", "<script>requestAnimationFrame(() => fetch(echo('x', 'text/plain', 200)).then(() => requestAnimationFrame(() => add(1))))</script>", 1),
+    case("frames drawn", "frame-idle", "<script>requestIdleCallback(() => add(1)); requestIdleCallback(() => add(2), { timeout: 200 })</script>", 2),
+    case("frames drawn", "frame-animation-end", "<style>@keyframes k { to { left: 9px } } p { animation: k 60ms }</style><p onanimationend='add(1)'>x", 1),
+    case("frames drawn", "frame-transition-end", "<style>p { transition: opacity 60ms }</style><p id=p>x<script>p.ontransitionend = () => add(1); p.offsetTop; p.style.opacity = 0.4</script>", 1),
+    case("frames drawn", "frame-animate", "<p id=p>x<script>p.animate([{ opacity: 0 }, { opacity: 1 }], 80).onfinish = () => add(1)</script>", 1),
+    case("frames drawn", "frame-view", "<script>onload = () => document.startViewTransition(() => add(1)).finished.then(() => add(2))</script>", 2),
+    case("frames drawn", "frame-canvas", "<script>document.createElement('canvas').toBlob(() => add(1))</script>", 1),
+    case("frames drawn", "frame-visibility", "<div id=d style='content-visibility:auto'>x</div><script>d.addEventListener('contentvisibilityautostatechange', () => add(1), { once: true })</script>", 1),
+    case("frames drawn", "frame-scroll", "<div style='height:9000px'></div><script>addEventListener('scroll', () => add(1), { once: true }); onload = () => scrollTo(0, 500)</script>", 1),
+    case("observers", "observer-mutation", "<p id=p>x<script>new MutationObserver(() => add(1)).observe(p, { childList: true }); onload = () => p.append('y')</script>", 1),
+    case("observers", "observer-mutation-chain", "<p id=p data-n=0>x<script>new MutationObserver(() => { const n = +p.dataset.n; if (n < 5) { add(n + 1); later(30).then(() => { p.dataset.n = n + 1; }); } })
+        .observe(p, { attributes: true }); p.dataset.n = 0</script>", 5),
+    case("observers", "observer-intersection", "<p id=p>x<script>new IntersectionObserver((e) => e[0].isIntersecting && add(1)).observe(p)</script>", 1),
+    case("observers", "observer-intersection-margin", "<div style='height:1500px'></div><p id=p>x<script>new IntersectionObserver((e) => e[0].isIntersecting && add(1), { rootMargin: '2000px' }).observe(p)</script>", 1),
+    case("observers", "observer-resize", "<p id=p>x<script>new ResizeObserver(() => add(1)).observe(p)</script>", 1),
+    case("observers", "observer-performance", "<script>new PerformanceObserver((l) => add(l.getEntries().length)).observe({ type: 'mark' }); performance.mark('a')</script>", 1),
+];
