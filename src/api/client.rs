@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::api::listener::SOCKET_NAME;
 use crate::api::problem::ProblemBody;
-use crate::api::{ExportBody, ImportBody, OrderBody, RecoverBody, ShutdownBody, SubmitBody};
+use crate::api::{ExportBody, ImportBody, OrderBody, RecoverBody, SessionPage, ShutdownBody, SubmitBody};
 use crate::daemon::answers::{
     CleanupReport, Done, OwnerHealth, RecoveryReport, SessionDetail, SessionSummary, StatsReport, Submitted,
 };
@@ -25,6 +25,9 @@ use crate::model::ids::SessionId;
 const GRACE: Duration = Duration::from_secs(5);
 /// Connecting to a socket on this machine.
 const CONNECT: Duration = Duration::from_secs(2);
+/// Where the owner says how it is, and with which status when it is not well.
+const HEALTH: &str = "/health";
+const UNHEALTHY: reqwest::StatusCode = reqwest::StatusCode::SERVICE_UNAVAILABLE;
 /// `sockaddr_un` holds 108 bytes with the final zero.
 const PATH_MAX: usize = 107;
 
@@ -92,7 +95,8 @@ impl Client {
             OperatorError::Gone(format!("crawld {what} (it may be stopping)"))
         };
         let response = request.send().await.map_err(gone)?;
-        let good = response.status().is_success();
+        // An unhealthy owner says so with this status, and how with its body.
+        let good = response.status().is_success() || (path == HEALTH && response.status() == UNHEALTHY);
         let bytes = response.bytes().await.map_err(gone)?;
         let strange = |error: serde_json::Error| {
             OperatorError::Gone(format!("crawld answered something else ({error}): is it of another version?"))
@@ -110,12 +114,21 @@ impl Client {
 
     /// Whether the owner's loop answers.
     pub async fn health(&self) -> Result<OwnerHealth, OperatorError> {
-        self.get("/health").await
+        self.get(HEALTH).await
     }
 
     /// Every session known, newest first.
     pub async fn sessions(&self) -> Result<Vec<SessionSummary>, OperatorError> {
-        self.get("/sessions").await
+        let mut all: Vec<SessionSummary> = Vec::new();
+        let mut path = "/sessions?limit=1000".to_owned();
+        loop {
+            let page: SessionPage = self.get(&path).await?;
+            all.extend(page.sessions);
+            match page.next {
+                Some(next) => path = format!("/sessions?limit=1000&cursor={next}"),
+                None => return Ok(all),
+            }
+        }
     }
 
     /// One session in full.

@@ -1,4 +1,4 @@
-//! The socket: who may connect, how many at once, and how long a silent client is borne.
+//! The Unix socket: where it is, who may connect, how many at once; and how long a silent client is borne anywhere.
 
 use std::fs;
 use std::future::Future;
@@ -12,12 +12,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
+
+use crate::api::access::Standing;
 
 /// The socket's name under the state directory.
 pub const SOCKET_NAME: &str = "crawld.sock";
@@ -71,43 +71,34 @@ impl Door {
     pub(super) fn new(listener: UnixListener) -> Self {
         Door { listener, places: Arc::new(Semaphore::new(CONNECTIONS)) }
     }
-}
 
-impl Listener for Door {
-    type Io = Guarded;
-    type Addr = ();
-
-    async fn accept(&mut self) -> (Guarded, ()) {
+    /// The next client. Cancel-safe.
+    pub(super) async fn accept(&self) -> (Guarded<UnixStream>, Standing) {
         loop {
-            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
-                unreachable!("the semaphore of the API's connections is never closed")
-            };
+            let place = place(&self.places).await;
             match self.listener.accept().await {
                 Ok((stream, _)) => match standing_of(&stream) {
-                    Some(standing) => return (Guarded::new(stream, standing, place), ()),
+                    Some(standing) => return (Guarded::new(stream, place), standing),
                     None => tracing::warn!(reason = "another user", "API connection refused"),
                 },
-                Err(error) => {
-                    tracing::warn!(%error, "API connection not accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+                Err(error) => pause(&error).await,
             }
         }
     }
-
-    fn local_addr(&self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
-/// As whom a client is heard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// The daemon's own user, by the kernel's word (`SO_PEERCRED`): whoever is that could as well edit the task files
-    /// and the configuration. What a client says of itself counts for no more than this.
-    Operator,
-    /// Root, where the daemon is not: let in, and heard as the API.
-    Guest,
+/// Waits for one of the places that a door has.
+pub(super) async fn place(places: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    let Ok(place) = Arc::clone(places).acquire_owned().await else {
+        unreachable!("the semaphore of a door is never closed")
+    };
+    place
+}
+
+/// After a failed accept.
+pub(super) async fn pause(error: &io::Error) {
+    tracing::warn!(%error, "API connection not accepted");
+    tokio::time::sleep(ACCEPT_PAUSE).await;
 }
 
 /// Whether a user's connection is taken, and as whose.
@@ -124,11 +115,10 @@ fn standing_of(stream: &UnixStream) -> Option<Standing> {
 }
 
 /// A connection that ends by itself when it is silent for too long.
-pub(super) struct Guarded {
-    stream: UnixStream,
+pub(super) struct Guarded<S> {
+    stream: S,
     idle: Pin<Box<Sleep>>,
     busy: Busy,
-    standing: Standing,
     _place: OwnedSemaphorePermit,
 }
 
@@ -142,23 +132,16 @@ impl Busy {
     }
 }
 
-/// What a request's guard knows of its connection.
-#[derive(Debug, Clone)]
-pub(super) struct Caller {
-    pub(super) busy: Busy,
-    pub(super) standing: Standing,
-}
-
-impl Connected<IncomingStream<'_, Door>> for Caller {
-    fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
-        Caller { busy: stream.io().busy.clone(), standing: stream.io().standing }
-    }
-}
-
-impl Guarded {
-    fn new(stream: UnixStream, standing: Standing, place: OwnedSemaphorePermit) -> Self {
+impl<S> Guarded<S> {
+    /// A connection that holds one of its door's places.
+    pub(super) fn new(stream: S, place: OwnedSemaphorePermit) -> Self {
         let idle = Box::pin(tokio::time::sleep(IDLE));
-        Guarded { stream, idle, busy: Busy::default(), standing, _place: place }
+        Guarded { stream, idle, busy: Busy::default(), _place: place }
+    }
+
+    /// Where it is said that silence is our own.
+    pub(super) fn busy(&self) -> Busy {
+        self.busy.clone()
     }
 
     fn moved(&mut self) {
@@ -177,7 +160,7 @@ impl Guarded {
     }
 }
 
-impl AsyncRead for Guarded {
+impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         match Pin::new(&mut this.stream).poll_read(context, buf) {
@@ -190,7 +173,7 @@ impl AsyncRead for Guarded {
     }
 }
 
-impl AsyncWrite for Guarded {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         match Pin::new(&mut this.stream).poll_write(context, bytes) {

@@ -1,18 +1,31 @@
-//! HTTP/JSON `/api/v1` on the Unix socket of a state directory; the only importer of axum.
+//! HTTP/JSON `/api/v1`: on the Unix socket of a state directory, and on a TCP address for who has a token; the only
+//! importer of axum.
 //!
-//! Served by whoever owns the directory, spoken by every command. Only the owner's user (and root)
+//! Served by whoever owns the directory, spoken by every command. On the socket only the owner's user (and root)
 //! gets through: the directory is 0700, the socket 0600, and the peer's user id is checked. The same user's client may
 //! speak as the operator, which crawld's commands do; all else is the API, and is granted what the configuration says.
 
+mod access;
 pub mod client;
-mod handlers;
+mod doors;
+mod guard;
 mod listener;
+mod looks;
+mod openapi;
+mod origin;
 pub mod problem;
+mod range;
+mod routes;
 mod server;
+mod tcp;
+mod token;
 
-pub use listener::{SOCKET_NAME, bind};
+pub use doors::Doors;
+pub use listener::SOCKET_NAME;
+pub use routes::listing::SessionPage;
 pub use server::serve;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::daemon::command::{RecoverRequest, StopLevel, Strategy};
@@ -21,7 +34,7 @@ use crate::model::ids::SessionId;
 use crate::model::task::TaskOrigin;
 
 /// Body of `POST /sessions`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubmitBody {
     /// The task as written; `crawld schema task` prints its shape.
@@ -43,7 +56,7 @@ fn api_origin() -> TaskOrigin {
 }
 
 /// Body of `POST /sessions/{id}/{order}`; every key may be left out.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct OrderBody {
     /// `resume`: also past a reached limit.
@@ -53,7 +66,7 @@ pub struct OrderBody {
 }
 
 /// Body of `POST /recover`; every key may be left out.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RecoverBody {
     /// These only, each by its id or by its id and its task's; empty: all.
@@ -101,7 +114,7 @@ impl From<&RecoverRequest> for RecoverBody {
 }
 
 /// Body of `POST /export`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExportBody {
     /// The session: its id, or its id and its task's.
@@ -114,7 +127,7 @@ pub struct ExportBody {
 }
 
 /// Body of `POST /import`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImportBody {
     /// Absolute path of the file to read.
@@ -122,7 +135,7 @@ pub struct ImportBody {
 }
 
 /// Body of `POST /shutdown`.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ShutdownBody {
     /// How.

@@ -2,21 +2,29 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::daemon::command::{OperatorError, Problem};
 
+/// The media type of problems.
+pub(super) const MEDIA_TYPE: &str = "application/problem+json";
+
 /// The body of every answer that is not a success.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProblemBody {
-    /// `crawld:` and the code.
+    /// `crawld:` and the code: stable, for machines.
     #[serde(rename = "type")]
     pub kind: String,
+    /// The status in words.
+    #[serde(default)]
+    pub title: String,
     /// HTTP status.
     pub status: u16,
     /// In words.
     pub detail: String,
-    /// Stable word: unknown_session, other_task, not_now, in_use, ended, completed, cancelled, invalid, io, gone, request.
+    /// Stable word: unknown_session, other_task, not_now, in_use, no_browser, ended, completed, cancelled, invalid, io,
+    /// gone; and of requests: unauthorised, forbidden, not_found, body, query, too_large, timeout, busy, range, request.
     pub code: String,
     /// What it is about: a session id, or the sentence without its frame.
     #[serde(default)]
@@ -30,19 +38,44 @@ pub struct ProblemBody {
 }
 
 impl ProblemBody {
-    /// The request itself is wrong: not JSON, too large, no such path.
+    /// The request itself is wrong: not HTTP as it should be, no such path.
     pub fn request(status: StatusCode, detail: impl Into<String>) -> Self {
+        let code = match status {
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => "not_found",
+            StatusCode::PAYLOAD_TOO_LARGE => "too_large",
+            StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => "timeout",
+            StatusCode::FORBIDDEN | StatusCode::MISDIRECTED_REQUEST => "forbidden",
+            StatusCode::UNAUTHORIZED => "unauthorised",
+            _ => "request",
+        };
+        ProblemBody::coded(code, status, detail)
+    }
+
+    /// With a code of its own.
+    pub(super) fn coded(code: &str, status: StatusCode, detail: impl Into<String>) -> Self {
         let detail = detail.into();
         ProblemBody {
-            kind: "crawld:request".to_owned(),
+            kind: format!("crawld:{code}"),
+            title: title(status),
             status: status.as_u16(),
             subject: detail.clone(),
             detail,
-            code: "request".to_owned(),
+            code: code.to_owned(),
             hint: None,
             problems: Vec::new(),
         }
     }
+
+    /// A field of the request is at fault.
+    pub(super) fn field(code: &str, place: impl Into<String>, message: impl Into<String>) -> Self {
+        let problem = Problem::new(place, message);
+        let detail = problem.to_string();
+        ProblemBody { problems: vec![problem], ..ProblemBody::coded(code, StatusCode::BAD_REQUEST, detail) }
+    }
+}
+
+fn title(status: StatusCode) -> String {
+    status.canonical_reason().unwrap_or_default().to_owned()
 }
 
 impl From<OperatorError> for ProblemBody {
@@ -60,9 +93,11 @@ impl From<OperatorError> for ProblemBody {
             | OperatorError::Gone(text) => (text.clone(), Vec::new()),
             OperatorError::Invalid(problems) => (String::new(), problems.clone()),
         };
+        let status = StatusCode::from_u16(error.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         ProblemBody {
             kind: format!("crawld:{}", error.code()),
-            status: error.http_status(),
+            title: title(status),
+            status: status.as_u16(),
             detail: error.to_string(),
             code: error.code().to_owned(),
             subject,
@@ -116,7 +151,11 @@ impl IntoResponse for ProblemBody {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, axum::Json(self)).into_response();
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"crawld\""));
+        }
         response
     }
 }

@@ -1,30 +1,47 @@
-//! Routes, and what stands around every handler: body limit, deadline, problem answers.
+//! Connections: taken at the doors, read as HTTP within their limits, ended with the process.
 
-use std::io;
+use std::convert::Infallible;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, HttpBody};
-use axum::extract::{ConnectInfo, Request};
-use axum::http::StatusCode;
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use tokio::net::UnixListener;
+use axum::body::Body;
+use axum::http::{Request, Response};
+use axum::middleware;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
-use crate::api::handlers;
-use crate::api::listener::{Caller, Door};
-use crate::api::problem::ProblemBody;
+use crate::api::doors::{Doors, forget_address};
+use crate::api::guard::{Connection, Door, Refusals, guard};
+use crate::api::listener::{self, Busy};
+use crate::api::looks::READERS;
+use crate::api::routes;
+use crate::api::tcp::{HANDSHAKE, Tcp};
+use crate::api::token::Keys;
+use crate::clock::Clock;
 use crate::config::Config;
+use crate::daemon::ApiGround;
 use crate::daemon::command::Operator;
+use crate::daemon::pulse::Liveness;
+use crate::model::time::Timestamp;
+use crate::state::paths::StateDir;
+use crate::store::registry::Registry;
 
-/// A task with its seeds fits; anything larger is no request.
-const BODY_MAX_BYTES: usize = 1 << 20;
-/// A whole body must arrive in this time.
-const BODY_DEADLINE: Duration = Duration::from_secs(10);
+/// A head must have come whole in this time, and the next one on the same connection too.
+const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+/// Bytes of a head at most: request line and headers.
+const HEAD_MAX_BYTES: usize = 32 << 10;
+/// Headers of a request at most.
+const HEADERS_MAX: usize = 64;
 /// At a stop, answers under way have this long to get out.
 const STOP_DEADLINE: Duration = Duration::from_secs(3);
 
@@ -35,272 +52,136 @@ pub(super) struct Shared {
     pub(super) config: Arc<Config>,
     /// Where the sessions are: not always what the configuration says.
     pub(super) state_dir: Arc<Path>,
+    pub(super) clock: Clock,
+    /// What is known of all sessions; none: it cannot be used.
+    pub(super) registry: Option<Arc<Registry>>,
+    /// What opens the TCP address; none: only the Unix socket is served.
+    pub(super) keys: Option<Arc<Keys>>,
+    pub(super) refusals: Arc<Refusals>,
+    pub(super) about: Arc<About>,
+    pub(super) readers: Arc<Semaphore>,
+    /// One reader of whole files.
+    pub(super) long: Arc<Semaphore>,
 }
 
-/// Serves `/api/v1` until `stop` is cancelled; answers under way get 3 s more.
-///
-/// # Errors
-/// None in practice: a broken connection ends alone.
-pub async fn serve(
-    listener: UnixListener,
-    operator: Operator,
-    config: Arc<Config>,
-    state_dir: &Path,
-    stop: CancellationToken,
-) -> io::Result<()> {
-    let app = router(Shared { operator, config, state_dir: state_dir.into() });
-    let service = app.into_make_service_with_connect_info::<Caller>();
-    let told = stop.clone();
-    let server =
-        axum::serve(Door::new(listener), service).with_graceful_shutdown(async move { told.cancelled().await });
-    tokio::select! {
-        served = server.into_future() => served,
-        () = async { stop.cancelled().await; tokio::time::sleep(STOP_DEADLINE).await } => Ok(()),
-    }
+/// What does not change while the process lives, and whether its loops turn.
+pub(super) struct About {
+    pub(super) mode: &'static str,
+    pub(super) started_at: Timestamp,
+    pub(super) liveness: Liveness,
+    /// The TCP address as a URL.
+    pub(super) listens: Option<String>,
+    /// Why there is none although one is wanted.
+    pub(super) deaf: Option<String>,
 }
 
-fn router(shared: Shared) -> Router {
-    let v1 = Router::new()
-        .route("/health", get(handlers::health))
-        .route("/sessions", get(handlers::sessions).post(handlers::submit))
-        .route("/sessions/{id}", get(handlers::session))
-        .route("/sessions/{id}/heartbeat", get(handlers::heartbeat))
-        .route("/sessions/{id}/{order}", post(handlers::order))
-        .route("/recover", post(handlers::recover))
-        .route("/cleanup", post(handlers::cleanup))
-        .route("/export", post(handlers::export))
-        .route("/import", post(handlers::import))
-        .route("/stats", get(handlers::stats))
-        .route("/shutdown", post(handlers::shutdown));
-    Router::new()
-        .route("/health", get(handlers::health))
-        .nest("/api/v1", v1)
-        .fallback(async || ProblemBody::request(StatusCode::NOT_FOUND, "no such path; everything is under /api/v1"))
-        .method_not_allowed_fallback(async || {
-            ProblemBody::request(StatusCode::METHOD_NOT_ALLOWED, "no such method on this path")
-        })
-        .layer(middleware::from_fn(guard))
-        .with_state(shared)
-}
-
-/// Reads the body within its limits, then lets the handler take its own time.
-async fn guard(ConnectInfo(caller): ConnectInfo<Caller>, request: Request, next: Next) -> Response {
-    let too_large = || {
-        let detail = format!("the body is cut off or larger than {BODY_MAX_BYTES} bytes");
-        ProblemBody::request(StatusCode::PAYLOAD_TOO_LARGE, detail).into_response()
-    };
-    let (head, body) = request.into_parts();
-    if body.size_hint().lower() > BODY_MAX_BYTES as u64 {
-        return too_large();
-    }
-    let body = match tokio::time::timeout(BODY_DEADLINE, axum::body::to_bytes(body, BODY_MAX_BYTES)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(_)) => return too_large(),
-        Err(_) => {
-            let detail = format!("the body did not arrive within {} s", BODY_DEADLINE.as_secs());
-            return ProblemBody::request(StatusCode::REQUEST_TIMEOUT, detail).into_response();
+impl Shared {
+    fn new(ground: &ApiGround, config: Arc<Config>, doors: &Doors) -> Shared {
+        let about = About {
+            mode: ground.mode,
+            started_at: ground.started_at,
+            liveness: ground.liveness.clone(),
+            listens: doors.tcp.as_ref().map(|(tcp, _)| tcp.url()),
+            deaf: doors.deaf.clone(),
+        };
+        Shared {
+            operator: ground.operator.clone(),
+            config,
+            state_dir: ground.state_dir.as_path().into(),
+            clock: ground.clock.clone(),
+            registry: ground.registry.clone(),
+            keys: None,
+            refusals: Arc::default(),
+            about: Arc::new(about),
+            readers: Arc::new(Semaphore::new(READERS)),
+            long: Arc::new(Semaphore::new(1)),
         }
-    };
-    caller.busy.set(true);
-    let response = next.run(Request::from_parts(head, Body::from(body))).await;
-    caller.busy.set(false);
-    response
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::time::Instant;
-
-    use serde_json::json;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-    use super::*;
-    use crate::api::client::Client;
-    use crate::api::{SubmitBody, bind};
-    use crate::daemon::answers::{Done, OwnerHealth, Submitted};
-    use crate::daemon::command::{Command, OperatorError, SessionOrder, channel};
-    use crate::model::session::SessionStatus;
-    use crate::model::task::TaskOrigin;
-    use crate::model::time::Timestamp;
-    use crate::state::paths::StateDir;
-    use crate::state::task_file;
-
-    /// Answers a few commands as a daemon would.
-    async fn answer(mut inbox: tokio::sync::mpsc::Receiver<Command>) {
-        while let Some(command) = inbox.recv().await {
-            match command {
-                Command::Health { reply } => {
-                    let _ = reply.send(Ok(OwnerHealth {
-                        status: "ok".into(),
-                        version: "0".into(),
-                        pid: 1,
-                        mode: "run".into(),
-                        state_dir: "/".into(),
-                        started_at: Timestamp::from_millis(0),
-                        sessions: 0,
-                        degraded: Vec::new(),
-                        alerts: Vec::new(),
-                    }));
+/// Serves the API until the ground's token is cancelled; answers under way get 3 s more.
+pub async fn serve(doors: Doors, config: Arc<Config>, ground: ApiGround) {
+    let mut shared = Shared::new(&ground, config, &doors);
+    let Doors { unix, tcp, .. } = doors;
+    let (tcp, keys) = tcp.map_or((None, None), |(tcp, keys)| (Some(tcp), Some(Arc::new(keys))));
+    shared.keys = keys;
+    let app = routes::router(&shared).layer(middleware::from_fn_with_state(shared, guard));
+    let unix = listener::Door::new(unix);
+    let stop = ground.stop;
+    let mut clients = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            (stream, standing) = unix.accept() => {
+                let connection = Connection { busy: stream.busy(), door: Door::Unix(standing) };
+                clients.spawn(talk(stream, connection, app.clone(), stop.clone()));
+            }
+            (stream, local, peer) = knock(tcp.as_ref()) => {
+                let tls = tcp.as_ref().and_then(Tcp::tls);
+                let busy: Busy = stream.busy();
+                let connection = Connection { busy, door: Door::Tcp { local, peer, tls: tls.is_some() } };
+                let (app, stop) = (app.clone(), stop.clone());
+                clients.spawn(async move {
+                    let Some(tls) = tls else { return talk(stream, connection, app, stop).await };
+                    // A client that does not get this far has learned nothing and is told nothing.
+                    if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
+                        talk(stream, connection, app, stop).await;
+                    }
+                });
+            }
+            Some(ended) = clients.join_next() => {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "an API connection ended badly");
                 }
-                Command::Submit { task, new, reply } => {
-                    assert!(!new);
-                    let session_id = "s1".parse().unwrap();
-                    let _ = reply.send(Ok(Submitted {
-                        session_id,
-                        task_id: task.task_id,
-                        joined: false,
-                        waits: false,
-                        notes: Vec::new(),
-                        recovered: None,
-                    }));
-                }
-                Command::Order { session, order: SessionOrder::RetryFailed { quarantined }, reply } => {
-                    let done =
-                        Done { session_id: session, status: SessionStatus::Active, count: u64::from(quarantined) };
-                    let _ = reply.send(Ok(done));
-                }
-                Command::Order { session, reply, .. } => {
-                    let _ = reply.send(Err(OperatorError::Ended(session.to_string())));
-                }
-                _ => {}
             }
         }
     }
-
-    async fn start(directory: &Path) -> (tokio::task::JoinSet<()>, CancellationToken) {
-        let (operator, inbox) = channel();
-        let stop = CancellationToken::new();
-        let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn(answer(inbox));
-        let listener = bind(directory).unwrap();
-        let token = stop.clone();
-        let dir = directory.to_owned();
-        tasks.spawn(async move { serve(listener, operator, Arc::new(Config::default()), &dir, token).await.unwrap() });
-        (tasks, stop)
+    if tcp.is_some()
+        && let Ok(state) = StateDir::existing(&ground.state_dir)
+    {
+        forget_address(&state);
     }
+    let all_ended = async { while clients.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(STOP_DEADLINE, all_ended).await;
+}
 
-    async fn raw(directory: &Path, request: &[u8]) -> String {
-        let mut stream = tokio::net::UnixStream::connect(directory.join(crate::api::SOCKET_NAME)).await.unwrap();
-        let _ = stream.write_all(request).await;
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer).await;
-        String::from_utf8_lossy(&answer).into_owned()
-    }
-
-    #[tokio::test]
-    async fn commands_travel_over_the_socket_and_errors_come_back_whole() {
-        let dir = tempfile::tempdir().unwrap();
-        assert!(Client::find(dir.path()).await.unwrap().is_none());
-        let (_tasks, stop) = start(dir.path()).await;
-        let client = Client::find(dir.path()).await.unwrap().unwrap();
-        assert_eq!(client.health().await.unwrap().status, "ok");
-        let session = "s1".parse().unwrap();
-        let order = SessionOrder::RetryFailed { quarantined: true };
-        assert_eq!(client.order(&session, order).await.unwrap().count, 1);
-        let error = client.order(&session, SessionOrder::Pause).await.unwrap_err();
-        assert_eq!(error, OperatorError::Ended("s1".into()));
-
-        let body = |task| SubmitBody { task, origin: TaskOrigin::Command, file: None, new: false };
-        let submitted = client.submit(&body(json!({"id": "a", "seeds": ["http://a/"]}))).await.unwrap();
-        assert_eq!(submitted.task_id.as_str(), "a");
-        let error = client.submit(&body(json!({"seeds": ["a"], "scope": {"deep": 1}}))).await.unwrap_err();
-        assert_eq!(error.to_string(), "task: scope.deep: unknown key: `crawld schema task` prints all of them");
-        stop.cancel();
-    }
-
-    #[tokio::test]
-    async fn a_task_from_the_api_reaches_and_reads_nothing_that_is_not_granted() {
-        let dir = tempfile::tempdir().unwrap();
-        let (_tasks, _stop) = start(dir.path()).await;
-        let client = Client::find(dir.path()).await.unwrap().unwrap();
-        let networks = json!({"id": "a", "seeds": ["http://127.0.0.1/"], "allow_private_networks": ["127.0.0.0/8"]});
-        let cookies = json!({"id": "a", "seeds": ["http://a/"], "fetch": {"cookies_file": "/etc/passwd"}});
-        for (task, key) in [(networks, "allow_private_networks"), (cookies, "fetch.cookies_file")] {
-            let by = |origin| SubmitBody { task: task.clone(), origin, file: None, new: false };
-            let error = client.submit(&by(TaskOrigin::Api)).await.unwrap_err().to_string();
-            assert!(error.starts_with(&format!("task: {key}")), "{error}");
-            client.submit(&by(TaskOrigin::Command)).await.unwrap();
-        }
-    }
-
-    #[tokio::test]
-    async fn a_session_of_another_task_is_refused_wherever_it_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let state = StateDir::open(dir.path()).unwrap();
-        let paths = state.session(&"s1".parse().unwrap());
-        paths.create().unwrap();
-        let task = task_file::sample("s1");
-        task_file::write(&paths, &task).unwrap();
-        let (_tasks, _stop) = start(dir.path()).await;
-        let ask = async |method: &str, path: &str, body: serde_json::Value| {
-            let (body, head) = (body.to_string(), "Host: a\r\nConnection: close");
-            let request =
-                format!("{method} /api/v1{path} HTTP/1.1\r\n{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-            raw(dir.path(), request.as_bytes()).await
-        };
-        let wrong = "s1:another";
-        for (method, path, body) in [
-            ("GET", "/sessions/s1:another", json!({})),
-            ("GET", "/sessions/s1%3Aanother/heartbeat", json!({})),
-            ("POST", "/sessions/s1:another/pause", json!({})),
-            ("POST", "/recover", json!({ "sessions": [wrong] })),
-            ("POST", "/export", json!({ "session": wrong, "file": "/nowhere" })),
-        ] {
-            let answer = ask(method, path, body).await;
-            assert!(answer.starts_with("HTTP/1.1 404"), "{path}: {answer}");
-            assert!(answer.contains("\"other_task\"") && answer.contains("is of task"), "{path}: {answer}");
-        }
-        let right = format!("/sessions/{}/retry-failed", task.session_id.composite_key(&task.task_id));
-        let answer = ask("POST", &right, json!({ "quarantined": true })).await;
-        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"s1\""), "{answer}");
-    }
-
-    #[tokio::test]
-    async fn bad_requests_get_a_problem_and_harm_nobody() {
-        let dir = tempfile::tempdir().unwrap();
-        let (_tasks, _stop) = start(dir.path()).await;
-        for (request, status) in [
-            ("GET /nothing HTTP/1.1", "404"),
-            ("DELETE /api/v1/sessions HTTP/1.1", "405"),
-            ("GET /api/v1/sessions/..%2f..%2fetc HTTP/1.1", "404"),
-            ("POST /api/v1/sessions/a/explode HTTP/1.1", "404"),
-            ("POST /api/v1/sessions HTTP/1.1\r\nContent-Length: 3\r\n\r\n{x}", "400"),
-            ("POST /api/v1/sessions HTTP/1.1\r\nContent-Length: 9999999\r\n\r\n{", "413"),
-        ] {
-            let request = match request.contains("\r\n\r\n") {
-                true => request.replacen("\r\n", "\r\nHost: a\r\nConnection: close\r\n", 1),
-                false => format!("{request}\r\nHost: a\r\nConnection: close\r\n\r\n"),
-            };
-            let answer = raw(dir.path(), request.as_bytes()).await;
-            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request}: {answer}");
-            assert!(answer.contains("application/problem+json"), "{request}: {answer}");
-        }
-        assert!(Client::find(dir.path()).await.unwrap().unwrap().health().await.is_ok());
-    }
-
-    #[tokio::test]
-    async fn a_socket_is_private_and_replaces_a_stale_one_but_no_file() {
-        use std::os::unix::fs::PermissionsExt;
-        let dir = tempfile::tempdir().unwrap();
-        drop(bind(dir.path()).unwrap());
-        let path = dir.path().join(crate::api::SOCKET_NAME);
-        let _listener = bind(dir.path()).unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        std::fs::remove_file(&path).unwrap();
-        std::fs::write(&path, "mine").unwrap();
-        assert!(bind(dir.path()).is_err());
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
-    }
-
-    #[tokio::test]
-    async fn a_deep_directory_works_too() {
-        let dir = tempfile::tempdir().unwrap();
-        let deep = dir.path().join("d".repeat(120));
-        std::fs::create_dir(&deep).unwrap();
-        let (_tasks, _stop) = start(&deep).await;
-        let started = Instant::now();
-        let client = Client::find(&deep).await.unwrap().unwrap();
-        assert_eq!(client.health().await.unwrap().mode, "run");
-        eprintln!("connect and answer: {:?}", started.elapsed());
+/// The next client of the TCP address; never, where there is none.
+async fn knock(
+    tcp: Option<&Tcp>,
+) -> (listener::Guarded<tokio::net::TcpStream>, std::net::SocketAddr, std::net::SocketAddr) {
+    match tcp {
+        Some(tcp) => tcp.accept().await,
+        None => std::future::pending().await,
     }
 }
+
+/// One connection to its end. What breaks it ends it alone.
+async fn talk<S>(stream: S, connection: Connection, app: Router, stop: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let answer = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(connection.clone());
+        let answered = app.clone().oneshot(request.map(Body::new));
+        async move { Ok::<Response<Body>, Infallible>(answered.await.unwrap_or_else(|never| match never {})) }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HEAD_DEADLINE)
+        .max_buf_size(HEAD_MAX_BYTES)
+        .max_headers(HEADERS_MAX)
+        .half_close(false);
+    let mut conversation = pin!(http.serve_connection(TokioIo::new(stream), answer).with_upgrades());
+    tokio::select! {
+        // A client that goes away, or is sent away, is no news.
+        _ = conversation.as_mut() => {}
+        () = stop.cancelled() => {
+            conversation.as_mut().graceful_shutdown();
+            let _ = conversation.await;
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

@@ -1,8 +1,11 @@
 //! What single values cannot know: ranges, and keys that must fit each other.
 
+use std::net::SocketAddr;
+
 use crate::config::Config;
 use crate::model::duration::Span;
 use crate::model::endpoint::DebugEndpoint;
+use crate::model::text::escape_control;
 
 /// Every rule that the configuration breaks: the key, and what to write instead.
 pub(super) fn check(config: &Config) -> Vec<(&'static str, String)> {
@@ -44,7 +47,59 @@ pub(super) fn check(config: &Config) -> Vec<(&'static str, String)> {
         }
     }
     broken.extend(words(config));
+    broken.extend(api(config));
     broken
+}
+
+/// Where the API listens, and who may call it what.
+fn api(config: &Config) -> Vec<(&'static str, String)> {
+    let mut broken = Vec::new();
+    match api_address(&config.api_listen) {
+        Ok(Some(address)) if !address.ip().is_loopback() && config.api_tls_cert.is_none() && !config.api_plain => {
+            let message = format!(
+                "{address} is reached from other machines, and without TLS tokens can be read on the way: set \
+                 `api_tls_cert` and `api_tls_key`, or `api_plain = true` to accept that"
+            );
+            broken.push(("api_listen", message));
+        }
+        Ok(_) => {}
+        Err(message) => broken.push(("api_listen", message)),
+    }
+    for origin in &config.api_origins {
+        if !is_origin(origin) {
+            let message = format!(
+                "`{}` is no origin: write https://crawl.example.org, with its port if it has one, and nothing behind it",
+                escape_control(origin)
+            );
+            broken.push(("api_origins", message));
+        }
+    }
+    match (&config.api_tls_cert, &config.api_tls_key) {
+        (Some(_), None) => broken.push(("api_tls_key", "must be set with `api_tls_cert`".to_owned())),
+        (None, Some(_)) => broken.push(("api_tls_cert", "must be set with `api_tls_key`".to_owned())),
+        _ => {}
+    }
+    broken
+}
+
+/// Where `api_listen` says to listen; `None`: nowhere but on the Unix socket.
+///
+/// # Errors
+/// It is neither an address with a port nor `off`, as a sentence.
+pub fn api_address(listen: &str) -> Result<Option<SocketAddr>, String> {
+    match listen.trim() {
+        "off" | "" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| {
+            format!("`{}` is no address with a port: write 127.0.0.1:27953, [::1]:27953 or off", escape_control(text))
+        }),
+    }
+}
+
+/// Whether it is scheme, host and port of a web page, spelled as browsers send them.
+fn is_origin(text: &str) -> bool {
+    url::Url::parse(text).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == text.to_ascii_lowercase()
+    })
 }
 
 fn words(config: &Config) -> Vec<(&'static str, String)> {
@@ -82,4 +137,33 @@ fn words(config: &Config) -> Vec<(&'static str, String)> {
 /// Whether a text can be sent as the value of an HTTP header.
 pub(super) fn header_safe(text: &str) -> bool {
     !text.is_empty() && text.len() <= 1000 && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_api_is_not_opened_to_the_network_by_a_slip() {
+        #[track_caller]
+        fn check(name: &str, change: fn(&mut Config), expected: Option<&str>) {
+            let mut config = Config::default();
+            change(&mut config);
+            assert_eq!(api(&config).first().map(|(key, _)| *key), expected, "{name}");
+        }
+        check("as shipped", |_| {}, None);
+        check("the socket alone", |c| c.api_listen = "off".into(), None);
+        check("a name", |c| c.api_listen = "localhost:1".into(), Some("api_listen"));
+        check("no port", |c| c.api_listen = "127.0.0.1".into(), Some("api_listen"));
+        check("everywhere", |c| c.api_listen = "0.0.0.0:27953".into(), Some("api_listen"));
+        check("another loopback address", |c| c.api_listen = "[::1]:0".into(), None);
+        check("everywhere, accepted", |c| (c.api_listen, c.api_plain) = ("0.0.0.0:1".into(), true), None);
+        check("a certificate without its key", |c| c.api_tls_cert = Some("a".into()), Some("api_tls_key"));
+        check("a key without its certificate", |c| c.api_tls_key = Some("a".into()), Some("api_tls_cert"));
+        check("an origin", |c| c.api_origins = vec!["https://crawl.example:8443".into()], None);
+        check("a page", |c| c.api_origins = vec!["https://crawl.example/x".into()], Some("api_origins"));
+        check("a host", |c| c.api_origins = vec!["crawl.example".into()], Some("api_origins"));
+        check("every origin", |c| c.api_origins = vec!["*".into()], Some("api_origins"));
+        check("a slash too many", |c| c.api_origins = vec!["https://crawl.example/".into()], Some("api_origins"));
+    }
 }

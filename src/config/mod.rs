@@ -11,6 +11,8 @@ pub mod task;
 mod template;
 mod value;
 
+pub use check::api_address;
+
 pub use crate::model::problem::Problem;
 pub use crate::telemetry::LogFormat;
 pub use layers::{ConfigError, DEFAULT_FILE, Flag, Loaded, Origin, Sources, load};

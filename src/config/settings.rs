@@ -153,6 +153,23 @@ settings! {
         /// How long a breaker stays open when it opens the first time, the second, …; jittered; the last one repeats.
         breaker_backoff: Vec<Span> = [1, 2, 4, 8, 16, 30].map(Span::secs).to_vec(),
     }
+    "The API" {
+        /// Where the API and the dashboard are served besides the Unix socket: an address and a port of this machine.
+        /// off: the socket alone. Port 0: any that is free. The address in force stands in `api-address` of the state
+        /// directory, the tokens for it in `api-token` (may do everything) and `api-token-readonly`, made at the first start.
+        api_listen: String = "127.0.0.1:27953".to_owned(),
+        /// How browsers and clients name this API besides by its address: `https://crawl.example.org` for one behind a
+        /// proxy. Requests that name any other Host, or come from pages of any other origin, are refused.
+        api_origins: Vec<String> = Vec::new(),
+        /// TLS for that address: a file with the certificate and what signed it, in PEM.
+        api_tls_cert: Option<PathBuf> = None,
+        /// The key of that certificate, in PEM.
+        api_tls_key: Option<PathBuf> = None,
+        /// true: accept an address beyond this machine without TLS. Tokens and pages then cross the network readable.
+        api_plain: bool = false,
+        /// true: `/metrics` needs no token.
+        api_metrics_open: bool = false,
+    }
     "Tasks from the API" {
         /// What a task from the API may ask for. Empty: public addresses only, and nothing of this machine. Words:
         /// "private_networks" lets it name `allow_private_networks`, "local_files" lets it name cookie files, secrets

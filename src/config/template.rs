@@ -12,6 +12,8 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("cdp_url", "\"http://127.0.0.1:9222\""),
     ("tabs", "4"),
     ("user_agent", "\"example-bot/1.0 (+https://example.org/bot)\""),
+    ("api_tls_cert", "\"/etc/crawld/api.pem\""),
+    ("api_tls_key", "\"/etc/crawld/api.key\""),
     ("alert_webhook", "\"https://alerts.example.org/crawld\""),
 ];
 

@@ -85,6 +85,12 @@ impl Value for Vec<Span> {
     }
 }
 
+impl Value for Vec<String> {
+    fn from_text(text: &str) -> Result<Self, String> {
+        Ok(text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect())
+    }
+}
+
 impl Value for Vec<ApiGrant> {
     fn from_text(text: &str) -> Result<Self, String> {
         text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(ApiGrant::from_text).collect()

@@ -299,7 +299,7 @@ fn differs(visiting: &Visiting<'_>, plain: &PageAnswer, rendered: &PageAnswer) -
 fn crawled(visiting: &Visiting<'_>, answer: &PageAnswer) -> Links {
     let Visiting { shop, lease, .. } = visiting;
     let hrefs = answer.links.iter().map(|link| link.href.as_str());
-    sort_links(&shop.rules, hrefs, lease.depth + 1, lease.hops)
+    sort_links(&shop.in_force.now().rules, hrefs, lease.depth + 1, lease.hops)
 }
 
 fn found<'a>(answer: &'a PageAnswer, links: &'a Links, moved: bool) -> Found<'a> {

@@ -77,14 +77,15 @@ pub struct Gate {
 impl Gate {
     /// The gate of one leased URL.
     pub fn new(shop: &Workshop, lease: Lease) -> Self {
+        let terms = shop.in_force.now();
         Gate {
             lease,
-            rules: shop.rules.clone(),
+            rules: terms.rules.clone(),
             client: shop.client.clone(),
             browser: AtomicBool::new(shop.mode == FetchMode::Browser),
             robots: shop.robots.clone(),
             governor: shop.governor.clone(),
-            politeness: shop.politeness.clone(),
+            politeness: terms.politeness.clone(),
             clock: shop.clock.clone(),
             sent: AtomicBool::new(false),
             learned: Mutex::default(),

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::crawl::terms::Terms;
 use crate::model::checkpoint::OutputFile;
 use crate::model::counters::Counters;
 use crate::model::heartbeat::{HealthFactor, Rates};
 use crate::model::ids::{CommitSeq, Epoch, SessionId, TaskId};
+use crate::model::lease::NewUrl;
 use crate::model::outcome::{FailureClass, ParkReason};
 use crate::model::session::{SessionStatus, StopReason};
 use crate::model::time::Timestamp;
@@ -48,6 +50,8 @@ pub enum Order {
         /// Poisoned ones as well.
         quarantined: bool,
     },
+    /// Go by other terms from now on.
+    Amend(Box<Amended>),
     /// Queue parked URLs.
     ReleaseParked {
         /// Only this reason.
@@ -57,6 +61,17 @@ pub enum Order {
     Drain,
     /// Abandon what is in flight and stop.
     Abandon,
+}
+
+/// What an operator has changed of a running session; its `task.json` says it already.
+#[derive(Debug)]
+pub struct Amended {
+    /// They hold for every visit that begins from now on.
+    pub terms: Arc<Terms>,
+    /// URLs that the crawl starts from as well.
+    pub seeds: Vec<NewUrl>,
+    /// URLs that an earlier scope left out are judged by this one.
+    pub judge_anew: bool,
 }
 
 /// An order with the place for its answer: a count (URLs, generation), or why not.

@@ -21,6 +21,7 @@ mod scribe;
 mod secrets;
 pub mod session;
 pub mod stats;
+pub mod terms;
 pub mod totals;
 pub mod verify;
 mod worker;

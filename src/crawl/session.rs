@@ -19,7 +19,7 @@ use crate::crawl::gate::RobotsDesk;
 use crate::crawl::governor::HostGovernor;
 use crate::crawl::handle::{self, SessionHandle, Snapshot};
 use crate::crawl::keep::Keeper;
-use crate::crawl::links::{LinkRules, link_rules, named, seeds, sitemap_hosts};
+use crate::crawl::links::seeds;
 use crate::crawl::load::Load;
 use crate::crawl::login::LoginDesk;
 use crate::crawl::net::Net;
@@ -28,6 +28,7 @@ use crate::crawl::pulse::Pulse;
 pub use crate::crawl::pulse::Raised;
 use crate::crawl::scribe::Scribe;
 use crate::crawl::session::files::{Files, open_files};
+use crate::crawl::terms::{InForce, Terms};
 use crate::crawl::totals::{Extension, Totals};
 use crate::crawl::worker::Workshop;
 use crate::exit_code::ExitCode;
@@ -201,8 +202,8 @@ pub fn prepare(paths: &SessionPaths, task: &StoredTask) -> Result<(), SessionErr
 pub async fn open(env: Env, task: StoredTask, opening: Opening) -> Result<OpenedSession, SessionError> {
     let id = task.session_id.to_string();
     let bad_task = |why: String| SessionError::Task { session: id.clone(), why };
-    let rules = Arc::new(link_rules(&task.spec).map_err(bad_task)?);
-    let seeds = seeds(&task.spec, &rules).map_err(bad_task)?;
+    let terms = Terms::new(&task.spec, task.rescoped).map_err(bad_task)?;
+    let seeds = seeds(&task.spec, &terms.rules).map_err(bad_task)?;
     let net = Net::open(&task, &env.paths, &env.clock, env.browsers.as_deref().map(Browsers::is_attached)).await?;
 
     let paths = env.paths.clone();
@@ -213,10 +214,10 @@ pub async fn open(env: Env, task: StoredTask, opening: Opening) -> Result<Opened
         let source = OpenError::Bug(format!("opening it failed: {error}"));
         Err(SessionError::Store { session: id.clone(), source })
     })?;
-    Ok(furnish(env, task, rules, net, files))
+    Ok(furnish(env, task, terms, net, files))
 }
 
-fn furnish(env: Env, task: StoredTask, rules: Arc<LinkRules>, net: Net, files: Files) -> OpenedSession {
+fn furnish(env: Env, task: StoredTask, terms: Terms, net: Net, files: Files) -> OpenedSession {
     let Net { client, egress, conduct, login } = net;
     let Files {
         opened,
@@ -262,18 +263,15 @@ fn furnish(env: Env, task: StoredTask, rules: Arc<LinkRules>, net: Net, files: F
         keeper: Keeper::new(extract.clone(), env.paths.out(), epoch),
         extract,
         conduct,
-        politeness: Arc::new(task.spec.politeness.clone()),
-        sitemap_hosts: sitemap_hosts(&task.spec),
+        in_force: InForce::new(terms),
         probe_sitemaps: task.spec.scope.probe_sitemaps,
         robots: RobotsDesk { policy: task.spec.politeness.robots, cache: env.robots.clone(), user_agent },
         fetchers: Arc::new(Fetchers::new(HttpFetcher::new(client.clone()), env.browsers.clone())),
         governor: env.governor.clone(),
         client,
         egress,
-        rules,
         slots: env.slots.clone(),
         auto: Auto::new(env.tabs.clone(), &modes_learned),
-        rescoped: task.rescoped.then(|| named(&task.spec)),
         login: LoginDesk::new(login, task.spec.login.as_ref().map_or(0, |login| login.max_logins), cookies_kept),
         note: Arc::new(note),
         clock: env.clock.clone(),

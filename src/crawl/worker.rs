@@ -1,6 +1,5 @@
 //! One visit, start to end: a straight async function with a deadline on every step.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,8 +12,9 @@ use crate::crawl::gate::{Barred, Gate, Learned, RobotsDesk};
 use crate::crawl::governor::{HostGovernor, HostGrant, VisitSignal};
 use crate::crawl::judge::{Judge, Visited};
 use crate::crawl::keep::{Keeper, take_raw};
-use crate::crawl::links::{LinkRules, sort_entries};
+use crate::crawl::links::sort_entries;
 use crate::crawl::login::{LoginDesk, NoEntry};
+use crate::crawl::terms::InForce;
 use crate::egress::Egress;
 use crate::fetch::sitemap::SitemapEntry;
 use crate::fetch::{Fetchers, HttpClient};
@@ -25,8 +25,7 @@ use crate::model::kept::Raw;
 use crate::model::lease::{HostUpdate, Lease, Links, UrlKind, VisitEnd};
 use crate::model::long::LongOperations;
 use crate::model::outcome::{FailureClass, FetchReason, FetchedWith, SkipReason};
-use crate::model::task::{ExtractSpec, FetchMode, FetchSpec, PolitenessSpec};
-use crate::model::url::CanonicalUrl;
+use crate::model::task::{ExtractSpec, FetchMode, FetchSpec};
 use crate::model::visit::{Refusal, VisitFailure, VisitRequest, VisitResult, WayOut};
 use crate::policy::retry;
 use crate::state::inflight::InflightNote;
@@ -48,14 +47,10 @@ pub struct Workshop {
     pub extract: Arc<ExtractSpec>,
     /// How pages are gone about.
     pub conduct: Arc<Conduct>,
-    /// Scope and traps.
-    pub rules: Arc<LinkRules>,
+    /// Scope and politeness, which an operator may change.
+    pub in_force: InForce,
     /// Plain HTTP; knows which addresses may be reached.
     pub client: Arc<HttpClient>,
-    /// How gently hosts are treated.
-    pub politeness: Arc<PolitenessSpec>,
-    /// Host keys whose robots.txt is read for sitemaps.
-    pub sitemap_hosts: HashSet<String>,
     /// Whether `/sitemap.xml` is tried where that names none.
     pub probe_sitemaps: bool,
     /// robots.txt.
@@ -76,8 +71,6 @@ pub struct Workshop {
     pub keeper: Keeper,
     /// What takes long with pages.
     pub long: LongOperations,
-    /// What the task names, where its scope was changed after URLs had been found: these are judged once more.
-    pub rescoped: Option<HashSet<CanonicalUrl>>,
     /// Which visits have started, for the next lifetime to know.
     pub note: Arc<InflightNote>,
     /// The wall clock.
@@ -148,14 +141,15 @@ pub async fn work(
     let learned = gate.learned();
     // A URL that robots.txt forbids costs its host nothing, so it is not left alone for it.
     let forbidden = matches!(&result, VisitResult::Refused { hops, .. } if hops.is_empty()) && !postponed;
+    let terms = shop.in_force.now();
     let host = match forbidden && !gate.has_sent() && learned.fresh.is_empty() {
         true => grant.unused(),
-        false => grant.finish(&shop.politeness, signal(&result, crashed).of_attempt(lease.attempt), now),
+        false => grant.finish(&terms.politeness, signal(&result, crashed).of_attempt(lease.attempt), now),
     };
     let host_down = host.breaker.state != BreakerState::Closed;
     let host = HostUpdate { host_key: lease.url.host_key().to_owned(), state: host };
     let judge = Judge {
-        rules: &shop.rules,
+        rules: &terms.rules,
         attempts: shop.fetch.attempts,
         epoch: shop.epoch,
         now,
@@ -326,7 +320,7 @@ async fn fetch(visiting: &Visiting<'_>, partial: &mpsc::Sender<PartialLinks>) ->
 
 /// Has a sitemap's entries committed before the next are read. The deadline is the visit's.
 async fn announce(shop: &Workshop, lease: &Lease, entries: Vec<SitemapEntry>, partial: &mpsc::Sender<PartialLinks>) {
-    let links = sort_entries(&shop.rules, lease, &entries);
+    let links = sort_entries(&shop.in_force.now().rules, lease, &entries);
     let (done, committed) = oneshot::channel();
     if partial.send(PartialLinks { lease: lease.clone(), links, done }).await.is_ok() {
         // An error means that the controller is gone: then this task is about to be aborted.

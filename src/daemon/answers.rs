@@ -14,6 +14,7 @@ use crate::model::outcome::{FailureClass, ParkReason, SkipReason, closed_list};
 use crate::model::session::{Cause, Decision, SessionRecoveryInfo, SessionStatus, StopReason};
 use crate::model::time::Timestamp;
 use crate::policy::alerts::AlertKind;
+use crate::policy::health::UNHEALTHY_BELOW;
 
 /// Where a session stands, as of its last commit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -64,6 +65,21 @@ impl SessionSummary {
     /// Why its numbers are not known here: a newer crawld wrote what holds them.
     pub fn too_new(&self) -> Option<&str> {
         self.status_reason.as_deref().filter(|why| why.starts_with(Cause::FormatTooNew.as_str()))
+    }
+
+    /// Why a session that somebody runs does not get on, where it should; none while all is well.
+    pub fn stands_still(&self) -> Option<String> {
+        let id = &self.session_id;
+        let why = || self.status_reason.clone().unwrap_or_else(|| "no reason is known".to_owned());
+        let worst = || self.health_factors.iter().min_by(|a, b| a.value.total_cmp(&b.value));
+        match self.status {
+            SessionStatus::Paused if !self.held_by_operator() => Some(format!("session {id} is held: {}", why())),
+            SessionStatus::Active if self.health_score < UNHEALTHY_BELOW => {
+                let factor = worst().map(|factor| format!("{}: {}", factor.name, factor.reason)).unwrap_or_default();
+                Some(format!("session {id} has a health of {:.2}: {factor}", self.health_score))
+            }
+            _ => None,
+        }
     }
 
     /// Whether its operator has paused it. After a stop nothing else can have: other holds end with the process.
@@ -238,7 +254,7 @@ pub struct StatsReport {
 /// Answer of `GET /health`: the owner is alive and its loop answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OwnerHealth {
-    /// `ok`, or `stopping`.
+    /// `ok`, `stopping`, or `unhealthy`: something stands still, see `reasons`.
     pub status: String,
     /// crawld's version.
     pub version: String,
@@ -257,4 +273,13 @@ pub struct OwnerHealth {
     /// Alerts of the whole process that stand now; those of a session are in its own answer.
     #[serde(default)]
     pub alerts: Vec<AlertKind>,
+    /// What stands still: sessions that do not crawl although they should, loops that do not turn.
+    #[serde(default)]
+    pub reasons: Vec<String>,
+    /// Lifetimes that stand open in the registry for more than two hours without an owner; counted once a minute.
+    #[serde(default)]
+    pub orphan_epochs: Option<u64>,
+    /// Where the API is reached over TCP; none: on the Unix socket alone.
+    #[serde(default)]
+    pub listens: Option<String>,
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -10,7 +11,7 @@ use tokio::time::Instant;
 use crate::daemon::answers::{
     CleanupReport, Done, OwnerHealth, RecoveryReport, SessionDetail, SessionSummary, StatsReport, Submitted,
 };
-use crate::exit_code::ExitCode;
+pub use crate::daemon::operator_error::OperatorError;
 use crate::model::duration::Span;
 use crate::model::ids::SessionId;
 use crate::model::outcome::closed_list;
@@ -45,7 +46,7 @@ closed_list! {
 pub type Reply<T> = oneshot::Sender<Result<T, OperatorError>>;
 
 /// What `cleanup` may remove.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CleanupRequest {
     /// Older than this; none: `auto_session_cleanup_age`.
@@ -87,6 +88,22 @@ impl Default for RecoverRequest {
             at_once: false,
         }
     }
+}
+
+/// What is to be changed of a session that runs: what is not named stays.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Amendment {
+    /// URLs that the crawl starts from as well.
+    pub seeds: Vec<String>,
+    /// Smallest pause between two requests to a host.
+    pub delay: Option<Span>,
+    /// Largest pause that the adaptive part may choose.
+    pub max_delay: Option<Span>,
+    /// Requests in flight on a host at most.
+    pub per_host: Option<u32>,
+    /// Regexes; a URL that matches one is outside. Takes the place of those that there were.
+    pub exclude: Option<Vec<String>>,
 }
 
 /// An order about one session; all of them answer `Done`.
@@ -143,6 +160,11 @@ pub enum Command {
         /// The answer.
         reply: Reply<Vec<SessionSummary>>,
     },
+    /// The sessions that run or wait for a place here.
+    Running {
+        /// The answer.
+        reply: Reply<Vec<SessionSummary>>,
+    },
     /// One session in full.
     Status {
         /// Which.
@@ -159,6 +181,15 @@ pub enum Command {
         /// The answer.
         reply: Reply<Done>,
     },
+    /// Change a session that runs.
+    Amend {
+        /// Which.
+        session: SessionId,
+        /// What.
+        amendment: Amendment,
+        /// The answer; `count`: seeds taken.
+        reply: Reply<Done>,
+    },
     /// Look at sessions that nobody runs, decide, act.
     Recover {
         /// What.
@@ -170,6 +201,15 @@ pub enum Command {
     Cleanup {
         /// What.
         request: CleanupRequest,
+        /// The answer.
+        reply: Reply<CleanupReport>,
+    },
+    /// Remove a session that has ended.
+    Delete {
+        /// Which.
+        session: SessionId,
+        /// Its outputs as well.
+        outputs: bool,
         /// The answer.
         reply: Reply<CleanupReport>,
     },
@@ -210,119 +250,6 @@ pub enum Command {
     },
 }
 
-/// Why a command was not carried out.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum OperatorError {
-    /// No such session.
-    #[error("no session `{0}`")]
-    UnknownSession(String),
-    /// There is such a session, but it is not of the task that was named with it; says of which it is.
-    #[error("{0}")]
-    OtherTask(String),
-    /// The session or the daemon is in a state that does not allow it; says which and what to do.
-    #[error("not now: {0}")]
-    NotNow(String),
-    /// Somebody is at work with it at this moment; says who. The same command does later what it does not do now.
-    #[error("not now: {0}")]
-    InUse(String),
-    /// No browser can be had, or not with its sandbox; says why and what to do.
-    #[error("{0}")]
-    NoBrowser(String),
-    /// The session has ended, so there is nothing to order.
-    #[error("session `{0}` has ended")]
-    Ended(String),
-    /// Nothing of the session is left that it could be extended for.
-    #[error("session `{0}` is completed: there is nothing to extend")]
-    Completed(String),
-    /// The operator ended the session for good.
-    #[error("session `{0}` was cancelled, which ends it for good")]
-    Cancelled(String),
-    /// The request is wrong.
-    #[error("{}", join(.0))]
-    Invalid(Vec<Problem>),
-    /// State could not be read or written; says what and where.
-    #[error("{0}")]
-    Io(String),
-    /// Nobody answers: the owner has gone or did not answer in time.
-    #[error("{0}")]
-    Gone(String),
-}
-
-fn join(problems: &[Problem]) -> String {
-    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
-}
-
-impl OperatorError {
-    /// What to do about it, where there is something general to say.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            OperatorError::UnknownSession(_) | OperatorError::OtherTask(_) => Some("list them with `crawld sessions`"),
-            OperatorError::NotNow(_) | OperatorError::InUse(_) | OperatorError::NoBrowser(_) => None,
-            OperatorError::Ended(_) => Some(
-                "`crawld resume SESSION --extend` continues one that reached a limit; `crawld crawl --new` starts another",
-            ),
-            OperatorError::Completed(_) => Some(
-                "`crawld retry-failed` and `crawld release-parked` give it work, `crawld crawl --new` starts another",
-            ),
-            OperatorError::Cancelled(_) => {
-                Some("its outputs stay where they are; `crawld crawl` starts another session of the same task")
-            }
-            OperatorError::Invalid(_) => None,
-            OperatorError::Io(_) => Some("check space and permissions of the state directory with `crawld doctor`"),
-            OperatorError::Gone(_) => Some("look at its log; `crawld status` works without it"),
-        }
-    }
-
-    /// For the shell.
-    pub fn exit_code(&self) -> ExitCode {
-        match self {
-            OperatorError::UnknownSession(_)
-            | OperatorError::OtherTask(_)
-            | OperatorError::Ended(_)
-            | OperatorError::Completed(_)
-            | OperatorError::Cancelled(_) => ExitCode::Nothing,
-            OperatorError::NotNow(_) => ExitCode::BadConfig,
-            OperatorError::InUse(_) => ExitCode::InUse,
-            OperatorError::NoBrowser(_) => ExitCode::NoBrowser,
-            OperatorError::Invalid(_) => ExitCode::BadConfig,
-            OperatorError::Io(_) => ExitCode::CannotWrite,
-            OperatorError::Gone(_) => ExitCode::InUse,
-        }
-    }
-
-    /// For the API.
-    pub fn http_status(&self) -> u16 {
-        match self {
-            OperatorError::UnknownSession(_) | OperatorError::OtherTask(_) => 404,
-            OperatorError::NotNow(_)
-            | OperatorError::InUse(_)
-            | OperatorError::Ended(_)
-            | OperatorError::Completed(_)
-            | OperatorError::Cancelled(_) => 409,
-            OperatorError::Invalid(_) => 422,
-            OperatorError::Io(_) => 507,
-            OperatorError::NoBrowser(_) | OperatorError::Gone(_) => 503,
-        }
-    }
-
-    /// Stable word for machines.
-    pub fn code(&self) -> &'static str {
-        match self {
-            OperatorError::UnknownSession(_) => "unknown_session",
-            OperatorError::OtherTask(_) => "other_task",
-            OperatorError::NotNow(_) => "not_now",
-            OperatorError::InUse(_) => "in_use",
-            OperatorError::NoBrowser(_) => "no_browser",
-            OperatorError::Ended(_) => "ended",
-            OperatorError::Completed(_) => "completed",
-            OperatorError::Cancelled(_) => "cancelled",
-            OperatorError::Invalid(_) => "invalid",
-            OperatorError::Io(_) => "io",
-            OperatorError::Gone(_) => "gone",
-        }
-    }
-}
-
 /// The operator's hold on the owner of a state directory; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Operator {
@@ -358,6 +285,11 @@ impl Operator {
         self.call(ASK_DEADLINE, |reply| Command::Sessions { reply }).await
     }
 
+    /// The sessions that run or wait for a place in this process.
+    pub async fn running(&self) -> Result<Vec<SessionSummary>, OperatorError> {
+        self.call(ASK_DEADLINE, |reply| Command::Running { reply }).await
+    }
+
     /// One session in full.
     pub async fn status(&self, session: SessionId) -> Result<SessionDetail, OperatorError> {
         self.call(ASK_DEADLINE, |reply| Command::Status { session, reply }).await.map(|detail| *detail)
@@ -377,6 +309,11 @@ impl Operator {
         }
     }
 
+    /// Changes a session that runs.
+    pub async fn amend(&self, session: SessionId, amendment: Amendment) -> Result<Done, OperatorError> {
+        self.call(ORDER_DEADLINE, |reply| Command::Amend { session, amendment, reply }).await
+    }
+
     /// Looks at sessions that nobody runs, decides, acts.
     pub async fn recover(&self, request: RecoverRequest) -> Result<RecoveryReport, OperatorError> {
         self.call(WORK_DEADLINE, |reply| Command::Recover { request, reply }).await
@@ -385,6 +322,11 @@ impl Operator {
     /// Removes what is old.
     pub async fn cleanup(&self, request: CleanupRequest) -> Result<CleanupReport, OperatorError> {
         self.call(WORK_DEADLINE, |reply| Command::Cleanup { request, reply }).await
+    }
+
+    /// Removes a session that has ended.
+    pub async fn delete(&self, session: SessionId, outputs: bool) -> Result<CleanupReport, OperatorError> {
+        self.call(WORK_DEADLINE, |reply| Command::Delete { session, outputs, reply }).await
     }
 
     /// Packs a session into a file.

@@ -8,9 +8,7 @@ use tracing::warn;
 
 use crate::crawl::handle::{Order, SessionHandle, Unheard};
 use crate::crawl::session::{Opening, SessionEnd};
-use crate::daemon::answers::{
-    Done, OwnerHealth, RecoveryItem, RecoveryReport, SessionDetail, SessionSummary, Submitted,
-};
+use crate::daemon::answers::{Done, RecoveryItem, RecoveryReport, Submitted};
 use crate::daemon::command::{Command, OperatorError, RecoverRequest, SessionOrder};
 use crate::daemon::desk_recover::finish_interrupted;
 use crate::daemon::house::House;
@@ -18,7 +16,6 @@ use crate::daemon::mode::{RunEnd, RunMode};
 use crate::daemon::repairs::Repairs;
 use crate::daemon::supervisor::{Supervisor, Wanted};
 use crate::daemon::systemd::Systemd;
-use crate::daemon::{records, summary};
 use crate::exit_code::ExitCode;
 use crate::model::ids::{SessionId, TaskId};
 use crate::model::session::SessionStatus;
@@ -41,6 +38,8 @@ pub struct Desk {
     pub(super) repairs: Repairs,
     /// What runs beside the loop.
     pub errands: Errands,
+    /// Whoever changes a task's file, one at a time.
+    pub(super) amending: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Work for commands that runs beside the loop; each was asked for through the bounded queue of commands.
@@ -77,6 +76,7 @@ impl Desk {
             house,
             mode,
             errands: Errands::default(),
+            amending: Arc::default(),
             panicked: BTreeSet::new(),
             reruns: BTreeMap::new(),
             repairs: Repairs::default(),
@@ -135,6 +135,10 @@ impl Desk {
                 let list = self.sessions();
                 self.errand(async move { drop(reply.send(Ok(list.await))) });
             }
+            Command::Running { reply } => {
+                let running = self.running();
+                self.errand(async move { drop(reply.send(Ok(running.await))) });
+            }
             Command::Status { session, reply } => {
                 let status = self.status(session);
                 self.errand(async move { drop(reply.send(status.await.map(Box::new))) });
@@ -143,6 +147,14 @@ impl Desk {
                 Some(handle) => self.errand(async move { drop(reply.send(give(&handle, session, order).await)) }),
                 None => drop(reply.send(self.order_at_rest(session, order).await)),
             },
+            Command::Amend { session, amendment, reply } => {
+                let amended = self.amend(session, amendment);
+                self.errand(async move { drop(reply.send(amended.await)) });
+            }
+            Command::Recover { request, reply } if request.dry_run => {
+                let report = self.dry_recovery(request);
+                self.errand(async move { drop(reply.send(Ok(report.await))) });
+            }
             Command::Recover { request, reply } => {
                 let no_run = request.no_run;
                 let (report, started) = self.recover(request, true, &Systemd::new()).await;
@@ -155,6 +167,10 @@ impl Desk {
                 let cleanup = self.cleanup(request);
                 self.errand(async move { drop(reply.send(cleanup.await)) });
             }
+            Command::Delete { session, outputs, reply } => match self.delete(session, outputs) {
+                Ok(deleted) => self.errand(async move { drop(reply.send(deleted.await)) }),
+                Err(error) => drop(reply.send(Err(error))),
+            },
             Command::Export { session, file, copy, reply } => match self.export(session, file, copy) {
                 Ok(export) => self.errand(async move { drop(reply.send(export.await)) }),
                 Err(error) => drop(reply.send(Err(error))),
@@ -288,46 +304,6 @@ impl Desk {
         self.errands.0.spawn(errand);
     }
 
-    fn sessions(&self) -> impl Future<Output = Vec<SessionSummary>> + Send + 'static {
-        let running = self.supervisor.snapshots();
-        let waiting = self.supervisor.waiting();
-        let (dir, now) = (self.house.dir.clone(), self.house.clock.now());
-        blocking(move || {
-            let listing = dir.list().map(|listing| listing.sessions).unwrap_or_default();
-            let known = |id: &SessionId| running.iter().any(|summary| &summary.session_id == id);
-            let others = listing.into_iter().filter(|on_disk| !known(&on_disk.id));
-            let others: Vec<_> =
-                others.map(|on_disk| summary::offline(&dir.session(&on_disk.id), now).summary).collect();
-            let mut all = running;
-            all.extend(others);
-            for summary in all.iter_mut().filter(|summary| waiting.contains(&summary.session_id)) {
-                summary.status = SessionStatus::Queued;
-            }
-            all.sort_by(|a, b| b.session_start.cmp(&a.session_start).then_with(|| b.session_id.cmp(&a.session_id)));
-            all
-        })
-    }
-
-    fn status(&self, id: SessionId) -> impl Future<Output = Result<SessionDetail, OperatorError>> + Send + 'static {
-        let paths = self.house.dir.session(&id);
-        let now = self.house.clock.now();
-        let snapshot = self.supervisor.handle(&id).map(SessionHandle::snapshot);
-        let waits = self.supervisor.is_waiting(&id);
-        blocking(move || {
-            if !paths.dir().exists() && !paths.checkpoint().exists() {
-                return Err(OperatorError::UnknownSession(id.to_string()));
-            }
-            let mut detail = summary::offline(&paths, now);
-            if let Some(snapshot) = snapshot {
-                detail.summary = summary::online(&snapshot, &paths, now);
-                detail.alerts.clone_from(&snapshot.alerts);
-            } else if waits {
-                detail.summary.status = SessionStatus::Queued;
-            }
-            Ok(detail)
-        })
-    }
-
     /// Sees a session end. A task file with `rerun` starts anew in time.
     pub async fn session_ended(&mut self, end: Result<(Id, SessionEnd), JoinError>) {
         let Some(last) = self.supervisor.saw_end(end).await else { return };
@@ -354,48 +330,6 @@ impl Desk {
         }
         warn!(session_id = %id, "a session that panicked stays as it is: `crawld recover` continues it");
         self.supervisor.raise(ExitCode::Bug);
-    }
-
-    /// Brings the statistics up to what was done: here a moment ago, and by what a kill cut short.
-    async fn catch_up(&mut self) {
-        self.close_dead_epochs().await;
-        let running = self.supervisor.snapshots();
-        self.supervisor.records().book_all(&running);
-        let Some(registry) = self.supervisor.records().registry() else { return };
-        let running: Vec<SessionId> = running.into_iter().map(|session| session.session_id).collect();
-        let (dir, now) = (self.house.dir.clone(), self.house.clock.now());
-        if let Err(error) = blocking(move || records::catch_up(&dir, &registry, &running, now)).await {
-            warn!(%error, "the statistics lack what sessions did before they were killed");
-        }
-    }
-
-    /// One line for the service manager and for `health`.
-    pub fn status_line(&self) -> String {
-        let snapshots = self.supervisor.snapshots();
-        let (mut fetched, mut left, mut health) = (0, 0, 1.0_f64);
-        for summary in &snapshots {
-            fetched += summary.counters.fetched;
-            left += summary.counters.remaining();
-            health = health.min(summary.health_score);
-        }
-        format!("{} sessions, {fetched} pages fetched, {left} URLs left, health {health:.2}", snapshots.len())
-    }
-
-    fn health(&mut self, stopping: bool) -> OwnerHealth {
-        let mut degraded: Vec<String> =
-            self.supervisor.holds().into_iter().map(|(hold, why)| format!("{hold}: {why}")).collect();
-        degraded.extend(self.supervisor.records().failure().map(|failure| format!("registry: {failure}")));
-        OwnerHealth {
-            status: if stopping { "stopping" } else { "ok" }.to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            mode: self.mode.name().to_owned(),
-            state_dir: self.house.dir.root().display().to_string(),
-            started_at: self.house.started_at,
-            sessions: u32::try_from(self.supervisor.snapshots().len()).unwrap_or(u32::MAX),
-            degraded,
-            alerts: self.supervisor.alerts(),
-        }
     }
 
     /// How the run ended, for the shell.

@@ -74,18 +74,8 @@ impl Desk {
         by_command: bool,
         systemd: &Systemd,
     ) -> (RecoveryReport, Vec<SessionId>) {
-        let ground = Ground {
-            dir: self.house.dir.clone(),
-            registry: self.supervisor.records().registry(),
-            config: self.house.config.clone(),
-            now: self.house.clock.now(),
-            command: self.mode.name().to_owned(),
-        };
+        let (ground, ours) = (self.ground(), self.ours());
         let options = options(&ground.config, &request, by_command);
-        let ours = Ours {
-            running: self.supervisor.snapshots().into_iter().map(|s| s.session_id).collect(),
-            waiting: self.supervisor.waiting(),
-        };
         let (only, dry_run) = (request.sessions.clone(), request.dry_run);
         let work = blocking(move || look_and_act(&ground, &only, &ours, &options, dry_run));
         let acted = patiently(work, systemd).await;
@@ -158,6 +148,36 @@ pub(super) async fn finish_interrupted(house: &House) {
 }
 
 impl Desk {
+    /// What recovery would do, beside the loop: nothing is changed.
+    pub(super) fn dry_recovery(
+        &mut self,
+        request: RecoverRequest,
+    ) -> impl Future<Output = RecoveryReport> + Send + 'static {
+        let (ground, ours) = (self.ground(), self.ours());
+        let options = options(&ground.config, &request, true);
+        async move {
+            let acted = blocking(move || look_and_act(&ground, &request.sessions, &ours, &options, true)).await;
+            RecoveryReport { sessions: acted.into_iter().map(|acted| acted.item).collect(), repaired: Vec::new() }
+        }
+    }
+
+    fn ground(&mut self) -> Ground {
+        Ground {
+            dir: self.house.dir.clone(),
+            registry: self.supervisor.records().registry(),
+            config: self.house.config.clone(),
+            now: self.house.clock.now(),
+            command: self.mode.name().to_owned(),
+        }
+    }
+
+    fn ours(&self) -> Ours {
+        Ours {
+            running: self.supervisor.snapshots().into_iter().map(|s| s.session_id).collect(),
+            waiting: self.supervisor.waiting(),
+        }
+    }
+
     /// Closes the lifetimes that dead processes left open in the registry.
     pub(super) async fn close_dead_epochs(&mut self) {
         let Some(registry) = self.supervisor.records().registry() else { return };

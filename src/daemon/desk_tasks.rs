@@ -11,6 +11,7 @@ use crate::daemon::answers::{CleanupReport, Done, SessionSummary, Submitted};
 use crate::daemon::archive::ArchiveError;
 use crate::daemon::command::{CleanupRequest, OperatorError, Problem, RecoverRequest, SessionOrder};
 use crate::daemon::desk::{Desk, blocking, give};
+use crate::daemon::janitor::JanitorError;
 use crate::daemon::mode::RunMode;
 use crate::daemon::systemd::Systemd;
 use crate::daemon::{archive, janitor, records, summary};
@@ -186,6 +187,32 @@ impl Desk {
             janitor::clean(&ground.dir, ground.clock.now(), &options, request.dry_run)
                 .map_err(|error| OperatorError::Io(error.to_string()))
         })
+    }
+
+    /// Removes a session that has ended.
+    pub(super) fn delete(
+        &self,
+        id: SessionId,
+        outputs: bool,
+    ) -> Result<impl Future<Output = Result<CleanupReport, OperatorError>> + Send + 'static, OperatorError> {
+        if self.supervisor.handle(&id).is_some() || self.supervisor.is_waiting(&id) {
+            return Err(OperatorError::NotNow(format!("session {id} is not over: cancel it first")));
+        }
+        let (dir, now) = (self.house.dir.clone(), self.house.clock.now());
+        Ok(blocking(move || {
+            let paths = dir.session(&id);
+            if !paths.dir().exists() && !paths.checkpoint().exists() {
+                return Err(OperatorError::UnknownSession(id.to_string()));
+            }
+            let status = summary::offline(&paths, now).summary.status;
+            if !status.ended() {
+                return Err(OperatorError::NotNow(format!("session {id} is {status}: cancel it first")));
+            }
+            janitor::remove(&dir, &id, outputs, now).map_err(|error| match error {
+                JanitorError::Lock(_) => OperatorError::InUse(error.to_string()),
+                JanitorError::File(_) => OperatorError::Io(error.to_string()),
+            })
+        }))
     }
 
     /// The janitor's round.

@@ -147,6 +147,38 @@ pub fn clean(dir: &StateDir, now: Timestamp, options: &RetentionOptions, dry_run
     Ok(report)
 }
 
+/// Removes one session by order: what the crawl goes on by, and with `outputs` everything. The caller has seen that it
+/// has ended, and that nobody runs it.
+///
+/// # Errors
+/// Somebody owns it after all, or a file could not be moved; what was moved before is in the trash.
+pub fn remove(dir: &StateDir, id: &SessionId, outputs: bool, now: Timestamp) -> Result<CleanupReport, JanitorError> {
+    let paths = dir.session(id);
+    let lock = if exists(&paths.dir()) { Some(Lock::take(&paths.lock(), &Holder::me("delete", now))?) } else { None };
+    let (found, counters) = candidate(&paths);
+    let last = if outputs { Part::Directory } else { Part::Store };
+    let wanted = [Part::Checkpoint, Part::Heartbeat, last];
+    let parts = wanted.into_iter().filter(|part| found.parts.contains(part));
+    let purges: Vec<Purge> =
+        parts.map(|part| Purge { session: id.clone(), part, why: "by order".to_owned() }).collect();
+    let removed: Vec<CleanupItem> = purges.iter().map(|purge| item(dir, purge)).collect();
+    if !outputs && exists(&paths.dir()) && !exists(&paths.ended()) {
+        write_note(&paths, found.status, counters, now)?;
+    }
+    let mut trashed = Vec::new();
+    for purge in &purges {
+        for file in files(&paths, purge.part).into_iter().filter(|file| exists(file)) {
+            trashed.push(to_trash(dir, &paths, purge.part, &file, now)?);
+        }
+    }
+    drop(lock);
+    for name in trashed {
+        remove_beneath(&dir.trash(), &name).map_err(|e| FileError::at("delete", &dir.trash(), e))?;
+    }
+    let freed_bytes = removed.iter().map(|item| item.bytes).sum();
+    Ok(CleanupReport { removed, freed_bytes, ..CleanupReport::default() })
+}
+
 /// Removes what killed processes left half written.
 fn sweep_leftovers(dir: &StateDir) {
     archive::sweep(dir, LEFTOVER_AGE);

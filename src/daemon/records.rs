@@ -1,6 +1,6 @@
 //! Keeps the registry up to date; when it cannot be written, crawling goes on and it is said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,6 +96,15 @@ impl Records {
             registry.put_epoch(&epoch)?;
             registry.add_to_day(&day(now), &started)
         });
+    }
+
+    /// A session waits for its place: it is known from now on, and counted once it begins.
+    pub fn session_waits(&mut self, waits: &SessionSummary) {
+        let known = self.registry.as_ref().and_then(|registry| registry.session(&waits.session_id).ok().flatten());
+        if known.is_none() {
+            let row = row_of(waits, self.clock.now());
+            self.attempt(|registry| registry.put_session(&row));
+        }
     }
 
     /// Books what sessions have done since the last call.
@@ -215,24 +224,39 @@ pub fn refill(dir: &StateDir, registry: &Registry, now: Timestamp) -> Result<(),
         warn!(%error, "the sessions cannot be listed");
         Listing::default()
     });
-    for on_disk in listing.sessions {
-        let paths = dir.session(&on_disk.id);
-        let known = summary::offline(&paths, now).summary;
-        let row = row_of(&known, now);
-        registry.put_session(&row)?;
-        let started = DayNumbers { sessions_started: 1, ..DayNumbers::default() };
-        registry.add_to_day(&day(row.session_start), &started)?;
-        let done = DayNumbers { sessions_ended: u64::from(row.status.ended()), ..numbers(&known) };
-        registry.add_to_day(&day_of(&row, &known, now), &done)?;
-        if let Some((task, _)) = task_file::read(&paths).good() {
-            registry.put_task(task)?;
-        }
-        for entry in store_seen::look(&paths, false).epochs {
-            let epoch = epoch_of(&on_disk.id, &entry);
-            let crashes = DayNumbers { crashes: u64::from(epoch.crash_reason.is_some()), ..DayNumbers::default() };
-            registry.add_to_day(&day(entry.end.unwrap_or(entry.start)), &crashes)?;
-            registry.put_epoch(&epoch)?;
-        }
+    listing.sessions.iter().try_for_each(|on_disk| take_up(dir, registry, &on_disk.id, now))
+}
+
+/// Puts in the sessions on disk that the registry does not know: brought here by hand, or begun while it could not be
+/// written.
+///
+/// # Errors
+/// What SQLite said.
+pub fn adopt(dir: &StateDir, registry: &Registry, now: Timestamp) -> Result<(), RegistryError> {
+    let known: BTreeSet<SessionId> = registry.ids()?.into_iter().collect();
+    let listing = dir.list().unwrap_or_default();
+    let mut unknown = listing.sessions.iter().filter(|on_disk| !known.contains(&on_disk.id));
+    unknown.try_for_each(|on_disk| take_up(dir, registry, &on_disk.id, now))
+}
+
+/// Puts in one session, from its files.
+fn take_up(dir: &StateDir, registry: &Registry, id: &SessionId, now: Timestamp) -> Result<(), RegistryError> {
+    let paths = dir.session(id);
+    let known = summary::offline(&paths, now).summary;
+    let row = row_of(&known, now);
+    registry.put_session(&row)?;
+    let started = DayNumbers { sessions_started: 1, ..DayNumbers::default() };
+    registry.add_to_day(&day(row.session_start), &started)?;
+    let done = DayNumbers { sessions_ended: u64::from(row.status.ended()), ..numbers(&known) };
+    registry.add_to_day(&day_of(&row, &known, now), &done)?;
+    if let Some((task, _)) = task_file::read(&paths).good() {
+        registry.put_task(task)?;
+    }
+    for entry in store_seen::look(&paths, false).epochs {
+        let epoch = epoch_of(id, &entry);
+        let crashes = DayNumbers { crashes: u64::from(epoch.crash_reason.is_some()), ..DayNumbers::default() };
+        registry.add_to_day(&day(entry.end.unwrap_or(entry.start)), &crashes)?;
+        registry.put_epoch(&epoch)?;
     }
     Ok(())
 }

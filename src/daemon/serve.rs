@@ -1,7 +1,7 @@
 //! The process: start in order, loop, stop in order.
 
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,8 @@ use crate::daemon::desk::Desk;
 use crate::daemon::house::{House, Visits};
 use crate::daemon::last_resort::LastResort;
 use crate::daemon::mode::{RunEnd, RunError, RunMode, Started};
-use crate::daemon::records::{Records, refill};
+use crate::daemon::pulse::Liveness;
+use crate::daemon::records::{Records, adopt, refill};
 use crate::daemon::resources::{cores, memory_total};
 use crate::daemon::sampler::Sampler;
 use crate::daemon::signals::{Asked, Signals};
@@ -48,10 +49,31 @@ const API_STOP: Duration = Duration::from_secs(5);
 const LAST_RESORT: Duration =
     Duration::from_secs(ABANDON_STOP.as_secs() + BROWSER_STOP.as_secs() * 2 + API_STOP.as_secs());
 
+/// What the API stands on: the daemon as it sees it.
+pub struct ApiGround {
+    /// The state directory in use.
+    pub state_dir: PathBuf,
+    /// Whom to ask.
+    pub operator: command::Operator,
+    /// What is known of all sessions; none: it cannot be used.
+    pub registry: Option<Arc<Registry>>,
+    /// Which loops turn.
+    pub liveness: Liveness,
+    /// The process's clock.
+    pub clock: Clock,
+    /// When the process started.
+    pub started_at: Timestamp,
+    /// The command word of the process.
+    pub mode: &'static str,
+    /// Whether clients beside the Unix socket are served: not by a process that carries out one command.
+    pub network: bool,
+    /// Cancelled at the stop.
+    pub stop: CancellationToken,
+}
+
 /// Starts what serves the API on the directory's socket, until the token is cancelled. Given by the
 /// caller, because the API stands above the daemon.
-pub type ServeApi =
-    Box<dyn FnOnce(&Path, command::Operator, CancellationToken) -> std::io::Result<JoinHandle<()>> + Send>;
+pub type ServeApi = Box<dyn FnOnce(ApiGround) -> std::io::Result<JoinHandle<()>> + Send>;
 
 /// Runs as the owner of the state directory until the mode's end, an order or a signal.
 ///
@@ -146,16 +168,27 @@ impl Owner {
         let records = Records::new(registry, clock);
         let webhook = house.config.alert_webhook.clone().map(Webhook::start);
         let (alerts, raised) = mpsc::channel(ALERT_QUEUE);
-        let supervisor = Supervisor::new(house.clone(), records, alerts);
         let (operator, inbox) = command::channel();
         let stop_api = CancellationToken::new();
-        let api = api(house.dir.root(), operator.clone(), stop_api.clone()).map_err(|error| {
+        let ground = ApiGround {
+            state_dir: house.dir.root().to_owned(),
+            operator: operator.clone(),
+            registry: records.registry(),
+            liveness: house.liveness.clone(),
+            clock: house.clock.clone(),
+            started_at: house.started_at,
+            mode: mode.name(),
+            network: !matches!(mode, RunMode::Once { .. }),
+            stop: stop_api.clone(),
+        };
+        let api = api(ground).map_err(|error| {
             fail(
                 ExitCode::CannotWrite,
                 format!("cannot open the socket in `{}`: {error}", house.dir.root().display()),
                 "",
             )
         })?;
+        let supervisor = Supervisor::new(house.clone(), records, alerts);
         let desk = Desk::new(house.clone(), supervisor, mode.clone());
         Ok(Owner {
             mode,
@@ -379,6 +412,11 @@ fn open_registry(dir: &StateDir, now: Timestamp) -> Result<Arc<Registry>, Regist
                 && let Err(error) = refill(dir, &registry, now)
             {
                 warn!(%error, "the new registry lacks earlier sessions; nothing else does");
+            }
+            if opened == Opened::Existing
+                && let Err(error) = adopt(dir, &registry, now)
+            {
+                warn!(%error, "the registry lacks sessions that it was not told of; nothing else does");
             }
             Ok(Arc::new(registry))
         }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::daemon::command::OperatorError;
@@ -10,8 +11,9 @@ use crate::model::ids::{IdError, SessionId, TaskId};
 use crate::state::paths::StateDir;
 use crate::state::task_file;
 
-/// A session named on the command line or in a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A session named on the command line or in a request: a string, its id or `id:task`.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(with = "String")]
 pub struct SessionKey {
     id: SessionId,
     task: Option<TaskId>,

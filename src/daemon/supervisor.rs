@@ -157,6 +157,8 @@ impl Supervisor {
             info!(session_id = %wanted.task.session_id, "queued: all places are taken");
             session::prepare(&self.house.dir.session(&wanted.task.session_id), &wanted.task)
                 .map_err(|error| (error.exit_code(), error.to_string()))?;
+            let paths = self.house.dir.session(&wanted.task.session_id);
+            self.records.session_waits(&summary::offline(&paths, self.house.clock.now()).summary);
             self.waiting.push_back(wanted);
             return Ok(());
         }

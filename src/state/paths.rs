@@ -133,6 +133,21 @@ impl StateDir {
         self.root.join("crawld.sock")
     }
 
+    /// Where the API is reached over TCP; there while it is.
+    pub fn api_address(&self) -> PathBuf {
+        self.root.join("api-address")
+    }
+
+    /// The token of the API for everything.
+    pub fn api_token(&self) -> PathBuf {
+        self.root.join("api-token")
+    }
+
+    /// The token of the API for reading only.
+    pub fn api_token_readonly(&self) -> PathBuf {
+        self.root.join("api-token-readonly")
+    }
+
     /// The registry of sessions.
     pub fn registry(&self) -> PathBuf {
         self.root.join("crawld.db")

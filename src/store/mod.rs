@@ -4,6 +4,7 @@ mod ask;
 pub mod bulk;
 pub mod db;
 pub mod error;
+pub mod listing;
 pub mod migrate;
 mod newest;
 pub mod reader;

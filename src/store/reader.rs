@@ -349,7 +349,7 @@ impl Reader {
         Ok(None)
     }
 
-    fn views(&self, condition: &str, values: impl Params) -> Result<Vec<UrlView>> {
+    pub(super) fn views(&self, condition: &str, values: impl Params) -> Result<Vec<UrlView>> {
         let sql =
             format!("SELECT {URL_COLUMNS}, (SELECT key FROM hosts WHERE no = urls.host) FROM urls WHERE {condition}");
         self.many(&sql, values, |row| {

@@ -19,9 +19,11 @@ use crate::model::session::{Cause, CrashReason, Decision, StopReason};
 use crate::model::task::StoredTask;
 use crate::model::time::Timestamp;
 
+mod listing;
 mod place;
 mod rows;
 
+pub use listing::{DaySessions, ListedSession, SessionFilter};
 use place::{beside, damaged, kind, move_aside};
 pub use rows::{EpochRow, SessionRow};
 use rows::{day_row, epoch_row, int, session_row};
@@ -165,6 +167,8 @@ impl Registry {
             transaction.pragma_update(None, "user_version", REGISTRY_FORMAT).map_err(sql("create"))?;
             transaction.commit().map_err(sql("create"))?;
         }
+        // Not part of the format: whoever does not know it keeps it up all the same.
+        connection.execute_batch(listing::INDEX).map_err(sql("prepare"))?;
         let check: String = connection.query_row("PRAGMA quick_check(1)", [], |r| r.get(0)).map_err(sql("check"))?;
         if check != "ok" {
             let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);

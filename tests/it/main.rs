@@ -7,6 +7,7 @@ mod site;
 
 mod afterwards;
 mod alerts;
+mod api;
 mod architecture;
 mod archive;
 mod attached;

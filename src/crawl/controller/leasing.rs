@@ -11,16 +11,16 @@ impl Controller {
         }
         let now = self.shop.clock.now();
         let share = self.load.borrow().share;
+        let terms = self.shop.in_force.now();
         while self.outstanding() < share && self.totals.room(self.uncommitted_fetches, self.outstanding()) {
             let mut taken = None;
-            let next =
-                self.frontier.next(now, &mut |host| match self.governor.take(host, &self.shop.politeness, now) {
-                    Ok(grant) => {
-                        taken = Some(grant);
-                        HostPermit::Go
-                    }
-                    Err(not_now) => not_now,
-                });
+            let next = self.frontier.next(now, &mut |host| match self.governor.take(host, &terms.politeness, now) {
+                Ok(grant) => {
+                    taken = Some(grant);
+                    HostPermit::Go
+                }
+                Err(not_now) => not_now,
+            });
             match next {
                 Next::Lease { host } => self.wish(host, false, taken),
                 // Alone means alone: nothing of this session may be under way, not even a commit.
@@ -70,8 +70,9 @@ impl Controller {
             self.batch.ends.push(end);
             return;
         }
-        let named = self.shop.rescoped.as_ref();
-        if let Some(end) = named.and_then(|named| outside(&self.shop.rules, named, &lease, self.shop.epoch, now)) {
+        let terms = self.shop.in_force.now();
+        let named = terms.rescoped.as_ref();
+        if let Some(end) = named.and_then(|named| outside(&terms.rules, named, &lease, self.shop.epoch, now)) {
             grant.unused();
             self.free_slots.push(slot);
             self.frontier.released(lease.host, now);

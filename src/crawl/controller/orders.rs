@@ -1,6 +1,7 @@
 //! What the operator says.
 
 use super::*;
+use crate::crawl::handle::Amended;
 
 impl Controller {
     /// Answers the orders that are committed: once they are in a checkpoint as well, so that the loss of the store
@@ -41,11 +42,23 @@ impl Controller {
             }
             Order::Checkpoint => self.checkpoint(Some(Box::new(move |written| drop(reply.send(written))))),
             Order::RetryFailed { class, quarantined } => {
-                let forgiven = self.governor.forgive_given_up(&self.shop.politeness, self.shop.clock.now());
+                let terms = self.shop.in_force.now();
+                let forgiven = self.governor.forgive_given_up(&terms.politeness, self.shop.clock.now());
                 let forgiven = forgiven.into_iter().map(|(key, state)| HostUpdate { host_key: key.to_string(), state });
                 self.batch.hosts.extend(forgiven);
                 self.batch.ops.push(StoreOp::RetryFailed { class, quarantined });
                 self.waiting.orders.push(reply);
+            }
+            Order::Amend(amended) => {
+                let Amended { terms, seeds, judge_anew } = *amended;
+                self.shop.in_force.put(terms);
+                self.batch.seeds.extend(seeds);
+                if judge_anew {
+                    self.batch.ops.push(StoreOp::JudgeAnew);
+                }
+                self.waiting.orders.push(reply);
+                // Something to commit, also where only the pace was changed.
+                self.batch.ops.push(StoreOp::active_ms(millis(self.totals.active)));
             }
             Order::ReleaseParked { reason } => {
                 self.batch.ops.push(StoreOp::ReleaseParked { reason });

@@ -60,13 +60,14 @@ impl Controller {
         let shop = &self.shop;
         let read = learned.asked || shop.robots.policy == RobotsPolicy::Ignore;
         let probes = shop.probe_sitemaps && read && learned.sitemaps.is_empty();
-        if (learned.sitemaps.is_empty() && !probes) || !shop.sitemap_hosts.contains(host_key) {
+        let terms = shop.in_force.now();
+        if (learned.sitemaps.is_empty() && !probes) || !terms.sitemap_hosts.contains(host_key) {
             return;
         }
         if self.sitemaps_read.insert(host_key.to_owned()) {
             let named = learned.sitemaps.iter().filter_map(|text| CanonicalUrl::parse(text).ok());
             let probed = probes.then(|| CanonicalUrl::from_parts(host_key, "/sitemap.xml"));
-            let urls = named.chain(probed).map(|url| shop.rules.named(url, UrlKind::Sitemap));
+            let urls = named.chain(probed).map(|url| terms.rules.named(url, UrlKind::Sitemap));
             self.batch.seeds.extend(urls);
         }
     }

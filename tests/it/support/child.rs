@@ -29,6 +29,8 @@ impl Crawld {
         for name in ["FAILPOINTS", "CRAWLD_CHROME", "CRAWLD_NO_SANDBOX", "NOTIFY_SOCKET"] {
             command.env_remove(name);
         }
+        // Tests run beside each other, and an address of the machine has one owner.
+        command.env("CRAWLD_API_LISTEN", "off");
         Crawld { command, logs: logs.to_owned() }
     }
 

@@ -5,9 +5,11 @@
 
 pub mod child;
 pub mod door;
+pub mod http;
 pub mod oracle;
 pub mod poll;
 pub mod proc;
+pub mod schema;
 pub mod skip;
 pub mod small;
 pub mod world;
