@@ -105,7 +105,7 @@ pub(super) async fn guard(State(shared): State<Shared>, request: Request, next: 
     let body = match whole(body).await {
         Ok(body) => body,
         // The rest of the body is not read: the connection ends with this answer.
-        Err(problem) => return carry(closing(problem.into_response())),
+        Err(refused) => return carry(closing(refused.into_response())),
     };
     connection.busy.set(true);
     let response = next.run(Request::from_parts(head, body)).await;
@@ -238,14 +238,14 @@ fn names_secret(query: &str) -> bool {
     })
 }
 
-async fn whole(body: Body) -> Result<Body, ProblemBody> {
+async fn whole(body: Body) -> Result<Body, Refused> {
     let too_large = || {
         let detail = format!("the body is larger than {BODY_MAX_BYTES} bytes");
-        ProblemBody::request(StatusCode::PAYLOAD_TOO_LARGE, detail)
+        Refused::from(ProblemBody::request(StatusCode::PAYLOAD_TOO_LARGE, detail))
     };
     let late = || {
         let detail = format!("the body did not arrive within {} s", BODY_DEADLINE.as_secs());
-        ProblemBody::request(StatusCode::REQUEST_TIMEOUT, detail)
+        Refused::from(ProblemBody::request(StatusCode::REQUEST_TIMEOUT, detail))
     };
     if body.size_hint().lower() > BODY_MAX_BYTES as u64 {
         return Err(too_large());

@@ -1,12 +1,14 @@
 //! Task files, and sessions that are not running: started, changed, packed, swept.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::config::task::{load_dir, name_private};
-use crate::crawl::handle::{Order, SessionHandle};
+use crate::crawl::handle::{Order, SessionHandle, Snapshot};
 use crate::daemon::answers::{CleanupReport, Done, SessionSummary, Submitted};
 use crate::daemon::archive::ArchiveError;
 use crate::daemon::command::{CleanupRequest, OperatorError, Problem, RecoverRequest, SessionOrder};
@@ -195,24 +197,37 @@ impl Desk {
         id: SessionId,
         outputs: bool,
     ) -> Result<impl Future<Output = Result<CleanupReport, OperatorError>> + Send + 'static, OperatorError> {
-        if self.supervisor.handle(&id).is_some() || self.supervisor.is_waiting(&id) {
-            return Err(OperatorError::NotNow(format!("session {id} is not over: cancel it first")));
-        }
+        let not_over = || Err(OperatorError::NotNow(format!("session {id} is not over: cancel it first")));
+        let ending = match self.supervisor.handle(&id) {
+            Some(handle) if handle.snapshot().status.ended() => Some(handle.watch()),
+            Some(_) => return not_over(),
+            None if self.supervisor.is_waiting(&id) => return not_over(),
+            None => None,
+        };
         let (dir, now) = (self.house.dir.clone(), self.house.clock.now());
-        Ok(blocking(move || {
-            let paths = dir.session(&id);
-            if !paths.dir().exists() && !paths.checkpoint().exists() {
-                return Err(OperatorError::UnknownSession(id.to_string()));
+        Ok(async move {
+            let patience = if ending.is_some() { UNLOCK_DEADLINE } else { Duration::ZERO };
+            if let Some(seen) = ending {
+                last_word(seen).await.map_err(|why| OperatorError::NotNow(format!("session {id}: {why}")))?;
             }
-            let status = summary::offline(&paths, now).summary.status;
-            if !status.ended() {
-                return Err(OperatorError::NotNow(format!("session {id} is {status}: cancel it first")));
-            }
-            janitor::remove(&dir, &id, outputs, now).map_err(|error| match error {
-                JanitorError::Lock(_) => OperatorError::InUse(error.to_string()),
-                JanitorError::File(_) => OperatorError::Io(error.to_string()),
+            blocking(move || {
+                let paths = dir.session(&id);
+                if !paths.dir().exists() && !paths.checkpoint().exists() {
+                    return Err(OperatorError::UnknownSession(id.to_string()));
+                }
+                let status = summary::offline(&paths, now).summary.status;
+                if !status.ended() {
+                    return Err(OperatorError::NotNow(format!("session {id} is {status}: cancel it first")));
+                }
+                let held = |error: &JanitorError| matches!(error, JanitorError::Lock(_));
+                let removed = once_unlocked(patience, held, || janitor::remove(&dir, &id, outputs, now));
+                removed.map_err(|error| match error {
+                    JanitorError::Lock(_) => OperatorError::InUse(error.to_string()),
+                    JanitorError::File(_) => OperatorError::Io(error.to_string()),
+                })
             })
-        }))
+            .await
+        })
     }
 
     /// The janitor's round.
@@ -256,15 +271,9 @@ impl Desk {
             }
             blocking(move || {
                 let now = house.clock.now();
-                let give_up = Instant::now() + if closed { UNLOCK_DEADLINE } else { Duration::ZERO };
-                let packed = loop {
-                    match archive::export(&house.dir, &id, &file, copy, now) {
-                        Err(ArchiveError::Lock(LockError::Held { .. })) if Instant::now() < give_up => {
-                            std::thread::sleep(UNLOCK_POLL);
-                        }
-                        packed => break packed,
-                    }
-                };
+                let patience = if closed { UNLOCK_DEADLINE } else { Duration::ZERO };
+                let held = |error: &ArchiveError| matches!(error, ArchiveError::Lock(LockError::Held { .. }));
+                let packed = once_unlocked(patience, held, || archive::export(&house.dir, &id, &file, copy, now));
                 let count = packed.map_err(archive_error)?;
                 let stands = summary::offline(&house.dir.session(&id), now).summary;
                 if let Some(registry) = registry.filter(|_| !copy) {
@@ -312,13 +321,32 @@ impl Desk {
 
 /// Has a running session stop where it stands, and waits until its files are free.
 async fn close(handle: &SessionHandle) -> Result<(), String> {
-    let mut seen = handle.watch();
+    let seen = handle.watch();
     handle.order(Order::Drain).await.map_err(|why| why.to_string())?;
-    // The session drops its end when it has said its last word; its lock is freed with it.
+    last_word(seen).await
+}
+
+/// Waits until a session that ends has said its last word; its lock is freed with it.
+async fn last_word(mut seen: watch::Receiver<Arc<Snapshot>>) -> Result<(), String> {
     let ended = async { while seen.changed().await.is_ok() {} };
     tokio::time::timeout(CLOSE_DEADLINE, ended)
         .await
         .map_err(|_| format!("it did not close within {} s", CLOSE_DEADLINE.as_secs()))
+}
+
+/// Works on files that a session is about to let go of.
+fn once_unlocked<T, E>(
+    within: Duration,
+    held: impl Fn(&E) -> bool,
+    mut work: impl FnMut() -> Result<T, E>,
+) -> Result<T, E> {
+    let give_up = Instant::now() + within;
+    loop {
+        match work() {
+            Err(error) if held(&error) && Instant::now() < give_up => std::thread::sleep(UNLOCK_POLL),
+            done => return done,
+        }
+    }
 }
 
 /// What an order about a session at rest comes to.

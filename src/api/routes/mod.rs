@@ -100,7 +100,6 @@ pub(super) enum Gives {
     /// Something else, of this media type.
     Bytes(&'static str),
     /// 101: a WebSocket.
-    #[expect(dead_code, reason = "no route speaks WebSocket yet")]
     Upgrade,
 }
 
