@@ -1,5 +1,7 @@
 //! The other end: typed calls over the socket of a state directory, each with a deadline.
 
+pub mod watch;
+
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -45,15 +47,10 @@ impl Client {
     /// # Errors
     /// The socket cannot be reached for another reason: permissions, for one.
     pub async fn find(state_dir: &Path) -> io::Result<Option<Client>> {
-        let path = state_dir.join(SOCKET_NAME);
-        let (path, directory) = if path.as_os_str().len() <= PATH_MAX {
-            (path, None)
-        } else {
-            match File::open(state_dir) {
-                Ok(dir) => (PathBuf::from(format!("/proc/self/fd/{}/{SOCKET_NAME}", dir.as_raw_fd())), Some(dir)),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                Err(error) => return Err(error),
-            }
+        let (path, directory) = match socket_path(state_dir) {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
         };
         match tokio::time::timeout(CONNECT, tokio::net::UnixStream::connect(&path)).await {
             Ok(Ok(_)) => {}
@@ -182,6 +179,16 @@ impl Client {
         let body = ShutdownBody { level };
         self.call::<serde_json::Value>(Method::POST, "/shutdown", Some(&body), ASK_DEADLINE).await.map(drop)
     }
+}
+
+/// A path to the socket that fits a socket address, also for a deep directory: then it holds as long as the file.
+fn socket_path(state_dir: &Path) -> io::Result<(PathBuf, Option<File>)> {
+    let path = state_dir.join(SOCKET_NAME);
+    if path.as_os_str().len() <= PATH_MAX {
+        return Ok((path, None));
+    }
+    let directory = File::open(state_dir)?;
+    Ok((PathBuf::from(format!("/proc/self/fd/{}/{SOCKET_NAME}", directory.as_raw_fd())), Some(directory)))
 }
 
 fn no_tls() -> rustls::ClientConfig {

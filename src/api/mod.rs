@@ -8,6 +8,7 @@
 mod access;
 pub mod client;
 mod doors;
+mod events;
 mod guard;
 mod listener;
 mod looks;

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::api::doors::{Doors, forget_address};
+use crate::api::events::Watchers;
 use crate::api::guard::{Connection, Door, Refusals, guard};
 use crate::api::listener::{self, Busy};
 use crate::api::looks::READERS;
@@ -60,6 +61,8 @@ pub(super) struct Shared {
     pub(super) refusals: Arc<Refusals>,
     pub(super) about: Arc<About>,
     pub(super) readers: Arc<Semaphore>,
+    /// Those who watch live events.
+    pub(super) watchers: Watchers,
     /// One reader of whole files.
     pub(super) long: Arc<Semaphore>,
 }
@@ -94,6 +97,7 @@ impl Shared {
             refusals: Arc::default(),
             about: Arc::new(about),
             readers: Arc::new(Semaphore::new(READERS)),
+            watchers: Watchers::new(ground.feed.clone(), ground.stop.clone()),
             long: Arc::new(Semaphore::new(1)),
         }
     }
@@ -105,6 +109,7 @@ pub async fn serve(doors: Doors, config: Arc<Config>, ground: ApiGround) {
     let Doors { unix, tcp, .. } = doors;
     let (tcp, keys) = tcp.map_or((None, None), |(tcp, keys)| (Some(tcp), Some(Arc::new(keys))));
     shared.keys = keys;
+    let watchers = shared.watchers.clone();
     let app = routes::router(&shared).layer(middleware::from_fn_with_state(shared, guard));
     let unix = listener::Door::new(unix);
     let stop = ground.stop;
@@ -141,7 +146,10 @@ pub async fn serve(doors: Doors, config: Arc<Config>, ground: ApiGround) {
     {
         forget_address(&state);
     }
-    let all_ended = async { while clients.join_next().await.is_some() {} };
+    let all_ended = async {
+        watchers.close().await;
+        while clients.join_next().await.is_some() {}
+    };
     let _ = tokio::time::timeout(STOP_DEADLINE, all_ended).await;
 }
 

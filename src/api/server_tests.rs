@@ -11,6 +11,7 @@ use crate::api::client::Client;
 use crate::api::listener::bind;
 use crate::daemon::answers::{Done, OwnerHealth, Submitted};
 use crate::daemon::command::{Command, OperatorError, SessionOrder, channel};
+use crate::daemon::feed::Feed;
 use crate::model::session::SessionStatus;
 use crate::model::task::TaskOrigin;
 use crate::state::task_file;
@@ -79,6 +80,8 @@ fn serve_with(config: Config, directory: &Path) -> (JoinSet<()>, CancellationTok
         started_at: Timestamp::from_millis(0),
         mode: "run",
         network: true,
+        feed: Feed::start(&StateDir::open(directory).unwrap(), Duration::from_secs(1800), Timestamp::from_millis(0))
+            .unwrap(),
         stop: stop.clone(),
     };
     let doors = Doors::open(&config, &ground).unwrap();

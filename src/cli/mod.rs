@@ -8,6 +8,7 @@ mod engine;
 mod failure;
 mod format;
 mod hands;
+mod live;
 mod offline;
 mod out;
 mod panic;
@@ -93,6 +94,10 @@ enum Command {
     Sessions,
     /// Show one session in full, or where all of them stand
     Status(cmd::status::StatusArgs),
+    /// See what happens, as it happens
+    Watch(cmd::watch::WatchArgs),
+    /// Step through the recording of a session: every decision, and what was known when it was made
+    Replay(cmd::replay::ReplayArgs),
     /// Write a checkpoint now
     Checkpoint(cmd::order::OneSession),
     /// Hold a session; it stays held across restarts
@@ -199,6 +204,8 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Submit(args) => cmd::submit::run(&context, args).await,
         Command::Sessions => cmd::sessions::run(&context).await,
         Command::Status(args) => cmd::status::run(&context, args).await,
+        Command::Watch(args) => cmd::watch::run(&context, args).await,
+        Command::Replay(args) => cmd::replay::run(&context, args).await,
         Command::Checkpoint(args) => cmd::order::checkpoint(&context, args).await,
         Command::Pause(args) => cmd::order::pause(&context, args).await,
         Command::Resume(args) => cmd::order::resume(&context, args).await,

@@ -169,6 +169,9 @@ settings! {
         api_plain: bool = false,
         /// true: `/metrics` needs no token.
         api_metrics_open: bool = false,
+        /// Events that are no pages are remembered this long for watchers who come back (at most 2 MiB of them a session);
+        /// pages are read from the outputs however old they are.
+        api_event_history: Span = Span::secs(1800),
     }
     "Tasks from the API" {
         /// What a task from the API may ask for. Empty: public addresses only, and nothing of this machine. Words:

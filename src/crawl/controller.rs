@@ -3,6 +3,7 @@
 mod commits;
 mod leasing;
 mod orders;
+mod telling;
 mod visits;
 
 use std::collections::{HashMap, HashSet};
@@ -16,7 +17,9 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use tracing::{error, info, warn};
 
+use crate::crawl::announce::Announcer;
 use crate::crawl::committer::{Batch, CommitError, Committed, CommitterHandle, LeaseWish, StoreOp};
+use crate::crawl::controller::telling::Telling;
 use crate::crawl::governor::{HostGovernor, HostGrant};
 use crate::crawl::handle::{HandleEnd, Order, Ordered};
 use crate::crawl::judge::{outside, panicked, poisoned};
@@ -30,7 +33,9 @@ use crate::crawl::totals::{Extension, Totals};
 use crate::crawl::worker::{Done, PartialLinks, Workshop, work};
 use crate::frontier::{Frontier, HostPermit, HostQueue, Next};
 use crate::model::checkpoint::OutputFile;
-use crate::model::ids::HostNo;
+use crate::model::decision::Decision;
+use crate::model::host::Breaker;
+use crate::model::ids::{CommitSeq, HostNo};
 use crate::model::lease::{self, HostUpdate, Lease, UrlKind, VisitEnd};
 use crate::model::outcome::Outcome;
 use crate::model::session::{SessionStatus, StopReason};
@@ -61,6 +66,8 @@ struct Waiting {
     orders: Vec<oneshot::Sender<Result<u64, String>>>,
     /// It holds what the next checkpoint should not wait for.
     grave: bool,
+    /// Hosts whose breaker it changes.
+    breakers: Vec<(String, Breaker)>,
 }
 
 /// A visit under way.
@@ -93,6 +100,7 @@ pub struct Controller {
     pub(super) phase: Phase,
     pub(super) stats: Stats,
     pub(super) totals: Totals,
+    pub(super) telling: Telling,
     visits: JoinSet<Done>,
     by_task: HashMap<Id, Visit>,
     free_slots: Vec<usize>,
@@ -106,6 +114,8 @@ pub struct Controller {
     asked: u32,
     uncommitted_fetches: u64,
     due: Option<Timestamp>,
+    /// Visits at once that it was last given.
+    share: u32,
     partial: (mpsc::Sender<PartialLinks>, mpsc::Receiver<PartialLinks>),
     retry_commit_at: Option<Instant>,
     retry_pause: Duration,
@@ -133,6 +143,8 @@ pub struct Parts {
     pub totals: Totals,
     /// Output files at the start.
     pub outputs: Vec<OutputFile>,
+    /// Where watchers are told.
+    pub announcer: Announcer,
     /// Where raised alerts go.
     pub alerts: mpsc::Sender<Raised>,
     /// Told whenever the loop turns.
@@ -172,6 +184,7 @@ impl Controller {
             stats: Stats::new(now),
             totals: parts.totals,
             pulse: parts.pulse,
+            telling: Telling::new(parts.announcer),
             outputs: parts.outputs,
             alerts: parts.alerts,
             turned: parts.turned,
@@ -190,6 +203,7 @@ impl Controller {
             asked: 0,
             uncommitted_fetches: 0,
             due: None,
+            share: 0,
             partial: mpsc::channel(PARTIAL_QUEUE),
             retry_commit_at: None,
             retry_pause: NO_SPACE_RETRY.0,
@@ -235,17 +249,28 @@ impl Controller {
 
     fn loaded(&mut self) {
         let load = self.load.borrow_and_update().clone();
+        let now = self.shop.clock.now();
+        let cause = load.holds.iter().find(|(hold, _)| *hold == Hold::Browser).and_then(|(_, why)| why.clone());
+        self.tell_browser(load.browser_restarts, cause, now);
+        if self.share != load.share {
+            self.share = load.share;
+            self.note(|| Decision::Share { visits: load.share });
+        }
         let mut changed = false;
         for (hold, why) in load.holds {
             if hold == Hold::Disk && why.is_none() && self.retry_commit_at.is_some() {
                 continue;
             }
-            changed |= self.phase.hold(hold, why);
+            if self.phase.hold(hold, why.clone()) {
+                changed = true;
+                self.note(|| Decision::Hold { hold: hold.to_string(), why });
+            }
         }
         if changed {
             let (status, reason) = self.phase.status();
             info!(session_id = %self.shop.session, %status, reason = reason.as_deref().unwrap_or(""), "status changed");
             self.beat(true);
+            self.tell_status(now);
         }
     }
 
@@ -258,6 +283,8 @@ impl Controller {
         (self.turned)();
         self.judge_health(now);
         self.publish();
+        self.tell_status(now);
+        self.tell_progress(now);
         if self.totals.heartbeat_due(now) {
             self.batch.ops.push(StoreOp::active_ms(millis(self.totals.active)));
             self.beat(false);
@@ -277,6 +304,7 @@ impl Controller {
             && let Some(reason) = self.totals.limit_reached()
         {
             info!(session_id = %self.shop.session, %reason, "a limit is reached: finishing what is in flight");
+            self.note(|| Decision::Stop { reason: reason.to_string() });
             self.phase.stop(reason, false);
         }
     }
@@ -410,6 +438,7 @@ impl Waiting {
         self.partial.extend(newer.partial);
         self.orders.extend(newer.orders);
         self.grave |= newer.grave;
+        self.breakers.extend(newer.breakers);
     }
 }
 

@@ -1,5 +1,6 @@
 //! One session: controller, committer, workers.
 
+pub mod announce;
 mod auto;
 pub mod committer;
 pub mod compose;

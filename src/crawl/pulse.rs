@@ -78,6 +78,7 @@ impl Controller {
         let now = self.shop.clock.now();
         if let Some(generation) = self.scribe.written() {
             self.pulse.checkpoint = (generation, Some(now));
+            self.tell_checkpoint(generation, now);
         }
         let rates = self.stats.rates(now);
         let (current_url, oldest) = self.oldest_visit();
@@ -127,6 +128,7 @@ impl Controller {
             info!(session_id = %self.shop.session, level = %judged.level, score = judged.score, reason, "health changed");
         }
         (self.pulse.score, self.pulse.factors, self.pulse.level) = (judged.score, judged.factors, judged.level);
+        self.tell_health(judged.score, judged.level, &self.pulse.factors.clone(), now);
         let (all, open) = self.governor.counts();
         self.pulse.breakers_open = u32::try_from(open).unwrap_or(u32::MAX);
         let (fetched, failed) = self.stats.success();
@@ -137,6 +139,8 @@ impl Controller {
             ..AlertInputs::default()
         };
         let (standing, raised) = self.pulse.alerts.evaluate(&alerts, now);
+        let before = self.pulse.alerts.standing().to_vec();
+        self.tell_alerts(&raised, &before, standing.standing(), now);
         self.pulse.alerts = standing;
         for alert in raised {
             warn!(session_id = %self.shop.session, alert = %alert.kind, value = alert.value, threshold = alert.threshold, "alert");
@@ -279,7 +283,10 @@ impl Controller {
             return;
         }
         match self.committer.commit(batch).await {
-            Ok(committed) => (self.totals.seq, self.totals.counters) = (committed.seq, committed.counters),
+            Ok(committed) => {
+                (self.totals.seq, self.totals.counters) = (committed.seq, committed.counters);
+                self.telling.announcer.committed(committed.seq, committed.pages);
+            }
             Err(problem) => {
                 error!(session_id = %self.shop.session, error = %problem, "the last commit failed; what came before is safe");
             }
@@ -291,6 +298,7 @@ impl Controller {
         self.pulse.judged_at = None;
         self.judge_health(self.shop.clock.now());
         self.publish_as(end.status, end.message.clone(), Some(end.reason));
+        self.tell_status_as(end.status, end.message.clone(), self.shop.clock.now());
         let compose = self.compose(end.status, Some(end.reason));
         let told = self.answers();
         self.scribe.insist(Scribble::Checkpoint(compose, told)).await;

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use crate::browser::Browsers;
 use crate::clock::Clock;
+use crate::crawl::announce::{self, Announcer};
 use crate::crawl::auto::Auto;
 use crate::crawl::committer::{Committer, META_ACTIVE_MS, META_PAUSED, OpenError, Opened};
 use crate::crawl::controller::{Controller, Parts, queue};
@@ -70,6 +71,8 @@ pub struct Env {
     pub settings: Settings,
     /// Where raised alerts go, besides the log.
     pub alerts: mpsc::Sender<Raised>,
+    /// Where its watchers are told; `None`: nobody can watch.
+    pub announce: Option<mpsc::Sender<announce::Message>>,
     /// Told whenever the session's loop turns.
     pub turned: Box<dyn Fn() + Send + Sync>,
 }
@@ -287,6 +290,7 @@ fn furnish(env: Env, task: StoredTask, terms: Terms, net: Net, files: Files) -> 
         handle: handle_end,
         load: env.load,
         scribe: Scribe::start(env.paths.clone()),
+        announcer: Announcer::new(env.announce, &env.paths, (epoch, seq), task.spec.record),
         pulse,
         totals,
         outputs: Vec::new(),

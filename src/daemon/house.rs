@@ -11,6 +11,7 @@ use crate::clock::{Clock, uptime};
 use crate::config::Config;
 use crate::crawl::governor::HostGovernor;
 use crate::crawl::session::Settings;
+use crate::daemon::feed::Feed;
 use crate::daemon::pulse::Liveness;
 use crate::fetch::robots::RobotsCache;
 use crate::model::endpoint::DebugEndpoint;
@@ -39,6 +40,8 @@ pub struct House {
     pub requests: Arc<Semaphore>,
     /// How many of each there are.
     pub visits: Visits,
+    /// What everybody who watches is told from.
+    pub feed: Feed,
     /// Which loops turn.
     pub liveness: Liveness,
     /// When the process started.
@@ -103,7 +106,7 @@ fn breaker(config: &Config) -> BreakerConfig {
 
 impl House {
     /// Furnishes a house in a locked state directory.
-    pub fn new(config: Arc<Config>, clock: Clock, dir: StateDir, visits: Visits, command: &str) -> Self {
+    pub fn new(config: Arc<Config>, clock: Clock, dir: StateDir, feed: Feed, visits: Visits, command: &str) -> Self {
         let started_at = clock.now();
         House {
             governor: HostGovernor::new(breaker(&config)),
@@ -112,6 +115,7 @@ impl House {
             tabs: Arc::new(Semaphore::new(visits.browser.most as usize)),
             requests: Arc::new(Semaphore::new(visits.http.most as usize)),
             visits,
+            feed,
             liveness: Liveness::default(),
             browsers: Mutex::new(None),
             started_at,

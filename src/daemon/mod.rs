@@ -11,6 +11,7 @@ mod desk_asked;
 mod desk_recover;
 mod desk_tasks;
 pub mod evidence;
+pub mod feed;
 mod house;
 pub mod janitor;
 mod last_resort;

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::crawl::session::Raised;
 use crate::daemon::command::{self, Command, StopLevel};
 use crate::daemon::desk::Desk;
+use crate::daemon::feed::Feed;
 use crate::daemon::house::{House, Visits};
 use crate::daemon::last_resort::LastResort;
 use crate::daemon::mode::{RunEnd, RunError, RunMode, Started};
@@ -67,6 +68,8 @@ pub struct ApiGround {
     pub mode: &'static str,
     /// Whether clients beside the Unix socket are served: not by a process that carries out one command.
     pub network: bool,
+    /// What watchers are told from.
+    pub feed: Feed,
     /// Cancelled at the stop.
     pub stop: CancellationToken,
 }
@@ -161,7 +164,9 @@ impl Owner {
         crate::fetch::install_tls_provider();
         let registry = open_registry(&dir, clock.now());
         let visits = Visits::new(&config, cores(), memory_total());
-        let house = Arc::new(House::new(config, clock.clone(), dir, visits, mode.name()));
+        let feed = Feed::start(&dir, config.api_event_history.0, clock.now())
+            .map_err(|error| fail(ExitCode::Bug, format!("cannot start the feed: {error}"), ""))?;
+        let house = Arc::new(House::new(config, clock.clone(), dir, feed, visits, mode.name()));
         for reaped in crate::browser::reap_leftovers(&house.profiles()) {
             info!(pid = reaped.killed_pid, profile = %reaped.profile.display(), "a browser of an earlier life was ended");
         }
@@ -179,6 +184,7 @@ impl Owner {
             started_at: house.started_at,
             mode: mode.name(),
             network: !matches!(mode, RunMode::Once { .. }),
+            feed: house.feed.clone(),
             stop: stop_api.clone(),
         };
         let api = api(ground).map_err(|error| {
@@ -367,6 +373,7 @@ impl Owner {
         self.systemd.stopping();
         self.inbox.close();
         self.house.shut_browsers(BROWSER_STOP).await;
+        self.house.feed.settle().await;
         if let Some(webhook) = self.webhook.take() {
             webhook.close().await;
         }

@@ -225,6 +225,7 @@ impl Supervisor {
             load: seen,
             settings: house.session_settings(mode),
             alerts: self.alerts.clone(),
+            announce: Some(house.feed.announce()),
             turned: house.session_turned(&task.session_id),
         };
         Ok((load, env))
@@ -275,6 +276,7 @@ impl Supervisor {
             }
         }
         self.records.session_ended(&last, snapshot.last_commit_seq);
+        self.house.feed.ended(&id, last.status, last.stop_reason).await;
         // Nobody owns it any more: what its files declare active is to be continued.
         if last.status == SessionStatus::Active {
             last.status = SessionStatus::Recoverable;

@@ -106,6 +106,9 @@ pub struct TaskSpec {
     /// Private networks that this task may reach, as CIDR or addresses.
     #[serde(default)]
     pub allow_private_networks: Vec<String>,
+    /// Write down every decision and event, for `crawld replay`: the last 64 MiB of them.
+    #[serde(default)]
+    pub record: bool,
     /// A task file runs once per task hash; with `rerun = true` it starts anew after each end, a session each time.
     #[serde(default)]
     pub rerun: bool,

@@ -22,14 +22,24 @@ impl Lines {
     /// # Errors
     /// What the system says.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = BufReader::with_capacity(1 << 18, File::open(path)?);
+        Lines::open_at(path, 0)
+    }
+
+    /// The same from an offset of the file on, at which a line begins.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn open_at(path: &Path, offset: u64) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(offset))?;
+        let file = BufReader::with_capacity(1 << 18, file);
         let packed = path.extension().is_some_and(|e| e == "gz");
         let source: Box<dyn BufRead + Send> = if packed {
             Box::new(BufReader::with_capacity(1 << 18, MultiGzDecoder::new(file)))
         } else {
             Box::new(file)
         };
-        Ok(Lines { source, buffer: Vec::new(), offset: 0 })
+        Ok(Lines { source, buffer: Vec::new(), offset })
     }
 
     /// The next whole line without its end; `None` at the end or before a torn last line.

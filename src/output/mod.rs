@@ -5,6 +5,7 @@ pub mod cut;
 pub mod files;
 pub mod lines;
 pub mod segments;
+pub mod since;
 pub mod sink;
 
 use std::io;

@@ -1,6 +1,7 @@
 //! Decisions: pure, synchronous, total. `now` and randomness are arguments.
 
 pub mod address;
+pub mod admission;
 pub mod alerts;
 pub mod breaker;
 pub mod delay;
@@ -10,6 +11,7 @@ pub mod hosts;
 pub mod limits;
 pub mod oom;
 pub mod pressure;
+pub mod reconnect;
 pub mod recovery;
 pub mod render;
 pub mod retention;

@@ -366,6 +366,16 @@ impl SessionPaths {
         self.dir().join("recovery.json")
     }
 
+    /// What happened besides pages, for watchers who come back; the file before it has `prev` in its name.
+    pub fn events(&self) -> PathBuf {
+        self.dir().join("events.jsonl")
+    }
+
+    /// The folder of the recording, where the task asks for one.
+    pub fn record(&self) -> PathBuf {
+        self.dir().join("record")
+    }
+
     /// How it ended; outlives its store, and is written when it moves to another machine.
     pub fn ended(&self) -> PathBuf {
         self.dir().join("ended.json")

@@ -109,6 +109,7 @@ fn env(clock: &Clock, dir: &StateDir, task: &StoredTask, load: watch::Receiver<L
             command: "crawl".to_owned(),
         },
         alerts: mpsc::channel(8).0,
+        announce: None,
         turned: Box::new(|| {}),
     }
 }

@@ -32,6 +32,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 
 use crate::api::access::Access;
+use crate::api::events;
 use crate::api::guard::{Caller, admit};
 use crate::api::problem::{ProblemBody, Refused};
 use crate::api::server::Shared;
@@ -61,6 +62,7 @@ pub(super) const TABLE: &[&[Route]] = &[
     stats::ROUTES,
     tasks::ROUTES,
     daemon::ROUTES,
+    events::ROUTES,
 ];
 
 /// What a handler returns.
@@ -190,7 +192,6 @@ impl Route {
 
     /// A WebSocket. Its handler is asked also for who has no token, whose socket it closes with a code: no browser
     /// tells a page the status of a refused upgrade.
-    #[expect(dead_code, reason = "no route speaks WebSocket yet")]
     pub(super) const fn upgrades(self) -> Self {
         Route { gives: Gives::Upgrade, ..self }
     }
@@ -237,7 +238,7 @@ async fn gate(State((shared, route)): State<(Shared, Route)>, request: Request, 
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     if let Err(refused) = admit(&shared, request.headers(), caller, route.access)
-        && !matches!(route.gives, Gives::Upgrade)
+        && !(matches!(route.gives, Gives::Upgrade) && request.headers().contains_key(header::UPGRADE))
     {
         return refused.into_response();
     }

@@ -57,6 +57,9 @@ pub(in crate::cli) struct CrawlArgs {
     /// Do not read the sitemaps that robots.txt names
     #[arg(long, help_heading = "What to crawl")]
     no_sitemaps: bool,
+    /// Write down every decision, for `crawld replay`
+    #[arg(long, help_heading = "What to crawl")]
+    record: bool,
     /// Stop after this many pages
     #[arg(long, value_name = "N", help_heading = "When to stop")]
     max_pages: Option<u64>,
@@ -123,6 +126,7 @@ impl CrawlArgs {
         set("seeds", file.is_none().then(|| json!(self.seeds)));
         set("id", self.id.as_ref().map(|v| json!(v)));
         set("sitemaps", list(&self.sitemap));
+        set("record", self.record.then(|| json!(true)));
         set("scope.preset", self.scope.as_ref().map(|v| json!(v)));
         set("scope.include", list(&self.include));
         set("scope.exclude", list(&self.exclude));

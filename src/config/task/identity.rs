@@ -10,7 +10,7 @@ use crate::model::ids::TaskId;
 use crate::model::task::TaskSpec;
 
 /// Keys that say how a task is handled, not what is crawled.
-const NOT_CONTENT: &[&str] = &["id", "rerun", "rerun_after", "resume_with_new_scope"];
+const NOT_CONTENT: &[&str] = &["id", "rerun", "rerun_after", "resume_with_new_scope", "record"];
 
 /// The hash over a normalised task's content: `sha256:` and hex.
 ///
@@ -105,6 +105,7 @@ mod tests {
         handled.rerun = true;
         handled.rerun_after = crate::model::duration::Span::secs(60);
         handled.resume_with_new_scope = true;
+        handled.record = true;
         assert_eq!(task_hash(&plain), task_hash(&handled));
         let mut other = plain.clone();
         other.scope.max_depth = Some(3);

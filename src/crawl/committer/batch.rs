@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::model::checkpoint::OutputFile;
 use crate::model::counters::Counters;
+use crate::model::event::PageNote;
 use crate::model::host::StoredRobots;
 use crate::model::ids::{CommitSeq, HostNo, UrlNo};
 use crate::model::lease::{HostQueue, HostUpdate, Lease, Links, NewUrl, VisitEnd};
@@ -176,6 +177,9 @@ pub struct Committed {
     pub refused: Vec<UrlNo>,
     /// Redirect targets of this batch that got a record of their own.
     pub targets: Vec<UrlNo>,
+    /// Every URL that the commit has ended, in the order of its records, with when its visit ended; in the answer to
+    /// the commit's first batch only.
+    pub pages: Vec<(PageNote, Timestamp)>,
     /// Output files that have data, oldest first: the active ones of each kind and any sealed by this commit.
     pub outputs: Vec<OutputFile>,
     /// From the batch's arrival to its durability.

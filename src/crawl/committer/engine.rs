@@ -153,6 +153,9 @@ impl Engine {
         out.pages.settle();
         let mut outputs = sealed;
         outputs.extend([out.urls.mark(), out.pages.mark()].into_iter().flatten());
+        if let Some(first) = answers.first_mut() {
+            first.pages = std::mem::take(&mut self.totals.ended);
+        }
         for answer in answers {
             answer.seq = self.totals.seq;
             answer.counters = self.totals.counters;

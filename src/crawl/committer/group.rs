@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::crawl::committer::batch::{Batch, Committed, LeaseWish};
 use crate::crawl::committer::engine::Failure;
 use crate::model::counters::Counters;
+use crate::model::event::PageNote;
 use crate::model::ids::{CommitSeq, Epoch, HostNo, UrlNo};
 use crate::model::lease::{HostQueue, Lease, RedirectTarget, UrlKind, VisitEnd};
 use crate::model::outcome::Outcome;
@@ -51,6 +52,8 @@ pub(super) struct Totals {
     rare: held::Rare,
     url_lines: Vec<u8>,
     page_lines: Vec<u8>,
+    /// What of those lines is told once they are durable.
+    pub(super) ended: Vec<(PageNote, Timestamp)>,
     /// Files of the group: passing name, name.
     named: Vec<(String, String)>,
     /// Passing names of files that no record names.
@@ -114,6 +117,7 @@ impl<'a> Group<'a> {
             unfinished: Vec::new(),
             refused: Vec::new(),
             targets: Vec::new(),
+            pages: Vec::new(),
             outputs: Vec::new(),
             latency: std::time::Duration::ZERO,
         };
@@ -222,6 +226,7 @@ impl<'a> Group<'a> {
             self.totals.named.push((file.passing.clone(), file.name.clone()));
         }
         line(&mut self.totals.page_lines, record)?;
+        self.totals.ended.push(PageNote::of(record));
         row.seq = self.seq;
         self.shift(row, state, Timestamp::default(), detail)?;
         self.clear_suspect(row.n)

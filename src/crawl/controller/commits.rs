@@ -21,6 +21,7 @@ impl Controller {
         batch.now = now;
         let mut waiting = std::mem::take(&mut self.waiting);
         waiting.grave = grave(&batch);
+        waiting.breakers = self.breakers_of(&batch);
         let committer = self.committer.clone();
         self.committing = Some(Box::pin(async move { (committer.commit(batch).await, waiting) }));
     }
@@ -41,6 +42,7 @@ impl Controller {
         self.totals.counters = committed.counters;
         self.totals.sitemaps = committed.sitemaps;
         self.totals.seq = committed.seq;
+        self.tell_commit(committed.seq, committed.pages, std::mem::take(&mut waiting.breakers), now);
         if !committed.outputs.is_empty() {
             self.outputs = committed.outputs;
         }

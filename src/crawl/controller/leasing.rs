@@ -32,6 +32,7 @@ impl Controller {
                 }
                 Next::WaitUntil(at) => {
                     self.due = Some(at);
+                    self.note_wait(at);
                     return;
                 }
                 Next::NothingDue | Next::Drained => return,
@@ -80,6 +81,15 @@ impl Controller {
             self.batch.ends.push(end);
             return;
         }
+        let visits_active = self.visits_active();
+        self.note(|| Decision::Visit {
+            n: lease.no,
+            url: lease.url.as_str().to_owned(),
+            attempt: lease.attempt,
+            suspect: lease.suspect,
+            host: Some(grant.memory()),
+            visits_active,
+        });
         let task = work(self.shop.clone(), lease.clone(), grant, slot, self.partial.0.clone());
         let abort = self.visits.spawn(task);
         self.by_task.insert(abort.id(), Visit { lease, slot, since: Instant::now(), abort });

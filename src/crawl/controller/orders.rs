@@ -32,6 +32,7 @@ impl Controller {
     pub(super) fn ordered(&mut self, ordered: Ordered) {
         let Ordered { order, reply } = ordered;
         self.expecting = false;
+        self.note(|| Decision::Order { order: format!("{order:?}") });
         match order {
             Order::Pause | Order::Resume => {
                 let why = matches!(order, Order::Pause).then(|| "paused by the operator".to_owned());

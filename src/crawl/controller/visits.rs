@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::crawl::gate::Learned;
+use crate::model::host::HostState;
 use crate::model::task::RobotsPolicy;
 
 impl Controller {
@@ -13,12 +14,15 @@ impl Controller {
         let Some(visit) = self.by_task.remove(&id) else { return };
         self.free_slots.push(visit.slot);
         self.frontier.released(visit.lease.host, self.shop.clock.now());
+        let (mut trouble, mut known) = (None, None);
         let end = match ended {
             Ok((_, done)) => {
+                trouble.clone_from(&done.trouble);
                 self.trouble = done.trouble;
                 self.stats.visit(answered(&done.end), done.took);
                 // Other visits may have taught the host's memory more since this one ended.
                 let state = self.governor.snapshot(&done.host.host_key).unwrap_or(done.host.state);
+                known = Some(state);
                 self.batch.hosts.push(HostUpdate { state, ..done.host });
                 self.learn_sitemaps(visit.lease.url.host_key(), &done.learned);
                 self.batch.robots.extend(done.learned.fresh);
@@ -30,6 +34,7 @@ impl Controller {
             }
             Err(_) => VisitEnd::Released { lease: visit.lease },
         };
+        self.note(|| decision(&end, trouble, known));
         if matches!(end, VisitEnd::Ended { .. }) {
             self.waiting.ends += 1;
         }
@@ -82,6 +87,28 @@ impl Controller {
         for visit in self.by_task.values() {
             visit.abort.abort();
         }
+    }
+}
+
+/// What was decided about a URL whose visit ended.
+fn decision(end: &VisitEnd, trouble: Option<String>, host: Option<HostState>) -> Decision {
+    match end {
+        VisitEnd::Ended { lease, outcome, links, .. } => Decision::End {
+            n: lease.no,
+            outcome: outcome.kind(),
+            detail: Decision::detail(*outcome),
+            links: links.accepted.len() as u64,
+            host,
+        },
+        VisitEnd::Retry { lease, not_before, charged, suspect, .. } => Decision::Retry {
+            n: lease.no,
+            not_before: *not_before,
+            charged: *charged,
+            suspect: *suspect || lease.suspect,
+            trouble,
+            host,
+        },
+        VisitEnd::Released { lease } => Decision::Release { n: lease.no },
     }
 }
 
