@@ -92,7 +92,7 @@ struct Stream {
     committed: CommitSeq,
     running: bool,
     over: Option<Over>,
-    progress: Option<Bytes>,
+    progress: Option<(EventId, Bytes)>,
     watchers: usize,
     notify: Arc<Notify>,
 }

@@ -170,7 +170,8 @@ impl Watcher {
 
     fn read(&mut self, text: Utf8Bytes) -> News {
         if let Ok(event) = serde_json::from_str::<Event>(&text) {
-            self.last.insert(event.session_id.clone(), event.id);
+            let last = self.last.entry(event.session_id.clone()).or_default();
+            *last = event.id.max(*last);
             // Ids begin with the time: the oldest sessions are those that say nothing any more.
             while self.last.len() > SESSIONS_MAX {
                 let oldest = self.last.keys().find(|session| session.is_some()).cloned();

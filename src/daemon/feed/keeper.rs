@@ -77,7 +77,7 @@ impl Keeper<'_> {
     /// A lifetime begins: what earlier ones left is read.
     fn open(&mut self, tag: &Arc<Tag>) {
         let memory = history::load(&tag.paths.events(), Some(tag.begin), self.inner.keep);
-        let last = memory.floor().max(tag.begin);
+        let last = memory.floor();
         let desk = Desk {
             tag: tag.clone(),
             files: Files::new(tag.paths.events(), last),
@@ -133,7 +133,7 @@ impl Keeper<'_> {
                 stream.memory.push(entry.id, at, entry.text.clone(), self.inner.keep);
             }
             if entry.fleeting {
-                stream.progress = Some(entry.text.clone());
+                stream.progress = Some((entry.id, entry.text.clone()));
             }
             all.push(entry.clone());
             stream.ring.push(entry);

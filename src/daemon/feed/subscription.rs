@@ -73,6 +73,8 @@ struct One {
     session: SessionId,
     last: EventId,
     place: Option<u64>,
+    /// It named no number to begin after.
+    begins_now: bool,
     /// Before this place only history is told, not what the state was then.
     joined: u64,
     /// What is gone up to here has been said.
@@ -127,6 +129,7 @@ impl One {
             session: session.clone(),
             last: after.unwrap_or(newest),
             place: after.is_none().then_some(joined),
+            begins_now: after.is_none(),
             joined,
             gone: EventId::default(),
             until,
@@ -187,15 +190,19 @@ impl Subscription {
         stream.ring.newest().or(stream.tag.as_ref().map(|tag| tag.begin))
     }
 
-    /// Where the sessions stand, each in the text of its last progress event.
+    /// Where the sessions stand, each in the text of its last progress event. Whoever was told of something newer is
+    /// not told: a number that a client keeps never falls back.
     pub fn progress(&self) -> Vec<Bytes> {
         let state = lock(&self.feed.inner.state);
-        match &self.followed {
+        let newest = |stream: &Stream| stream.progress.clone();
+        let found: Vec<(EventId, Bytes)> = match &self.followed {
             Followed::One(one) => {
-                state.streams.get(&one.session).and_then(|s| s.progress.clone()).into_iter().collect()
+                let told = |id: EventId| !one.begins_now && id <= one.last;
+                state.streams.get(&one.session).and_then(newest).filter(|(id, _)| !told(*id)).into_iter().collect()
             }
-            Followed::All { .. } => state.streams.values().filter_map(|stream| stream.progress.clone()).collect(),
-        }
+            Followed::All { .. } => state.streams.values().filter_map(newest).collect(),
+        };
+        found.into_iter().map(|(_, text)| text).collect()
     }
 
     /// Completes at the next news after this call; made before `take`, nothing falls between.
