@@ -7,6 +7,7 @@
 
 mod access;
 pub mod client;
+mod dashboard;
 mod doors;
 mod events;
 mod guard;

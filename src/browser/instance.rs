@@ -30,6 +30,7 @@ use super::config::{BrowserConfig, BrowserError};
 use super::flags;
 use super::leftovers::Identity;
 use super::process::{self, Process};
+use super::sights::Sights;
 use super::tap::Taps;
 use crate::lock::lock;
 use crate::model::ids::SessionId;
@@ -87,6 +88,8 @@ pub(super) struct Instance {
     pub unparsed: Arc<AtomicU64>,
     /// Who listens to tabs.
     pub taps: Taps,
+    /// Its tabs, with those of the pool, for whoever looks.
+    pub sights: Sights,
     browser: Arc<Browser>,
     routes: Routes,
     reply_timeout: Duration,
@@ -161,6 +164,7 @@ impl Instance {
             launch_time: started.elapsed(),
             unparsed: connected.unparsed,
             taps,
+            sights: Sights::default(),
             browser: connected.browser,
             routes: connected.routes,
             reply_timeout: config.reply_timeout,

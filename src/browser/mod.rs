@@ -31,6 +31,7 @@ mod report;
 mod response;
 mod selftest;
 mod shared;
+mod sights;
 mod sites;
 mod tab;
 mod tap;
@@ -45,7 +46,7 @@ pub use find::find_executable;
 pub use jar::{EVERY as JAR_EVERY, load as load_jar, save as save_jar};
 pub use leftovers::reap_leftovers;
 pub use pool::Browsers;
-pub use report::{BreakerView, BrowserVisit, CrashScope, LoginError, PoolStatus, Reaped, SelfTest};
+pub use report::{BreakerView, BrowserVisit, CrashScope, LoginError, PoolStatus, Reaped, SelfTest, TabSeen, TabState};
 pub use selftest::self_test;
 
 #[cfg(test)]

@@ -18,8 +18,9 @@ use tokio_util::task::TaskTracker;
 
 use super::config::{BrowserConfig, BrowserError};
 use super::relaunch::Relaunch;
-use super::report::{BrowserVisit, CrashScope, PoolStatus};
+use super::report::{BrowserVisit, CrashScope, PoolStatus, TabSeen};
 use super::shared::Shared;
+use super::sights::Sights;
 use super::sites::Sites;
 use super::{find, flags, tab};
 use crate::lock::lock;
@@ -50,6 +51,7 @@ struct Inner {
     shown: Mutex<Option<Arc<Shared>>>,
     relaunch: Mutex<Relaunch>,
     sites: Sites,
+    sights: Sights,
     /// Whether frames can be held back, once that was tried.
     frameless: tokio::sync::OnceCell<bool>,
     /// It is being tried, or was.
@@ -90,6 +92,7 @@ impl Browsers {
             shown: Mutex::default(),
             relaunch: Mutex::new(Relaunch::new(launch_attempts)),
             sites: Sites::default(),
+            sights: Sights::default(),
             frameless: tokio::sync::OnceCell::new(),
             frameless_tried: AtomicBool::new(false),
             self_tests: AtomicU32::new(launching::SELF_TESTS),
@@ -184,6 +187,17 @@ impl Browsers {
             tabs: shown.tabs.load(Ordering::Relaxed),
             restarts: self.inner.status.borrow().restarts,
         })
+    }
+
+    /// The tabs of a session that show a page now.
+    pub async fn tabs_of(&self, session: &SessionId) -> Vec<TabSeen> {
+        self.inner.sights.of(session).await
+    }
+
+    /// A picture (JPEG) of what a tab of the session shows now; none where it draws none, is gone, or does not answer
+    /// within seconds.
+    pub async fn picture_of(&self, session: &SessionId, n: u64) -> Option<Arc<[u8]>> {
+        self.inner.sights.picture(session, n).await
     }
 
     /// Whether the browser is somebody else's: its connections do not go through a session's proxy.

@@ -2,9 +2,43 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::model::endpoint::DebugEndpoint;
+use crate::model::outcome::closed_list;
 use crate::model::session::SelfTestResult;
 use crate::model::visit::VisitResult;
+use crate::policy::tab_kind::TabKind;
+
+closed_list! {
+    /// What a tab does.
+    TabState {
+        /// A visit is under way in it.
+        Visiting = "visiting",
+        /// It shows the page of its last visit.
+        Resting = "resting",
+    }
+}
+
+/// What a tab shows now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TabSeen {
+    /// Its number, for its picture; the same for as long as it is open.
+    pub n: u64,
+    /// Its page's URL: text of a stranger, at most 2,048 characters.
+    pub url: String,
+    /// Its page's title, once it has one: text of a stranger, at most 2,048 characters.
+    pub title: Option<String>,
+    /// Whether its frames are drawn.
+    pub kind: TabKind,
+    /// What it does.
+    pub state: TabState,
+    /// Since when, in seconds.
+    pub seconds: u64,
+    /// Whether there can be a picture of it: only where frames are drawn.
+    pub picture: bool,
+}
 
 /// How a visit by a browser ended.
 #[derive(Debug, Clone, PartialEq)]

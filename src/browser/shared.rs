@@ -97,6 +97,7 @@ impl Shared {
         if clean && !self.instance.lost.is_cancelled() {
             tab.used = Instant::now();
             tab.passed_over = 0;
+            tab.sight.rests();
             lock(&self.idle).entry(session.clone()).or_default().push(tab);
         } else {
             self.close(tab).await;

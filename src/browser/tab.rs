@@ -24,6 +24,7 @@ use super::config::BrowserError;
 use super::hook::{self, Key};
 use super::instance::{Instance, Listening, Signal};
 use super::look::{self, Look};
+use super::sights::Sight;
 use super::tap::Tap;
 use super::watch::Wanted;
 use super::{behave, traffic, visit};
@@ -79,6 +80,8 @@ pub(super) struct Tab {
     pub passed_over: u32,
     /// The page of the last visit has been replaced by an empty one.
     pub blank: bool,
+    /// What others see of it.
+    pub sight: Sight,
     agent: Agent,
     look: Look,
 }
@@ -176,6 +179,7 @@ impl Tab {
         look.put_on(instance, &page).await?;
         let used = Instant::now();
         let browser = instance.browser();
+        let sight = instance.sights.open(&req.session, kind, page.clone(), Arc::clone(&browser));
         let mut tab = Tab {
             page,
             browser,
@@ -190,6 +194,7 @@ impl Tab {
             used,
             passed_over: 0,
             blank: true,
+            sight,
             agent,
             look,
         };

@@ -1,6 +1,7 @@
 //! Commands to the owner of a state directory: a bounded queue in, one answer each, a deadline on both.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::browser::Browsers;
 use crate::daemon::answers::{
     CleanupReport, Done, OwnerHealth, RecoveryReport, SessionDetail, SessionSummary, StatsReport, Submitted,
 };
@@ -231,6 +233,11 @@ pub enum Command {
         /// The answer.
         reply: Reply<Submitted>,
     },
+    /// The browsers, for whoever wants to see what their tabs show.
+    Browsers {
+        /// The answer; none: no session has needed one yet.
+        reply: Reply<Option<Arc<Browsers>>>,
+    },
     /// Daily statistics.
     Stats {
         /// The answer.
@@ -337,6 +344,11 @@ impl Operator {
     /// Unpacks a session from a file and continues it.
     pub async fn import(&self, file: PathBuf) -> Result<Submitted, OperatorError> {
         self.call(WORK_DEADLINE, |reply| Command::Import { file, reply }).await
+    }
+
+    /// The browsers; none where no session has needed one yet. To be given back soon: they end with their last owner.
+    pub async fn browsers(&self) -> Result<Option<Arc<Browsers>>, OperatorError> {
+        self.call(ASK_DEADLINE, |reply| Command::Browsers { reply }).await
     }
 
     /// Daily statistics.

@@ -176,6 +176,10 @@ impl Desk {
                 Err(error) => drop(reply.send(Err(error))),
             },
             Command::Import { file, reply } => drop(reply.send(self.import(file).await)),
+            Command::Browsers { reply } => {
+                let house = self.house.clone();
+                self.errand(async move { drop(reply.send(Ok(house.browsers_if_any().await))) });
+            }
             Command::Stats { reply } => {
                 self.catch_up().await;
                 drop(reply.send(self.supervisor.records().stats()));

@@ -20,6 +20,7 @@ mod clock_jumps;
 mod commands;
 mod coverage;
 mod damage;
+mod dashboard;
 mod degraded;
 mod disk;
 mod dry_run;

@@ -1,12 +1,17 @@
 //! How a browser logs in: once, with a token, for a cookie that only pages of ours send.
 
+use std::sync::LazyLock;
+
 use axum::body::Bytes;
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::api::access::Access;
 use crate::api::guard::Caller;
@@ -25,6 +30,16 @@ const PAGE: &str = include_str!("../assets/login.html");
 /// Where the page says what went wrong.
 const SAID: &str = "<!--said-->";
 
+/// The page asks for nothing, and only its own style is let in: by its hash.
+static POLICY: LazyLock<String> = LazyLock::new(|| {
+    let style =
+        PAGE.split_once("<style>").and_then(|(_, rest)| rest.split_once("</style>")).map_or("", |(style, _)| style);
+    let hash = BASE64.encode(Sha256::digest(style));
+    format!(
+        "default-src 'none'; style-src 'sha256-{hash}'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    )
+});
+
 /// What is posted.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -36,9 +51,7 @@ pub struct LoginBody {
 /// The page that asks for a token, as the answer to whoever has not logged in: 401.
 pub(in crate::api) fn page(said: &str) -> Response {
     let said = if said.is_empty() { String::new() } else { format!("<p role=\"alert\">{said}</p>") };
-    let csp =
-        "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
-    let headers = [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, csp)];
+    let headers = [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, &**POLICY)];
     (StatusCode::UNAUTHORIZED, headers, PAGE.replacen(SAID, &said, 1)).into_response()
 }
 

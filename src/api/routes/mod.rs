@@ -32,6 +32,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 
 use crate::api::access::Access;
+use crate::api::dashboard;
 use crate::api::events;
 use crate::api::guard::{Caller, admit};
 use crate::api::problem::{ProblemBody, Refused};
@@ -63,6 +64,8 @@ pub(super) const TABLE: &[&[Route]] = &[
     tasks::ROUTES,
     daemon::ROUTES,
     events::ROUTES,
+    dashboard::ROUTES,
+    dashboard::TABS,
 ];
 
 /// What a handler returns.

@@ -49,7 +49,9 @@ impl Inner {
         let launched = tokio::select! {
             launched = async {
                 tokio::time::sleep(pause).await;
-                Instance::launch(&self.config, &self.executable).await
+                let mut instance = Instance::launch(&self.config, &self.executable).await?;
+                instance.sights = self.sights.clone();
+                Ok::<_, BrowserError>(instance)
             } => launched,
             () = self.closing.cancelled() => return Err(BrowserError::Lost("the daemon is stopping".to_owned())),
         };

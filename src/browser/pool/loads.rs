@@ -200,6 +200,7 @@ impl Inner {
             () = self.closing.cancelled() => None,
             ended = async {
                 let tab = tab.get();
+                tab.sight.visits(req.url.as_str());
                 if let Some(tap) = &tab.tap {
                     tap.begin();
                 }

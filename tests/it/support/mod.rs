@@ -6,6 +6,7 @@
 pub mod child;
 pub mod door;
 pub mod http;
+pub mod looker;
 pub mod oracle;
 pub mod poll;
 pub mod proc;
