@@ -217,7 +217,8 @@ fn pages_that_the_browser_does_not_bring_to_an_end_are_what_plain_http_brought()
         assert!(of[0]["text"].as_str().is_some_and(|text| text.contains("keeper")));
         assert!(of[0]["error"].as_str().is_some_and(|error| error.contains("in time")), "{}", of[0]["error"]);
     }
-    assert_eq!((site.times("/p/2"), site.times("/p/9")), (1, 2));
+    // The browser was given the one; for the other it asked itself, again in an ordinary tab where a frameless one was first.
+    assert!(site.times("/p/2") == 1 && (2..=3).contains(&site.times("/p/9")), "{}", site.times("/p/9"));
 }
 
 #[test]
