@@ -337,11 +337,14 @@
   const work = async () => {
     collect();
     if (o.script) {
+      // A timer may fire a moment early: whether the script came to its end is not asked of the clock.
+      let ended = false;
       try {
-        await Promise.race([o.script(Object.freeze(own)), sleep(o.ms)]);
+        await Promise.race([o.script(Object.freeze(own)).then(() => { ended = true; }), sleep(o.ms)]);
       } catch (error) {
         run.error = String(error?.message ?? error).slice(0, 300).toWellFormed();
       }
+      run.cut ||= !ended;
       collect();
     }
     for (const name of o.order) {

@@ -167,7 +167,7 @@ settings! {
         api_tls_key: Option<PathBuf> = None,
         /// true: accept an address beyond this machine without TLS. Tokens and pages then cross the network readable.
         api_plain: bool = false,
-        /// true: `/metrics` needs no token.
+        /// true: `/metrics` needs no token. (For the metrics to come: there are none yet.)
         api_metrics_open: bool = false,
         /// Events that are no pages are remembered this long for watchers who come back (at most 2 MiB of them a session);
         /// pages are read from the outputs however old they are.

@@ -95,7 +95,10 @@ fn files(paths: &SessionPaths, part: Part) -> Vec<PathBuf> {
         Part::Heartbeat => vec![paths.heartbeat()],
         // The store first: a store without its journal would be an older store.
         Part::Store => {
-            vec![paths.store(), store("-journal"), store("-wal"), store("-shm"), paths.in_flight(), paths.cookies()]
+            let journals = ["-journal", "-wal", "-shm"].map(store);
+            let told = [paths.events_prev(), paths.events(), paths.record()];
+            let all = std::iter::once(paths.store()).chain(journals).chain([paths.in_flight(), paths.cookies()]);
+            all.chain(told).collect()
         }
         Part::Outputs => vec![paths.out()],
         Part::Directory => vec![paths.dir()],

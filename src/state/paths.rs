@@ -366,9 +366,14 @@ impl SessionPaths {
         self.dir().join("recovery.json")
     }
 
-    /// What happened besides pages, for watchers who come back; the file before it has `prev` in its name.
+    /// What happened besides pages, for watchers who come back.
     pub fn events(&self) -> PathBuf {
         self.dir().join("events.jsonl")
+    }
+
+    /// The file before that.
+    pub fn events_prev(&self) -> PathBuf {
+        self.events().with_extension("prev.jsonl")
     }
 
     /// The folder of the recording, where the task asks for one.

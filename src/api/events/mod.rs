@@ -239,8 +239,11 @@ async fn subscribe(shared: &Shared, asked: Asked) -> Result<(Subscription, bool)
     Ok((feed.watch(&summary.summary.session_id, after, over), after.is_some()))
 }
 
+/// The last number of each session that a client names, and of what belongs to none.
+type Named = (Vec<(SessionId, EventId)>, Option<EventId>);
+
 /// Reads `SESSION@NUMBER,…`.
-fn named(text: &str) -> Result<(Vec<(SessionId, EventId)>, Option<EventId>), String> {
+fn named(text: &str) -> Result<Named, String> {
     let (mut sessions, mut own) = (Vec::new(), None);
     for part in text.split(',').filter(|part| !part.is_empty()) {
         let (session, number) =

@@ -15,6 +15,9 @@ use super::history::{self, Memory};
 /// Pages read at once.
 const CHUNK: usize = 512;
 
+/// What a session that runs knows: its last commit, what it remembers, and up to which number that may lack something.
+pub(super) type Known = (CommitSeq, Vec<(EventId, Bytes)>, EventId);
+
 /// What is asked for.
 #[derive(Debug)]
 pub(super) struct Asked {
@@ -23,8 +26,8 @@ pub(super) struct Asked {
     pub(super) after: EventId,
     /// Up to this one.
     pub(super) upto: EventId,
-    /// The last commit, and what is remembered, of a session that runs; else the files tell.
-    pub(super) running: Option<(CommitSeq, Vec<(EventId, Bytes)>, EventId)>,
+    /// Of a session that runs; else the files tell.
+    pub(super) running: Option<Known>,
     pub(super) keep: std::time::Duration,
 }
 
